@@ -1,0 +1,154 @@
+"""Everything that can go wrong, and the one layout in which a user is told.
+
+The exception tree::
+
+    MlmreportError            exit code 1
+    ├── AnalysisError         1  a model could not be fitted, R reported an error
+    ├── InputError            2  the spec, a house, a data file or a stored result is wrong
+    ├── EnvironmentFault      3  R, an R package or a program is missing
+    └── VerificationError     4  a number could not be re-derived
+
+An `InputError` carries *all* problems found, each located as well as it can be.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+__all__ = [
+    "AnalysisError",
+    "EnvironmentFault",
+    "InputError",
+    "Location",
+    "MlmreportError",
+    "Problem",
+    "VerificationError",
+    "did_you_mean",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A place in a file.
+
+    Parameters
+    ----------
+    file
+        The path as the user wrote it.
+    line, column
+        Counted from 1; 0 where only the file is known.
+    length
+        How many characters to underline.
+    excerpt
+        The text of the line, empty where there is none to show.
+    """
+
+    file: str
+    line: int = 0
+    column: int = 0
+    length: int = 1
+    excerpt: str = ""
+
+    def __str__(self) -> str:
+        places = [str(n) for n in (self.line, self.column) if n]
+        return ":".join([self.file, *places])
+
+    def underlined(self) -> list[str]:
+        """The excerpt with a caret line below it, or nothing."""
+        if not self.excerpt.strip():
+            return []
+        gutter = f"{self.line:>5} | "
+        text = self.excerpt.rstrip("\n").replace("\t", " ")
+        room = max(1, len(text) - self.column + 1)
+        carets = "^" * max(1, min(self.length, room))
+        return [
+            gutter + text,
+            " " * (len(gutter) - 2) + "| " + " " * max(0, self.column - 1) + carets,
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong: what it is, where, and what to do about it."""
+
+    message: str
+    hint: str = ""
+    location: Location | None = None
+
+    def __str__(self) -> str:
+        where = f"{self.location}: " if self.location else ""
+        lines = [f"{where}{self.message}"]
+        if self.location:
+            lines += self.location.underlined()
+        if self.hint:
+            lines.append(f"  hint: {self.hint}")
+        return "\n".join(lines)
+
+
+class MlmreportError(Exception):
+    """Base of all errors that are told to the user without a traceback."""
+
+    exit_code = 1
+
+
+class AnalysisError(MlmreportError):
+    """The analysis itself failed, for example in R."""
+
+
+@dataclass
+class InputError(MlmreportError):
+    """What the user gave is wrong.
+
+    Parameters
+    ----------
+    problems
+        All that were found, in the order of the file; at least one.
+    """
+
+    problems: tuple[Problem, ...] = field(default_factory=tuple)
+    exit_code = 2
+
+    @classmethod
+    def of(cls, message: str, hint: str = "", location: Location | None = None) -> InputError:
+        """An error of a single problem."""
+        return cls((Problem(message, hint, location),))
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
+
+
+class EnvironmentFault(MlmreportError):
+    """A program or package that the work needs is missing or does not fit."""
+
+    exit_code = 3
+
+
+class VerificationError(MlmreportError):
+    """A stored or displayed number differs from the one derived again."""
+
+    exit_code = 4
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint that names the nearest known words, or all of them where they are few.
+
+    Parameters
+    ----------
+    name
+        What was written.
+    known
+        What could have been written.
+    """
+    words: Sequence[str] = sorted(set(known))
+    lowered = {word.lower(): word for word in words}
+    near = [
+        lowered[word] for word in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.6)
+    ]
+    if near:
+        return "did you mean " + " or ".join(f"'{word}'" for word in near) + "?"
+    if not words:
+        return ""
+    shown = ", ".join(words[:12]) + (", ..." if len(words) > 12 else "")
+    return f"known here: {shown}"
