@@ -1,0 +1,1 @@
+"""The spec: YAML text to a checked plan of the analysis."""

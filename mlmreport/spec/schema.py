@@ -1,0 +1,302 @@
+"""The analysis spec: one documented field a key.
+
+The JSON Schema, the reference page and the messages about unknown keys are all made from here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+__all__ = [
+    "AnalysisSpec",
+    "Centering",
+    "DataSpec",
+    "EstimationSpec",
+    "InferenceSpec",
+    "JoinSpec",
+    "LevelSpec",
+    "ModelSpec",
+    "ModelsSpec",
+    "OutcomeSpec",
+    "PredictorSpec",
+    "QuestionSpec",
+    "ReportSpec",
+    "SimulateSpec",
+    "StepwiseSpec",
+    "TableSpec",
+    "json_schema",
+]
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=10_000)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+ModelId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+Centering = Literal["none", "grand mean", "group mean"] | float
+
+
+class Base(BaseModel):
+    """Strict: an unknown key is an error, nothing is changed after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class TableSpec(Base):
+    """A table of data: a file beside the spec, or a data set of an R package."""
+
+    file: Name | None = Field(
+        None,
+        description="Path relative to the spec: .csv, .tsv, .parquet, .feather, .xlsx, .sav, .dta or .rds.",
+    )
+    sheet: Name | None = Field(
+        None, description="The sheet of an .xlsx file; the first if not given."
+    )
+    package: Name | None = Field(None, description="An R package, with `dataset`.")
+    dataset: Name | None = Field(None, description="The name of a data set in that R package.")
+
+
+class JoinSpec(TableSpec):
+    """A table of a higher level, joined to the rows of the lowest."""
+
+    by: Name | list[Name] = Field(description="The id column or columns that both tables have.")
+
+
+class DataSpec(TableSpec):
+    """The table with a row per lowest-level unit, and the tables joined to it."""
+
+    join: list[JoinSpec] = Field(default_factory=list, description="Tables of the higher levels.")
+
+
+class LevelSpec(Base):
+    """A level of the data, lowest first."""
+
+    name: Name = Field(description="What a unit of this level is called, in the singular: student.")
+    plural: Name | None = Field(None, description="The plural where it is not name + s.")
+    id: Name | None = Field(
+        None, description="The column that identifies the unit; not needed for the lowest level."
+    )
+    within: Name | None = Field(
+        None,
+        description="The level this one is nested in, where its ids are unique only there "
+        "(cask a in batch A, cask a in batch B).",
+    )
+
+
+class OutcomeSpec(Base):
+    """The dependent variable."""
+
+    name: Name = Field(description="Its column.")
+    label: Name | None = Field(None, description="How a reader calls it.")
+    unit: Name | None = Field(None, description="Its unit in the plural: points, ms.")
+    transform: Literal["none", "log", "log2", "log10", "log1p", "sqrt"] = Field(
+        "none", description="Applied to the outcome before any model."
+    )
+
+
+class PredictorSpec(Base):
+    """An independent variable. In models its name stands for the variable as prepared here."""
+
+    level: Name = Field(description="The name of the level at which it varies.")
+    type: Literal["number", "category"] = Field("number", description="Number or category.")
+    column: Name | None = Field(None, description="Its column where that differs from the key.")
+    label: Name | None = Field(None, description="How a reader calls it.")
+    unit: Name | None = Field(None, description="The unit of a number, in the singular: day.")
+    reference: str | int | float | bool | None = Field(
+        None, description="The category that the others are compared with; the first if not given."
+    )
+    categories: dict[str, str] | None = Field(
+        None, description="Codes in the data and the labels to show for them, in this order."
+    )
+    transform: Literal["none", "log", "log2", "log10", "log1p", "sqrt"] = Field(
+        "none", description="Applied to a number before centring."
+    )
+    center: Centering = Field(
+        "none",
+        description="none, grand mean (over the units of the variable's own level), group mean "
+        "(of the next higher level), or a value.",
+    )
+    contextual: bool = Field(
+        False, description="Add the group mean as a predictor of the next level, named NAME_mean."
+    )
+
+
+class QuestionSpec(Base):
+    """A research question and the terms that answer it."""
+
+    id: Name = Field(description="A short name: Q1.")
+    text: Text = Field(description="The question.")
+    kind: Literal["within", "between", "contextual", "cross-level", "variance"] | None = Field(
+        None, description="What sort of effect it asks for; derived from the terms if not given."
+    )
+    status: Literal["primary", "secondary", "exploratory"] = Field(
+        "primary", description="Its place in the study's hypotheses."
+    )
+    terms: list[Name] = Field(
+        default_factory=list, description="Terms of the final model: ses, sector, ses:sector."
+    )
+
+
+class StepwiseSpec(Base):
+    """The sequence derived from levels and predictors; only its last steps are named."""
+
+    random_slopes: list[Name] = Field(
+        default_factory=list, description="Lower-level predictors whose effect varies over groups."
+    )
+    correlated: bool = Field(
+        True, description="Whether random slopes and intercepts may be correlated."
+    )
+    cross_level: list[Name] = Field(
+        default_factory=list, description="Interactions between levels: ses:sector."
+    )
+
+
+class ModelSpec(Base):
+    """One model of an explicit list: a formula of lme4, or its parts."""
+
+    id: ModelId = Field(description="A short name of small letters, digits and underscores.")
+    label: Name | None = Field(None, description="How a reader calls it.")
+    reason: Text | None = Field(None, description="Why it is fitted.")
+    formula: Text | None = Field(None, description="The model in lme4's formula language.")
+    fixed: list[Name] | None = Field(
+        None, description="Fixed effects: names, and interactions as a:b or a*b."
+    )
+    random: dict[Name, list[Name | int]] | None = Field(
+        None,
+        description="Random effects a grouping column: school: [1, ses] (1 is the intercept).",
+    )
+
+
+class ModelsSpec(Base):
+    """How the models come about: `stepwise`, or an explicit `list`."""
+
+    stepwise: StepwiseSpec | None = Field(None, description="Derive the sequence.")
+    list_: list[ModelSpec] | None = Field(None, alias="list", description="Name every model.")
+    final: ModelId | None = Field(
+        None, description="The model that is interpreted; the last one if not given."
+    )
+
+
+class EstimationSpec(Base):
+    """How lme4 fits."""
+
+    method: Literal["REML", "ML"] = Field("REML", description="The criterion.")
+    optimizer: Literal["nloptwrap", "bobyqa", "Nelder_Mead"] = Field(
+        "nloptwrap", description="The optimizer of lme4; its default if not given."
+    )
+
+
+class InferenceSpec(Base):
+    """Tests and intervals."""
+
+    df: Literal["satterthwaite", "kenward-roger"] = Field(
+        "satterthwaite", description="Denominator degrees of freedom of the tests of fixed effects."
+    )
+    level: float = Field(0.95, gt=0.5, lt=1, description="The level of all intervals.")
+    alpha: float = Field(0.05, gt=0, lt=0.5, description="The significance level.")
+    variance_ci: Literal["profile", "bootstrap", "none"] = Field(
+        "profile", description="Intervals of variance components."
+    )
+    bootstrap: int = Field(1000, ge=100, le=100_000, description="Bootstrap samples.")
+    seed: int = Field(20261, ge=1, le=2_147_483_647, description="Seed of everything random.")
+
+
+class ReportSpec(Base):
+    """What the report shows beside its fixed content."""
+
+    groups: list[str | int] = Field(
+        default_factory=list,
+        max_length=12,
+        description="Groups (ids) to predict for by name; the lowest, the median and the highest if not given.",
+    )
+    sampling: Text | None = Field(None, description="How units were sampled; printed in step 1.")
+    power: Text | None = Field(None, description="The study's power rationale; printed in step 1.")
+    missing_data: Text | None = Field(
+        None, description="The mechanism assumed for missing values; printed in step 1."
+    )
+    availability: Text | None = Field(None, description="Where data and code are available.")
+    formats: tuple[Literal["html", "docx", "pdf"], ...] = Field(
+        ("html",), description="Formats written beside report.qmd."
+    )
+
+
+class SimulatedPredictor(Base):
+    """A predictor to be drawn."""
+
+    level: Name = Field(description="The level it is drawn at.")
+    mean: float = Field(0.0, description="Mean of the normal distribution.")
+    sd: float = Field(1.0, gt=0, description="Its standard deviation.")
+    probability: float | None = Field(
+        None, gt=0, lt=1, description="Draw a 0/1 indicator with this probability instead."
+    )
+    effect: float = Field(description="Its true fixed effect.")
+    slope_sd: float = Field(0.0, ge=0, description="True SD over groups of its slope.")
+
+
+class SimulateSpec(Base):
+    """Data drawn from a known two-level model with normal random effects."""
+
+    seed: int = Field(ge=0, description="Seed of NumPy's PCG64 generator.")
+    groups: int = Field(ge=2, le=1_000_000, description="Number of groups.")
+    units: int = Field(ge=2, le=10_000_000, description="Number of lowest-level units in all.")
+    intercept: float = Field(0.0, description="True mean of the outcome.")
+    group_sd: float = Field(ge=0, description="True SD of the group intercepts.")
+    residual_sd: float = Field(gt=0, description="True SD of the lowest level.")
+    predictors: dict[Name, SimulatedPredictor] = Field(
+        default_factory=dict, description="The predictors and their true effects."
+    )
+
+
+class AnalysisSpec(Base):
+    """A multilevel analysis, from data to report."""
+
+    title: Name = Field(description="The report's title.")
+    subtitle: Name | None = Field(None, description="A second line of the title.")
+    authors: list[Name] = Field(default_factory=list, description="The authors.")
+    date: Name | None = Field(None, description="The date to print; none if not given.")
+    abstract: Text | None = Field(None, description="A paragraph before step 1.")
+    house: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")] = Field(
+        "base", description="The lab template, a folder under templates/."
+    )
+    data: DataSpec | None = Field(None, description="Where the data are.")
+    simulate: SimulateSpec | None = Field(
+        None, description="Draw the data instead of reading them."
+    )
+    levels: list[LevelSpec] = Field(min_length=2, description="The levels, lowest first.")
+    structure: Literal["nested", "crossed"] = Field(
+        "nested", description="Whether the higher levels are nested in each other or crossed."
+    )
+    time: Name | None = Field(None, description="The predictor that is time, in repeated measures.")
+    outcome: OutcomeSpec = Field(description="The dependent variable.")
+    predictors: dict[Name, PredictorSpec] = Field(
+        default_factory=dict, description="The independent variables."
+    )
+    questions: list[QuestionSpec] = Field(
+        default_factory=list, description="The research questions."
+    )
+    models: ModelsSpec = Field(description="The models, from simple to complex.")
+    estimation: EstimationSpec = Field(
+        default_factory=EstimationSpec, description="How the models are fitted."
+    )
+    inference: InferenceSpec = Field(
+        default_factory=InferenceSpec, description="How tests and intervals are made."
+    )
+    report: ReportSpec = Field(
+        default_factory=ReportSpec, description="What the report shows beside its fixed content."
+    )
+
+    @field_validator("predictors")
+    @classmethod
+    def _no_control_characters(cls, value: dict[str, PredictorSpec]) -> dict[str, PredictorSpec]:
+        for name in value:
+            if re.search(r"[\x00-\x1f`\\]", name):
+                raise ValueError("a name may not hold backticks, backslashes or control characters")
+        return value
+
+
+def json_schema() -> str:
+    """The JSON Schema of the spec, for editors that complete and check while typing."""
+    schema: dict[str, Any] = AnalysisSpec.model_json_schema(by_alias=True)
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
