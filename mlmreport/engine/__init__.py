@@ -1,0 +1,1 @@
+"""R inside this process: the only package that imports rpy2."""

@@ -1,0 +1,134 @@
+"""Steps' R functions run, and what they record turned into quantities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from mlmreport.engine.session import Session
+from mlmreport.errors import AnalysisError
+from mlmreport.quantities import Item, Missing, Quantity, Series, Source, TraceEntry
+
+__all__ = ["Engine", "Fit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A fitted model: what of it is no number.
+
+    Parameters
+    ----------
+    id
+        The model's id; in R it is ``m_<id>``.
+    coefficients
+        Names of the fixed effects, in lme4's order.
+    dropped
+        Columns that lme4 left out because they are collinear.
+    blocks
+        For each block of ``VarCorr`` its effects.
+    groups
+        For each block its grouping column.
+    singular
+        Whether a variance is zero or a correlation is +-1 (``lme4::isSingular``).
+    messages
+        lme4's convergence messages.
+    optimizer
+        The optimizer that was used.
+    """
+
+    id: str
+    coefficients: tuple[str, ...]
+    dropped: tuple[str, ...]
+    blocks: Mapping[str, tuple[str, ...]]
+    groups: Mapping[str, str]
+    singular: bool
+    messages: tuple[str, ...]
+    optimizer: str
+
+
+@dataclass
+class Engine:
+    """An analysis in R: the data are loaded once, each step's calls are recorded in order."""
+
+    session: Session
+    items: dict[str, Item] = field(default_factory=dict)
+    trace: list[TraceEntry] = field(default_factory=list)
+    conditions: list[Mapping[str, str]] = field(default_factory=list)
+
+    def begin(self, frame: pd.DataFrame) -> None:
+        """Hand the analysis sample to R as ``d``."""
+        self.session.call("begin_analysis", data=frame)
+
+    def run(self, step: str, function: str, **arguments: object) -> Mapping[str, Any]:
+        """Run a function of ``r/``; its entries join the items, its facts come back.
+
+        Raises
+        ------
+        AnalysisError
+            When R stops outside a recorded call.
+        """
+        found = self.session.call("run_step", step=step, f=function, args=arguments)
+        entries, said = found["entries"], found["conditions"]
+        for row in zip(*entries.values(), strict=True):
+            self._take(step, dict(zip(entries, row, strict=True)))
+        for where, kind, text in zip(said["name"], said["kind"], said["text"], strict=True):
+            self.conditions.append({"where": where, "kind": kind, "text": text})
+        facts = found["facts"]
+        return facts if isinstance(facts, Mapping) else {}
+
+    def fit(self, model: str, formula: str, reml: bool, optimizer: str) -> Fit:
+        """Fit one model by lme4.
+
+        Raises
+        ------
+        AnalysisError
+            With lme4's own message when the model cannot be fitted.
+        """
+        facts = self.run(
+            "models", "fit_model", id=model, formula=formula, reml=reml, optimizer=optimizer
+        )
+        if facts["failed"][0]:
+            raise AnalysisError(facts["failed"][0])
+        names = facts["block_names"]
+        return Fit(
+            id=model,
+            coefficients=facts["coefficients"],
+            dropped=facts["dropped"],
+            blocks=dict(zip(names, facts["blocks"].values(), strict=True)),
+            groups=dict(zip(names, facts["groupings"], strict=True)),
+            singular=facts["singular"][0],
+            messages=facts["messages"],
+            optimizer=facts["optimizer"][0],
+        )
+
+    def _take(self, step: str, entry: Mapping[str, Any]) -> None:
+        kind, name, code = entry["kind"], entry["id"], entry["code"]
+        if kind in _ITEMS:
+            if name in self.items:
+                raise AnalysisError(f"the id '{name}' was given twice")
+            self.items[name] = _ITEMS[kind](name, entry)
+        if kind in {"object", "quantity", "series"}:
+            self.trace.append(TraceEntry(step, kind, name, code))
+
+
+def _quantity(name: str, entry: Mapping[str, Any]) -> Item:
+    source = Source(entry["code"], model=entry["model"])
+    (value,) = entry["value"]
+    return Quantity(
+        name, float(value), entry["type"], entry["unit"], entry["label"], source, entry["method"]
+    )
+
+
+def _series(name: str, entry: Mapping[str, Any]) -> Item:
+    source = Source(entry["code"], model=entry["model"])
+    return Series(name, entry["value"], entry["unit"], entry["label"], source)
+
+
+def _missing(name: str, entry: Mapping[str, Any]) -> Item:
+    return Missing(name, entry["reason"], entry["label"])
+
+
+_ITEMS = {"quantity": _quantity, "series": _series, "missing": _missing}

@@ -1,0 +1,200 @@
+# Evaluate calls in the analysis environment and keep everything R says, in order.
+#
+# `analysis` holds the data `d` and the models; its parent holds the definitions of definitions.R,
+# its grandparent is the global environment, which stays empty.
+
+analysis <- new.env()
+record <- new.env()
+
+attach_packages <- function(packages) {
+  for (package in packages) {
+    if (!nzchar(system.file(package = package))) {
+      stop("the R package '", package, "' is not installed", call. = FALSE)
+    }
+  }
+  suppressPackageStartupMessages(library("lme4", character.only = TRUE))
+  invisible(TRUE)
+}
+
+package_dataset <- function(package, dataset) {
+  if (!requireNamespace(package, quietly = TRUE)) {
+    stop("the R package '", package, "' is not installed", call. = FALSE)
+  }
+  found <- new.env()
+  if (dataset %in% getNamespaceExports(package)) {
+    table <- getExportedValue(package, dataset)
+  } else {
+    utils::data(list = dataset, package = package, envir = found)
+    if (!exists(dataset, envir = found, inherits = FALSE)) {
+      stop("the R package '", package, "' has no data set '", dataset, "'", call. = FALSE)
+    }
+    table <- get(dataset, envir = found)
+  }
+  if (!is.data.frame(table)) {
+    stop("'", dataset, "' is not a data frame", call. = FALSE)
+  }
+  as.data.frame(lapply(table, plain_column), check.names = FALSE, optional = TRUE)
+}
+
+plain_column <- function(x) {
+  if (is.factor(x)) {
+    return(factor(x, levels = levels(x), ordered = is.ordered(x)))
+  }
+  as.vector(x)
+}
+
+session_versions <- function() {
+  packages <- c(
+    "lme4", "Matrix", "lmerTest", "pbkrtest", "performance", "emmeans", "clubSandwich", "RLRsim"
+  )
+  found <- lapply(packages, function(p) as.character(utils::packageVersion(p)))
+  names(found) <- packages
+  c(
+    list(R = paste(R.version$major, R.version$minor, sep = ".")), found,
+    list(
+      platform = R.version$platform, BLAS = as.character(extSoftVersion()["BLAS"]),
+      RNG = paste(RNGkind(), collapse = ", ")
+    )
+  )
+}
+
+# Start a new analysis on a data frame.
+begin_analysis <- function(data) {
+  rm(list = ls(analysis, all.names = TRUE), envir = analysis)
+  parent.env(analysis) <- environment(begin_analysis)
+  assign("d", data, envir = analysis)
+  record$entries <- list()
+  record$conditions <- list()
+  record$step <- ""
+  invisible(TRUE)
+}
+
+note_condition <- function(name, kind, condition) {
+  text <- gsub("\\s+", " ", trimws(conditionMessage(condition)))
+  known <- vapply(record$conditions, function(x) identical(x$text, text) && x$name == name, FALSE)
+  if (!any(known)) {
+    record$conditions[[length(record$conditions) + 1L]] <-
+      list(name = name, kind = kind, text = text)
+  }
+}
+
+# The value of a call, or the error as a condition; warnings and messages are noted under `name`.
+evaluate <- function(name, call) {
+  tryCatch(
+    withCallingHandlers(
+      eval(call, analysis),
+      warning = function(w) {
+        note_condition(name, "warning", w)
+        invokeRestart("muffleWarning")
+      },
+      message = function(m) {
+        note_condition(name, "message", m)
+        invokeRestart("muffleMessage")
+      }
+    ),
+    error = function(e) e
+  )
+}
+
+code_text <- function(call) {
+  paste(deparse(call, width.cutoff = 500L, control = c("keepNA", "keepInteger", "niceNames", "digits17")), collapse = "\n")
+}
+
+# Put the parts that a step knows only at run time (a model's name, a term) into a call.
+resolve <- function(expr, bind) {
+  do.call(substitute, list(expr, bind))
+}
+
+add_entry <- function(entry) {
+  entry$step <- record$step
+  record$entries[[length(record$entries) + 1L]] <- entry
+  invisible(entry$value)
+}
+
+# Name an intermediate result: an assignment in the analysis and in reproduce.R.
+object <- function(name, expr, bind = list()) {
+  call <- resolve(substitute(expr), bind)
+  value <- evaluate(name, call)
+  if (inherits(value, "error")) {
+    note_condition(name, "error", value)
+    add_entry(list(
+      kind = "failed", id = name, code = code_text(call), reason = conditionMessage(value)
+    ))
+    return(invisible(NULL))
+  }
+  assign(name, value, envir = analysis)
+  add_entry(list(kind = "object", id = name, code = code_text(call)))
+  invisible(value)
+}
+
+have <- function(...) {
+  all(vapply(c(...), exists, FALSE, envir = analysis, inherits = FALSE))
+}
+
+# Record one number together with the call that gave it.
+statistic <- function(id, expr, label, type = "estimate", unit = "", method = "", model = "",
+                      bind = list()) {
+  call <- resolve(substitute(expr), bind)
+  value <- evaluate(id, call)
+  entry <- list(
+    kind = "quantity", id = id, code = code_text(call), label = label, type = type, unit = unit,
+    method = method, model = model
+  )
+  if (inherits(value, "error")) {
+    return(absent(id, conditionMessage(value), label, code = entry$code))
+  }
+  value <- as.numeric(value)
+  if (length(value) != 1L || !is.finite(value)) {
+    reason <- if (length(value) != 1L) "the expression gave no single number" else "it is not defined for this model and data"
+    return(absent(id, reason, label, code = entry$code))
+  }
+  entry$value <- value
+  add_entry(entry)
+}
+
+# Say that a number cannot be had, and why.
+absent <- function(id, reason, label = "", code = "") {
+  add_entry(list(kind = "missing", id = id, code = code, label = label, reason = reason))
+  invisible(NULL)
+}
+
+# Record a vector for a figure.
+series <- function(id, expr, label, unit = "", model = "", bind = list()) {
+  call <- resolve(substitute(expr), bind)
+  value <- evaluate(id, call)
+  if (inherits(value, "error")) {
+    return(absent(id, conditionMessage(value), label, code = code_text(call)))
+  }
+  if (is.numeric(value) && !all(is.finite(value))) {
+    return(absent(id, "some of its values are not defined", label, code = code_text(call)))
+  }
+  value <- if (is.numeric(value)) as.numeric(value) else as.character(value)
+  add_entry(list(
+    kind = "series", id = id, code = code_text(call), label = label, unit = unit, model = model,
+    value = value
+  ))
+}
+
+# Run a step's function; its entries and what R said go back to Python as columns.
+run_step <- function(step, f, args) {
+  record$entries <- list()
+  record$conditions <- list()
+  record$step <- step
+  fun <- get(f, envir = environment(run_step), mode = "function")
+  facts <- do.call(fun, args)
+  text <- c("kind", "id", "code", "label", "type", "unit", "method", "model", "reason")
+  entries <- lapply(setNames(text, text), function(field) text_column(record$entries, field))
+  entries$value <- lapply(record$entries, function(entry) entry$value)
+  said <- c("name", "kind", "text")
+  list(
+    entries = entries,
+    conditions = lapply(setNames(said, said), function(x) text_column(record$conditions, x)),
+    facts = if (is.list(facts)) facts else list()
+  )
+}
+
+text_column <- function(entries, field) {
+  vapply(entries, function(entry) {
+    if (is.null(entry[[field]])) "" else paste(as.character(entry[[field]]), collapse = " ")
+  }, "")
+}

@@ -1,0 +1,409 @@
+# Statistics that no single call of a package gives, each with its source.
+#
+# The file goes word for word into every reproduce.R, so it uses lme4, lmerTest and base R only, and
+# nothing of the recorder.
+
+# --- structure --------------------------------------------------------------------------------
+
+# Rows per group, in the order of the levels.
+group_sizes <- function(g) as.vector(table(g))
+
+# Coefficient of variation with the n - 1 standard deviation; 0 for equal sizes.
+variation <- function(x) if (length(x) > 1) sd(x) / mean(x) else 0
+
+# Share of a variable's sum of squares that lies between groups (eta squared; Snijders & Bosker,
+# 2012, sect. 3.3). Descriptive: under independence it is about (J - 1) / (n - 1), not 0.
+between_share <- function(x, g) {
+  x <- as.numeric(x)
+  1 - sum((x - ave(x, g))^2) / sum((x - mean(x))^2)
+}
+
+# Values of x, one a group.
+per_group <- function(x, g) as.vector(tapply(as.numeric(x), g, function(v) v[1L]))
+
+# --- components of a model --------------------------------------------------------------------
+
+# A variance or covariance of the random effects; `block` is the position in VarCorr().
+component <- function(m, block, i, j = i) VarCorr(m)[[block]][i, j]
+
+# The sum of all random-intercept variances.
+intercept_variance <- function(m) {
+  sum(vapply(VarCorr(m), function(v) {
+    if ("(Intercept)" %in% rownames(v)) v["(Intercept)", "(Intercept)"] else 0
+  }, 0))
+}
+
+# Largest absolute scaled gradient at the optimum, solve(Hessian, gradient), as lme4's own check has
+# it (Bates et al., 2015; ?lme4::convergence).
+scaled_gradient <- function(m) {
+  derivatives <- m@optinfo$derivs
+  max(abs(solve(derivatives$Hessian, derivatives$gradient)))
+}
+
+# --- ICC --------------------------------------------------------------------------------------
+
+# Profile-likelihood interval of the ICC of a null model's grouping `group` (ML).
+# With theta = tau / sigma the likelihood profiled over mean and residual SD depends on theta alone,
+# and ICC_k = theta_k^2 / (sum theta^2 + 1); the limits are where twice the log-likelihood falls by
+# the chi-square quantile (Venzon & Moolgavkar, 1988). Other groupings' theta are profiled out.
+icc_profile <- function(m, group, level = 0.95) {
+  deviance_of <- update(refitML(m), devFunOnly = TRUE)
+  groups <- names(VarCorr(m))
+  k <- match(group, groups)
+  others <- getME(refitML(m), "theta")[-k]
+  at <- function(rho, rest) {
+    theta <- numeric(length(groups))
+    theta[-k] <- rest
+    theta[k] <- sqrt(rho / (1 - rho) * (1 + sum(rest^2)))
+    deviance_of(theta)
+  }
+  profiled <- function(rho) {
+    if (!length(others)) {
+      return(at(rho, numeric()))
+    }
+    if (length(others) == 1L) {
+      return(optimize(function(r) at(rho, r), c(0, 10 * others + 10), tol = 1e-9)$objective)
+    }
+    optim(others, function(r) at(rho, abs(r)), control = list(reltol = 1e-12, maxit = 2000))$value
+  }
+  theta <- getME(refitML(m), "theta")
+  best <- theta[k]^2 / (1 + sum(theta^2))
+  threshold <- profiled(best) + qchisq(level, 1)
+  over <- function(rho) profiled(rho) - threshold
+  lower <- if (best < 1e-8 || over(0) <= 0) 0 else uniroot(over, c(0, best), tol = 1e-10)$root
+  upper <- uniroot(over, c(max(best, 1e-8), 1 - 1e-6), tol = 1e-10)$root
+  c(lower = lower, upper = upper)
+}
+
+# Design effect for a mean with unequal group sizes (Kish, 1987; Eldridge, Ashby & Kerry, 2006).
+design_effect <- function(icc, sizes) 1 + ((1 + variation_n(sizes)^2) * mean(sizes) - 1) * icc
+
+# Coefficient of variation with the n standard deviation, as the design effect has it.
+variation_n <- function(x) sqrt(mean((x - mean(x))^2)) / mean(x)
+
+# Mean reliability of the group means as estimates of the group intercepts
+# (Raudenbush & Bryk, 2002, eq. 3.58 and 4.21): the mean over groups of tau / (tau + sigma2 / n_j).
+mean_reliability <- function(tau, sigma2, sizes) mean(tau / (tau + sigma2 / sizes))
+
+# --- tests ------------------------------------------------------------------------------------
+
+# P-value of a likelihood-ratio statistic for k random effects against k + 1, one of them a variance
+# at its boundary: 0.5 chi2(k) + 0.5 chi2(k + 1), with chi2(0) = 0 (Self & Liang, 1987; Stram & Lee,
+# 1994). `df` is the number of parameters that the larger model adds: 1 variance and k covariances.
+boundary_p <- function(lr, df) {
+  upper <- pchisq(lr, df, lower.tail = FALSE)
+  lower <- if (df > 1) pchisq(lr, df - 1, lower.tail = FALSE) else as.numeric(lr <= 0)
+  0.5 * lower + 0.5 * upper
+}
+
+# Likelihood-ratio statistic of two fits, by ML or by REML as they were fitted; never below 0.
+likelihood_ratio <- function(smaller, larger) {
+  max(0, 2 * as.numeric(logLik(larger) - logLik(smaller)))
+}
+
+# Parameters of a model: fixed effects, covariance parameters, residual SD.
+parameters <- function(m) attr(logLik(m), "df")
+
+# Rows of the model frame grouped for the within-group regressions: the columns of X that vary
+# within groups, with an intercept.
+within_columns <- function(m, g) {
+  x <- getME(m, "X")
+  varies <- apply(x, 2L, function(column) any(abs(column - ave(column, g)) > 1e-10))
+  cbind(1, x[, varies, drop = FALSE])
+}
+
+# Equality of the level-1 variances over groups (Raudenbush & Bryk, 2002, eq. 9.10):
+# H = sum d_j^2, d_j = (ln S_j^2 - sum f_j ln S_j^2 / sum f_j) / sqrt(2 / f_j), from an OLS regression
+# in each group with f_j residual degrees of freedom; chi-square on J - 1. Groups with f_j < 10 are
+# left out, as the normal approximation of ln S_j^2 asks.
+variance_homogeneity <- function(m, g) {
+  x <- within_columns(m, g)
+  y <- getME(m, "y")
+  fits <- lapply(split(seq_along(y), g), function(rows) {
+    fit <- lm.fit(x[rows, , drop = FALSE], y[rows])
+    c(f = fit$df.residual, s2 = sum(fit$residuals^2) / fit$df.residual)
+  })
+  fits <- do.call(rbind, fits)
+  fits <- fits[fits[, "f"] >= 10 & is.finite(fits[, "s2"]) & fits[, "s2"] > 0, , drop = FALSE]
+  if (nrow(fits) < 2) stop("fewer than two groups have 10 residual degrees of freedom", call. = FALSE)
+  f <- fits[, "f"]
+  log_s2 <- log(fits[, "s2"])
+  d <- (log_s2 - sum(f * log_s2) / sum(f)) / sqrt(2 / f)
+  list(
+    H = sum(d^2), df = length(d) - 1, p = pchisq(sum(d^2), length(d) - 1, lower.tail = FALSE),
+    groups = length(d)
+  )
+}
+
+# Sample skewness and excess kurtosis, moment estimators (Fisher's g1 and g2).
+skewness <- function(x) mean((x - mean(x))^3) / mean((x - mean(x))^2)^1.5
+excess_kurtosis <- function(x) mean((x - mean(x))^4) / mean((x - mean(x))^2)^2 - 3
+
+# --- quantile-quantile plots --------------------------------------------------------------------
+
+# Points of a normal Q-Q plot of the standardised x: all of them, or `most` evenly spread quantiles.
+qq_points <- function(n, most = 300) ppoints(min(n, most))
+qq_sample <- function(x, most = 300) {
+  z <- sort((x - mean(x)) / sd(x))
+  if (length(z) <= most) z else as.vector(quantile(z, ppoints(most), type = 5))
+}
+
+# Simultaneous equal-local-level band (Aldor-Noiman et al., 2013; Weine, McPeek & Abney, 2023): each
+# order statistic U_(i) ~ Beta(i, n + 1 - i) is held at a local level such that all n stay inside
+# with the given probability. The local level is found from 400 simulated samples with a fixed seed
+# of the generator below, for n > 1000 extrapolated as 1 / (log n log log n) (Gontscharuk & Finner,
+# 2017).
+qq_band <- function(n, level = 0.95, most = 300) {
+  m <- min(n, 1000)
+  u <- apply(matrix(lehmer_uniform(400 * m), m), 2L, sort)
+  i <- seq_len(m)
+  p <- pbeta(u, i, m + 1 - i)
+  local <- as.vector(quantile(apply(pmin(p, 1 - p), 2L, min), 1 - level))
+  if (n > 1000) local <- local * (log(1000) * log(log(1000))) / (log(n) * log(log(n)))
+  at <- qq_points(n, most) * (n + 1)
+  list(
+    lower = qnorm(qbeta(local, at, n + 1 - at)),
+    upper = qnorm(qbeta(1 - local, at, n + 1 - at))
+  )
+}
+
+# Park and Miller's minimal standard generator: reproducible without touching R's own.
+lehmer_uniform <- function(n, seed = 20261) {
+  x <- numeric(n)
+  state <- seed
+  for (i in seq_len(n)) {
+    state <- (16807 * state) %% 2147483647
+    x[i] <- state
+  }
+  x / 2147483647
+}
+
+# --- residuals ----------------------------------------------------------------------------------
+
+# At most `most` rows, evenly spread over the data, for plotting.
+some_rows <- function(n, most = 2000) unique(round(seq(1, n, length.out = min(n, most))))
+
+# Level-1 residual SD of each group.
+group_sd <- function(m, g) as.vector(tapply(residuals(m), g, sd))
+
+# --- variance explained ---------------------------------------------------------------------------
+
+# Variance of the random effects averaged over the rows, sum over terms of mean_i(z_i' Sigma z_i)
+# (Johnson, 2014, eq. 10), from the relative covariance factor: sigma2 / n * sum (Lambda' Z')^2.
+random_variance <- function(m) {
+  sigma(m)^2 * sum((getME(m, "Lambdat") %*% getME(m, "Zt"))^2) / nobs(m)
+}
+
+# Variance of the fixed part's predictions, with the n denominator.
+fixed_variance <- function(m) {
+  eta <- as.vector(getME(m, "X") %*% fixef(m))
+  mean((eta - mean(eta))^2)
+}
+
+# Marginal and conditional R2 (Nakagawa & Schielzeth, 2013, eq. 26 and 30; random slopes: Johnson,
+# 2014, eq. 10): shares of vf + vr + sigma2.
+r2_marginal <- function(m) {
+  fixed_variance(m) / (fixed_variance(m) + random_variance(m) + sigma(m)^2)
+}
+r2_conditional <- function(m) {
+  (fixed_variance(m) + random_variance(m)) / (fixed_variance(m) + random_variance(m) + sigma(m)^2)
+}
+
+# --- combinations of fixed effects ------------------------------------------------------------------
+
+# A linear combination of fixed effects from a model of lmerTest, L named by coefficient:
+# estimate, SE, df, t, p.
+combination <- function(t, weights, ddf = "Satterthwaite") {
+  l <- setNames(numeric(length(fixef(t))), names(fixef(t)))
+  l[names(weights)] <- weights
+  found <- lmerTest::contest1D(t, l, ddf = ddf, confint = FALSE)
+  c(
+    estimate = found[["Estimate"]], se = found[["Std. Error"]], df = found[["df"]],
+    t = found[["t value"]], p = found[["Pr(>|t|)"]]
+  )
+}
+
+# Limits of a two-sided t interval.
+t_limit <- function(c, side, level = 0.95) {
+  q <- qt(1 - (1 - level) / 2, c[["df"]])
+  c[["estimate"]] + (if (side == "lower") -q else q) * c[["se"]]
+}
+
+# Estimates and pointwise limits of the combinations in the rows of L (columns named by coefficient).
+combinations <- function(t, l, level = 0.95, ddf = "Satterthwaite") {
+  t(apply(l, 1L, function(row) {
+    found <- combination(t, row, ddf)
+    c(found, lower = t_limit(found, "lower", level), upper = t_limit(found, "upper", level))
+  }))
+}
+
+# --- groups ------------------------------------------------------------------------------------------
+
+# Conditional modes and their standard deviations (ranef(condVar = TRUE)) of one effect.
+mode_sd <- function(m, group, effect) {
+  found <- ranef(m, condVar = TRUE)[[group]]
+  post <- attr(found, "postVar")
+  blocks <- if (is.list(post)) post else list(post)
+  columns <- names(found)
+  at <- match(effect, columns)
+  sizes <- vapply(blocks, function(b) dim(b)[1L], 0L)
+  block <- findInterval(at - 1, cumsum(c(0, sizes)), rightmost.closed = FALSE)
+  i <- at - c(0, cumsum(sizes))[block]
+  sqrt(blocks[[block]][i, i, ])
+}
+
+# Standard error of a group's own coefficient, fixed effect plus conditional mode, with the
+# uncertainty of the fixed effect and its covariance with the mode (Henderson's mixed-model
+# equations; Snijders & Bosker, 2012, sect. 4.8). Taken from the joint covariance of (beta, u).
+group_coefficient_se <- function(m, group, effect) {
+  joint <- joint_covariance(m)
+  p <- length(fixef(m))
+  levels_ <- levels(getME(m, "flist")[[group]])
+  u <- joint$at[[group]][[effect]]
+  b <- match(effect, names(fixef(m)))
+  variance <- joint$covariance[cbind(p + u, p + u)]
+  if (!is.na(b)) {
+    variance <- variance + joint$covariance[b, b] + 2 * joint$covariance[p + u, b]
+  }
+  setNames(sqrt(variance), levels_)
+}
+
+# Covariance of (beta-hat, u-hat - u) from Henderson's equations, sigma2 times the inverse of
+# [X'X X'ZL; L'Z'X L'Z'ZL + I], for at most `most` random effects.
+joint_covariance <- function(m, most = 3000) {
+  q <- sum(getME(m, "q"))
+  if (q > most) stop("more than ", most, " random effects", call. = FALSE)
+  x <- getME(m, "X")
+  zlt <- getME(m, "Lambdat") %*% getME(m, "Zt")
+  lower <- as.matrix(t(getME(m, "Lambdat")))
+  p <- ncol(x)
+  xz <- as.matrix(zlt %*% x)
+  c_ <- rbind(cbind(crossprod(x), t(xz)), cbind(xz, as.matrix(tcrossprod(zlt)) + diag(q)))
+  spherical <- sigma(m)^2 * chol2inv(chol(c_))
+  back <- rbind(cbind(diag(p), matrix(0, p, q)), cbind(matrix(0, q, p), lower))
+  list(covariance = back %*% spherical %*% t(back), at = random_positions(m))
+}
+
+# Where each effect of each grouping stands in u: in each term, by group, then by effect.
+random_positions <- function(m) {
+  terms_ <- getME(m, "cnms")
+  assign_ <- attr(getME(m, "flist"), "assign")
+  starts <- getME(m, "Gp")
+  found <- list()
+  for (k in seq_along(terms_)) {
+    group <- names(getME(m, "flist"))[assign_[k]]
+    effects <- terms_[[k]]
+    n <- nlevels(getME(m, "flist")[[group]])
+    for (e in seq_along(effects)) {
+      found[[group]][[effects[e]]] <- starts[k] + (seq_len(n) - 1) * length(effects) + e
+    }
+  }
+  found
+}
+
+# Mean of the outcome in each group.
+raw_means <- function(y, g) as.vector(tapply(y, g, mean))
+
+# --- predictions from the fixed part ------------------------------------------------------------------
+
+# Rows of the fixed-effects design for new values of the predictors, with the model's own contrasts,
+# factor levels and data-dependent bases.
+fixed_rows <- function(m, values) {
+  of_fit <- delete.response(terms(m, fixed.only = TRUE))
+  frame <- model.frame(of_fit, values, xlev = factor_levels(m))
+  model.matrix(of_fit, frame, contrasts.arg = attr(getME(m, "X"), "contrasts"))[
+    , names(fixef(m)),
+    drop = FALSE
+  ]
+}
+
+factor_levels <- function(m) {
+  frame <- model.frame(m)
+  found <- Filter(is.factor, as.list(frame)[intersect(names(frame), all.vars(terms(m)))])
+  lapply(found, levels)
+}
+
+# The same row with other values: `with_values(typical, x = 1)`; a vector gives several rows.
+with_values <- function(row, ...) {
+  new <- list(...)
+  n <- max(lengths(new), 1L)
+  rows <- row[rep(1L, n), , drop = FALSE]
+  rownames(rows) <- NULL
+  for (name in names(new)) {
+    rows[[name]] <- if (is.factor(row[[name]])) factor(new[[name]], levels = levels(row[[name]])) else new[[name]]
+  }
+  rows
+}
+
+# Weights of the change in the expected outcome per unit of x at a row of values: a central
+# difference, exact for linear and quadratic terms.
+slope_weights <- function(m, row, x) {
+  ends <- fixed_rows(m, with_list(row, x, row[[x]] + c(-0.5, 0.5)))
+  ends[2L, ] - ends[1L, ]
+}
+
+# Weights of the contrast between a category and the reference at a row of values.
+category_weights <- function(m, row, x, category) {
+  ends <- fixed_rows(m, with_list(row, x, c(levels(row[[x]])[1L], category)))
+  ends[2L, ] - ends[1L, ]
+}
+
+with_list <- function(row, name, values) do.call(with_values, c(list(row), setNames(list(values), name)))
+
+# Roots of (b + c z)^2 = t^2 (v_b + 2 z v_bc + z^2 v_c): where the simple slope's pointwise interval
+# touches zero (Johnson & Neyman, 1936; Bauer & Curran, 2005, eq. 10). NA where there are none.
+johnson_neyman <- function(b, c, vb, vbc, vc, quantile) {
+  q2 <- quantile^2
+  roots <- c(c^2 - q2 * vc, 2 * (b * c - q2 * vbc), b^2 - q2 * vb)
+  inside <- roots[2]^2 - 4 * roots[1] * roots[3]
+  if (inside < 0 || roots[1] == 0) {
+    return(c(lower = NA_real_, upper = NA_real_))
+  }
+  sort((-roots[2] + c(-1, 1) * sqrt(inside)) / (2 * roots[1]))
+}
+
+# Expected outcome in one group, at a row of values: estimate and SE with the uncertainty of the fixed
+# effects and of the conditional modes jointly (see joint_covariance).
+group_prediction <- function(m, joint, row, group, unit) {
+  x <- fixed_rows(m, row)
+  k <- match(unit, levels(getME(m, "flist")[[group]]))
+  weights <- numeric(ncol(joint$covariance))
+  weights[seq_len(ncol(x))] <- x
+  modes <- ranef(m)[[group]][k, , drop = FALSE]
+  estimate <- sum(x * fixef(m))
+  for (effect in names(joint$at[[group]])) {
+    z <- effect_value(effect, x, row)
+    weights[ncol(x) + joint$at[[group]][[effect]][k]] <- z
+    estimate <- estimate + z * modes[[effect]]
+  }
+  c(estimate = estimate, se = sqrt(sum(weights * (joint$covariance %*% weights))))
+}
+
+# What a random effect is multiplied by at a row of values.
+effect_value <- function(effect, x, row) {
+  if (effect == "(Intercept)") {
+    return(1)
+  }
+  if (effect %in% colnames(x)) {
+    return(x[1L, effect])
+  }
+  if (effect %in% names(row)) {
+    return(as.numeric(row[[effect]]))
+  }
+  stop("the value of the random effect ", effect, " is not known", call. = FALSE)
+}
+
+# Variance of a combination of the fixed effects.
+variance_of <- function(m, weights) sum(weights * (as.matrix(vcov(m)) %*% weights))
+
+# 41 points over the range of x.
+x_grid <- function(x) seq(min(x), max(x), length.out = 41L)
+
+# Variance of the random part at a row of values, over all groupings: sum z' Sigma z.
+variance_at <- function(m, row) {
+  x <- fixed_rows(m, row)
+  sum(vapply(VarCorr(m), function(v) {
+    z <- vapply(rownames(v), effect_value, 0, x = x, row = row)
+    sum(z * (as.matrix(v) %*% z))
+  }, 0))
+}
