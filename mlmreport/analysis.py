@@ -1,0 +1,158 @@
+"""The eight steps in order: spec and data in, `Results` out."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import mlmreport
+from mlmreport.data.prepare import PreparedData, prepare
+from mlmreport.engine.fits import Engine
+from mlmreport.engine.session import package_dataset, session, versions
+from mlmreport.quantities import Results
+from mlmreport.spec.reader import Document
+from mlmreport.spec.sequence import plan
+from mlmreport.steps import (
+    assumptions,
+    fit,
+    icc,
+    inference,
+    interpretation,
+    models,
+    questions,
+    structure,
+)
+from mlmreport.steps.context import Context
+
+__all__ = ["STEPS", "analyse", "check"]
+
+Progress = Callable[[str, str], None]
+
+STEPS = (
+    "structure",
+    "questions",
+    "assumptions",
+    "icc",
+    "models",
+    "fit",
+    "interpretation",
+    "inference",
+)
+"""The eight steps, in the order of the report."""
+
+
+def check(document: Document) -> PreparedData:
+    """Prepare the data without fitting anything: every problem of spec and data is raised."""
+    return prepare(document, plan(document), package_dataset)
+
+
+def analyse(document: Document, progress: Progress) -> tuple[Results, PreparedData]:
+    """Run the eight steps.
+
+    Parameters
+    ----------
+    document
+        The spec.
+    progress
+        Is told the step, and what it is at.
+
+    Returns
+    -------
+    tuple
+        All results, and the prepared data they come from.
+    """
+    progress("data", "reading and preparing")
+    planned = plan(document)
+    data = prepare(document, planned, package_dataset)
+    context = Context(document, planned, data, Engine(session()))
+    context.engine.begin(data.frame)
+    _settings(context)
+    # The order of computing: models come before the steps that look at the final one.
+    progress("structure", "sizes and levels")
+    found: dict[str, Mapping[str, Any]] = {"structure": structure.run(context)}
+    progress("questions", "equations")
+    found["questions"] = questions.run(context)
+    models.fit_all(context, lambda label: progress("models", label))
+    progress("icc", "variance by level")
+    found["icc"] = icc.run(context)
+    progress("models", "intervals of the variance components")
+    found["models"] = models.run(context)
+    progress("assumptions", "residuals of each level")
+    found["assumptions"] = assumptions.run(context)
+    progress("fit", "criteria and tests")
+    found["fit"] = fit.run(context)
+    progress("interpretation", "effects and slopes")
+    found["interpretation"] = interpretation.run(context)
+    progress("inference", "predictions and groups")
+    found["inference"] = inference.run(context, found["interpretation"]["interactions"])
+    return _results(context, found), data
+
+
+def _settings(context: Context) -> None:
+    inference_ = context.spec.inference
+    context.setting(
+        "settings/level", inference_.level, "level", "Level of intervals", "inference.level"
+    )
+    context.setting(
+        "settings/alpha", inference_.alpha, "p", "Significance level", "inference.alpha"
+    )
+
+
+def _results(context: Context, found: Mapping[str, Mapping[str, Any]]) -> Results:
+    order = {step: number for number, step in enumerate(STEPS)}
+    decisions = sorted(context.decisions, key=lambda decision: order[decision.step])
+    engine = context.engine
+    return Results(
+        spec=context.spec.model_dump(mode="json", by_alias=True),
+        # The registry holds the final, sharpened quantities; trees are re-pointed at it.
+        items=dict(engine.items),
+        steps={step: _current(found[step], engine.items) for step in STEPS},
+        decisions=tuple(_current(decision, engine.items) for decision in decisions),
+        trace=tuple(engine.trace),
+        conditions=tuple(engine.conditions),
+        preparation=context.data.steps,
+        session=_session(context),
+    )
+
+
+def _current(node: Any, items: Mapping[str, Any]) -> Any:
+    """The tree with every item as the registry holds it now (digits may have been set later)."""
+    from dataclasses import fields, is_dataclass, replace
+
+    if hasattr(node, "id") and getattr(node, "id", None) in items and not hasattr(node, "rows"):
+        return items[node.id]
+    if isinstance(node, Mapping):
+        return {key: _current(value, items) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return tuple(_current(value, items) for value in node)
+    if is_dataclass(node) and not isinstance(node, type):
+        changed = {f.name: _current(getattr(node, f.name), items) for f in fields(node)}
+        return replace(node, **changed)
+    return node
+
+
+def _session(context: Context) -> dict[str, Any]:
+    data = context.data
+    return {
+        "mlmreport": mlmreport.__version__,
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in ("pandas", "numpy", "rpy2-rinterface")},
+        "r": dict(versions()),
+        "seed": context.spec.inference.seed,
+        "files": [{"description": text, "sha256": digest} for text, digest in data.files],
+        "spec": context.document.path.name,
+        "columns": [str(name) for name in data.frame],
+        "factors": {
+            str(name): [str(level) for level in column.cat.categories]
+            for name, column in data.frame.select_dtypes("category").items()
+        },
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

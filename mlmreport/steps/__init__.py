@@ -1,0 +1,1 @@
+"""The eight steps: what each asks R, and what it decides."""

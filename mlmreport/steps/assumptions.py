@@ -1,0 +1,248 @@
+"""Step 3: what the model assumes, looked at in the residuals of both levels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlmreport.quantities import Figure, Row, Series, Table
+from mlmreport.steps.context import Context, FittedModel
+from mlmreport.steps.thresholds import RULES
+
+__all__ = ["run"]
+
+STEP = "assumptions"
+QQ = ("qq_theoretical", "qq_sample", "qq_lower", "qq_upper")
+
+
+def run(context: Context) -> Mapping[str, Any]:
+    """Normality, spread, linearity and collinearity of the final model."""
+    model = context.final
+    numbers = _numbers(context, model)
+    context.run(
+        STEP,
+        "step_assumptions",
+        id=model.id,
+        group=context.lowest_group,
+        numbers=[column for column, _ in numbers],
+        level=context.spec.inference.level,
+    )
+    random = [_random(context, model, block, effect) for block, effect in _effects(model)]
+    facts = {
+        "model": model.plan.label,
+        "outcome": context.plan.outcome.label,
+        "group": context.plan.groups[0].name,
+        "groups": context.plan.groups[0].plural,
+        "lowest": context.plan.levels[0].plural,
+        "level": context.item("settings/level"),
+        "alpha": context.item("settings/alpha"),
+        "residual": {
+            **context.all(
+                "assumptions/residual",
+                "skewness", "kurtosis", "outliers", "outliers_expected", "qq_outside",
+            ),
+            "normal": _looks_normal(context, "assumptions/residual"),
+        },
+        "random": random,
+        "spread": {
+            "correlation": context.item("assumptions/spread/correlation"),
+            "even": abs(context.value("assumptions/spread/correlation") or 0)
+            <= RULES["heteroscedastic"].value,
+        },
+        "homogeneity": {
+            **context.all("assumptions/homogeneity", "H", "df", "p", "groups"),
+            "rejected": _below_alpha(context, "assumptions/homogeneity/p"),
+            "have": context.value("assumptions/homogeneity/p") is not None,
+        },
+        "linear": [label for _, label in numbers],
+        "vif": _vif(context, model),
+        "figures": _figures(context, model, numbers, random),
+    }  # fmt: skip
+    _decide(context, facts)
+    return facts
+
+
+def _numbers(context: Context, model: FittedModel) -> list[tuple[str, str]]:
+    """Numeric predictors of the model with more than five values, at most six."""
+    names = dict.fromkeys(
+        part.variable.column
+        for entry in model.coefficients
+        for part in entry.parts
+        if part.variable and part.variable.type == "number"
+    )
+    frame = context.data.frame
+    found = [name for name in names if frame[name].nunique() > 5][:6]
+    return [(name, v.label) for name in found if (v := context.plan.by_column(name))]
+
+
+def _effects(model: FittedModel) -> list[tuple[str, str]]:
+    return [(block, effect) for block, effects in model.fit.blocks.items() for effect in effects]
+
+
+def _random(context: Context, model: FittedModel, block: str, effect: str) -> dict[str, Any]:
+    at = f"assumptions/random/{block}/{effect}"
+    return {
+        "at": at,
+        "label": context.effect_phrase(model, effect),
+        "group": model.fit.groups[block],
+        **context.all(at, "skewness", "kurtosis", "qq_outside"),
+        "have": context.value(f"{at}/skewness") is not None,
+        "normal": _looks_normal(context, at),
+    }
+
+
+def _looks_normal(context: Context, at: str) -> bool:
+    outside = context.value(f"{at}/qq_outside")
+    skewness, kurtosis = context.value(f"{at}/skewness"), context.value(f"{at}/kurtosis")
+    if outside is None or skewness is None or kurtosis is None:
+        return True
+    marked = abs(skewness) > RULES["skewness"].value or abs(kurtosis) > RULES["kurtosis"].value
+    return outside <= RULES["outside_band"].value and not marked
+
+
+def _below_alpha(context: Context, name: str) -> bool:
+    p = context.value(name)
+    return p is not None and p < context.spec.inference.alpha
+
+
+def _vif(context: Context, model: FittedModel) -> Mapping[str, Any]:
+    names = [entry for entry in model.coefficients if entry.parts]
+    found = [(entry, context.value(f"assumptions/vif/{entry.name}")) for entry in names]
+    values = [(entry, value) for entry, value in found if value is not None]
+    if not values:
+        return {"have": False}
+    worst = max(values, key=lambda pair: pair[1])[0]
+    return {
+        "have": True,
+        "largest": context.item(f"assumptions/vif/{worst.name}"),
+        "label": worst.label,
+        "high": (context.value(f"assumptions/vif/{worst.name}") or 0) > RULES["vif"].value,
+        "table": Table(
+            "vif",
+            "Collinearity of the fixed effects",
+            ("Coefficient", "VIF"),
+            tuple(Row(e.label, (context.item(f"assumptions/vif/{e.name}"),)) for e, _ in values),
+            "Variance inflation factors from the correlation matrix of the estimated coefficients.",
+        ),
+    }
+
+
+def _decide(context: Context, facts: Mapping[str, Any]) -> None:
+    residual = facts["residual"]
+    context.decide(
+        STEP,
+        RULES["outside_band"].text,
+        ("level-1 residuals: ", residual["qq_outside"], " outside"),
+        "no transformation advised"
+        if residual["normal"]
+        else "the distribution departs from normality: read intervals of small effects with care",
+        RULES["outside_band"].citation,
+    )
+    if facts["homogeneity"]["have"]:
+        homogeneity = facts["homogeneity"]
+        context.decide(
+            STEP,
+            "unequal level-1 variances are reported beside the model; with large n the test always rejects",
+            ("H test p ", homogeneity["p"]),
+            "variances differ between groups: cluster-robust standard errors are a safeguard"
+            if homogeneity["rejected"]
+            else "equal level-1 variances are kept",
+            "Raudenbush2002",
+        )
+
+
+# --- figures ----------------------------------------------------------------------------------
+
+
+def _figures(
+    context: Context,
+    model: FittedModel,
+    numbers: list[tuple[str, str]],
+    random: list[dict[str, Any]],
+) -> dict[str, Figure]:
+    outcome = context.plan.outcome
+    unit = f" ({outcome.unit})" if outcome.unit else ""
+    n = int(context.value(f"{model.id}/nobs") or 0)
+    panels = [_panel(context, "assumptions/residual", "Level-1 residuals")]
+    plotted = len(panels[0]["sample"].values)
+    panels[0]["shown"] = f"{plotted:,} quantiles of {n:,}" if plotted < n else f"n = {n:,}"
+    panels += [
+        _panel(context, entry["at"], entry["label"][0].upper() + entry["label"][1:])
+        for entry in random
+        if entry["have"]
+    ]
+    percent = f"{100 * context.spec.inference.level:g}"
+    figures = {
+        "qq": Figure(
+            "qq",
+            "qq_panels",
+            f"Normal quantile-quantile plots of the residuals of each level, with {percent} % "
+            "simultaneous bands.",
+            "Quantile-quantile plots; points on the line and inside the band agree with normality.",
+            {"panels": panels},
+        )
+    }
+    spread = context.item("assumptions/spread/residual")
+    if isinstance(spread, Series) and "assumptions/spread/smooth_x" in context.engine.items:
+        figures["fitted"] = Figure(
+            "fitted",
+            "residuals_fitted",
+            "Level-1 residuals against fitted values, with a lowess smooth.",
+            "Scatter of residuals against fitted values; the smooth should lie along zero.",
+            {
+                "fitted": context.item("assumptions/spread/fitted"),
+                "residual": spread,
+                "smooth_x": context.item("assumptions/spread/smooth_x"),
+                "smooth_y": context.item("assumptions/spread/smooth_y"),
+                "xlabel": f"Fitted value{unit}",
+                "ylabel": f"Residual{unit}",
+                "shown": f"{len(spread.values):,} of {n:,} points"
+                if len(spread.values) < n
+                else "",
+            },
+        )
+    if numbers:
+        figures["linearity"] = _linearity(context, numbers, unit, n)
+    if isinstance(context.item("assumptions/groups/sd"), Series):
+        figures["spread"] = Figure(
+            "spread",
+            "group_spread",
+            f"Residual standard deviation within each {context.plan.groups[0].name}; the line is the "
+            "model's common value.",
+            "Residual standard deviations of the groups in order, beside the pooled value.",
+            {
+                "labels": context.item("assumptions/groups/names"),
+                "sd": context.item("assumptions/groups/sd"),
+                "n": context.item("assumptions/groups/n"),
+                "pooled": context.item(f"{model.id}/sigma"),
+                "xlabel": f"Residual standard deviation{unit}",
+                "groups": context.plan.groups[0].plural,
+            },
+        )
+    return figures
+
+
+def _panel(context: Context, at: str, title: str) -> dict[str, Any]:
+    series = {name.removeprefix("qq_"): context.item(f"{at}/{name}") for name in QQ}
+    return {**series, "xlabel": "Normal quantile", "ylabel": "Standardised", "title": title}
+
+
+def _linearity(context: Context, numbers: list[tuple[str, str]], unit: str, n: int) -> Figure:
+    plotted = len(context.item(f"assumptions/linearity/{numbers[0][0]}/x").values)
+    shown = f"{plotted:,} of {n:,} points" if plotted < n else f"n = {n:,}"
+    panels = [
+        {
+            **context.all(f"assumptions/linearity/{name}", "x", "residual", "smooth_x", "smooth_y"),
+            "xlabel": label,
+            "ylabel": f"Residual{unit}",
+            "shown": shown,
+        }
+        for name, label in numbers
+    ]
+    return Figure(
+        "linearity",
+        "linearity_panels",
+        "Level-1 residuals against each numeric predictor, with lowess smooths.",
+        "Residuals against predictors; a bend in the smooth would show a relation that is not linear.",
+        {"panels": panels},
+    )

@@ -1,0 +1,181 @@
+"""What every step works with: the plan, the data, R, and what was found before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from mlmreport.data.prepare import PreparedData
+from mlmreport.display import decimals_for
+from mlmreport.engine.fits import Engine, Fit
+from mlmreport.quantities import Cell, Decision, Item, Missing, Quantity, Source
+from mlmreport.spec.reader import Document
+from mlmreport.spec.schema import AnalysisSpec
+from mlmreport.spec.sequence import ModelPlan, Plan
+from mlmreport.steps.coefficients import INTERCEPT, Coefficient, coefficients, effect_label
+
+__all__ = ["DDF", "Context", "FittedModel"]
+
+DDF = {"satterthwaite": "Satterthwaite", "kenward-roger": "Kenward-Roger"}
+"""The spec's word for the denominator df, and that of lmerTest."""
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """A model of the sequence, fitted and described."""
+
+    plan: ModelPlan
+    fit: Fit
+    coefficients: tuple[Coefficient, ...]
+
+    @property
+    def id(self) -> str:
+        """The model's id."""
+        return self.plan.id
+
+    @property
+    def object(self) -> str:
+        """Its name in R."""
+        return self.plan.object
+
+    def coefficient(self, name: str) -> Coefficient:
+        """The coefficient of a name."""
+        return next(entry for entry in self.coefficients if entry.name == name)
+
+
+@dataclass
+class Context:
+    """An analysis under way.
+
+    Parameters
+    ----------
+    document, plan, data
+        The spec, what follows from it, the prepared data.
+    engine
+        R, with everything recorded so far.
+    models
+        The fitted sequence.
+    decisions
+        What was decided so far.
+    """
+
+    document: Document
+    plan: Plan
+    data: PreparedData
+    engine: Engine
+    models: list[FittedModel] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+
+    @property
+    def spec(self) -> AnalysisSpec:
+        """The spec."""
+        return self.document.spec
+
+    @property
+    def final(self) -> FittedModel:
+        """The model that is interpreted."""
+        return next(model for model in self.models if model.id == self.plan.final.id)
+
+    @property
+    def null(self) -> FittedModel | None:
+        """The model without predictors, if the sequence has one with an intercept per group."""
+        return next((model for model in self.models if _is_null(model.plan)), None)
+
+    @property
+    def lowest_group(self) -> str:
+        """The grouping column of the second level."""
+        return self.plan.groups[0].group
+
+    @property
+    def unit(self) -> str:
+        """The outcome's unit."""
+        return self.plan.outcome.unit
+
+    @property
+    def ddf(self) -> str:
+        """The df method as lmerTest names it."""
+        return DDF[self.spec.inference.df]
+
+    @cached_property
+    def categories(self) -> Mapping[str, tuple[str, ...]]:
+        """For each categorical predictor its categories, the reference first."""
+        frame = self.data.frame
+        return {
+            variable.column: tuple(map(str, frame[variable.column].cat.categories))
+            for variable in self.plan.variables.values()
+            if variable.type == "category"
+        }
+
+    def run(self, step: str, function: str, **arguments: object) -> Mapping[str, Any]:
+        """Run an R function of a step."""
+        return self.engine.run(step, function, **arguments)
+
+    def item(self, name: str) -> Any:
+        """A quantity, missing value or series by id."""
+        return self.engine.items[name]
+
+    def value(self, name: str) -> float | None:
+        """The bare value for a rule that decides; None where it is missing."""
+        item = self.engine.items.get(name)
+        return item.value if isinstance(item, Quantity) else None
+
+    def all(self, prefix: str, *names: str) -> dict[str, Item]:
+        """Items under a common prefix, by their last part."""
+        return {name: self.item(f"{prefix}/{name}") for name in names}
+
+    def count(self, name: str, value: float, label: str, expression: str) -> Quantity:
+        """A count of the data preparation, with the data-frame expression behind it."""
+        found = Quantity(name, float(value), "count", "", label, Source(expression, "pandas"))
+        self.engine.items[name] = found
+        return found
+
+    def setting(self, name: str, value: float, kind: str, label: str, key: str) -> Quantity:
+        """A number that the spec set."""
+        found = Quantity(name, float(value), kind, "", label, Source(key, "spec"))
+        self.engine.items[name] = found
+        return found
+
+    def decide(
+        self, step: str, rule: str, evidence: Cell, outcome: str, citation: str = ""
+    ) -> Decision:
+        """Take a decision and log it."""
+        decision = Decision(step, rule, evidence, outcome, citation)
+        self.decisions.append(decision)
+        return decision
+
+    def sharpen(self, names: Sequence[str], se: str) -> None:
+        """Show the named quantities with the decimals that their standard error asks for."""
+        error = self.value(se)
+        if error is None:
+            return
+        for name in names:
+            item = self.engine.items.get(name)
+            if isinstance(item, Quantity):
+                self.engine.items[name] = replace(item, digits=decimals_for(error))
+
+    def effect_phrase(self, model: FittedModel, effect: str) -> str:
+        """A random effect as it stands in a sentence: "intercepts", "slopes of SES"."""
+        if effect == INTERCEPT:
+            return "intercepts"
+        entry = next((known for known in model.coefficients if known.name == effect), None)
+        variable = entry.parts[0].variable if entry and len(entry.parts) == 1 else None
+        if variable and entry and entry.kind == "number":
+            return f"slopes of {variable.base_label}"
+        return f"slopes of {effect_label(effect, model.coefficients)}"
+
+    def describe(self, plan: ModelPlan, fit: Fit) -> FittedModel:
+        """A fitted model with its coefficients named."""
+        known = coefficients(plan.formula, fit.coefficients, self.plan, self.categories)
+        return FittedModel(plan, fit, known)
+
+
+def _is_null(plan: ModelPlan) -> bool:
+    intercepts = all(part.intercept and not part.terms for part in plan.formula.random)
+    return not plan.formula.fixed and plan.formula.intercept and intercepts
+
+
+def is_missing(item: object) -> bool:
+    """Whether a number could not be had."""
+    return isinstance(item, Missing)

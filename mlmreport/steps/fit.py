@@ -1,0 +1,256 @@
+"""Step 6: criteria, tests between the models, variance explained at each level."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+from mlmreport.quantities import Cell, Row, Table
+from mlmreport.spec import formula as fm
+from mlmreport.steps.context import Context, FittedModel
+
+__all__ = ["run"]
+
+STEP = "fit"
+
+
+def run(context: Context) -> Mapping[str, Any]:
+    """The ledger of criteria, likelihood-ratio tests, R2 and variance reduction."""
+    for model in context.models:
+        context.run(STEP, "fit_of_model", id=model.id)
+    context.run(STEP, "akaike_weights", ids=[model.id for model in context.models])
+    comparisons = [_compare(context, a, b) for a, b in pairwise(context.models)]
+    _test_grouping(context)
+    reductions = _reductions(context)
+    final = context.final
+    return {
+        "n": context.item(f"{final.id}/nobs"),
+        "comparisons": comparisons,
+        "grouping": _grouping(context),
+        "final": {"label": final.plan.label, **context.all(f"fit/{final.id}", "r2m", "r2c")},
+        "best_aic": _lowest(context, "aic"),
+        "best_bic": _lowest(context, "bic"),
+        "alpha": context.item("settings/alpha"),
+        "reductions": reductions,
+        "method": context.spec.estimation.method,
+        "tables": {
+            "ledger": _ledger(context),
+            "tests": _tests_table(context, comparisons),
+            **({"reduction": _reduction_table(context)} if reductions else {}),
+        },
+    }
+
+
+# --- tests between models ---------------------------------------------------------------------
+
+
+def _compare(context: Context, smaller: FittedModel, larger: FittedModel) -> dict[str, Any]:
+    kind, added = _relation(smaller, larger)
+    df = round(
+        (context.value(f"{larger.id}/parameters") or 0)
+        - (context.value(f"{smaller.id}/parameters") or 0)
+    )
+    entry: dict[str, Any] = {
+        "smaller": smaller.plan.label,
+        "larger": larger.plan.label,
+        "kind": kind,
+        "tested": kind in {"fixed", "variance"} and df > 0,
+        "added": added,
+    }
+    if not entry["tested"]:
+        return entry
+    context.run(
+        STEP, "compare_models", smaller=smaller.id, larger=larger.id, kind=kind, df=float(df)
+    )
+    entry |= context.all(f"fit/{larger.id}/lrt", "chisq", "df", "p")
+    p = context.value(f"fit/{larger.id}/lrt/p")
+    entry["better"] = p is not None and p < context.spec.inference.alpha
+    context.decide(
+        STEP,
+        "nested models are compared by likelihood ratio: by ML where fixed parts differ, with the "
+        "mixture of chi-squares where a variance is tested at zero",
+        ("χ² = ", entry["chisq"], ", df = ", entry["df"], ", p ", entry["p"]),
+        f"{larger.plan.label} "
+        + ("fits better than " if entry["better"] else "does not fit detectably better than ")
+        + smaller.plan.label,
+        "Stram1994" if kind == "variance" else "Pinheiro2000",
+    )
+    return entry
+
+
+def _relation(smaller: FittedModel, larger: FittedModel) -> tuple[str, str]:
+    """``fixed``, ``variance`` (one more random effect in one term), or why there is no test."""
+    a, b = smaller.plan.formula, larger.plan.formula
+    fixed_a, fixed_b = _terms(a), _terms(b)
+    if a.random == b.random:
+        if fixed_a < fixed_b and a.intercept == b.intercept:
+            return "fixed", "fixed effects"
+        return "not nested", ""
+    if fixed_a != fixed_b or a.intercept != b.intercept:
+        nested = fixed_a <= fixed_b and _larger_random(a, b) is not None
+        return ("both" if nested else "not nested"), ""
+    found = _larger_random(a, b)
+    return ("variance", found) if found is not None else ("not nested", "")
+
+
+def _terms(formula: fm.Formula) -> set[frozenset[fm.Expression]]:
+    return {frozenset(term.factors) for term in formula.fixed}
+
+
+def _larger_random(a: fm.Formula, b: fm.Formula) -> str | None:
+    """What one term of `b` has more than the same term of `a`: exactly one effect; else None."""
+    if len(a.random) != len(b.random):
+        return None
+    more = [(x, y) for x, y in zip(a.random, b.random, strict=True) if x != y]
+    if len(more) != 1:
+        return None
+    x, y = more[0]
+    same = x.groups == y.groups and x.intercept == y.intercept
+    added = {frozenset(t.factors) for t in y.terms} - {frozenset(t.factors) for t in x.terms}
+    kept = {frozenset(t.factors) for t in x.terms} <= {frozenset(t.factors) for t in y.terms}
+    if not (same and kept and len(added) == 1 and (x.correlated == y.correlated or not x.terms)):
+        return None
+    return "random slope"
+
+
+def _test_grouping(context: Context) -> None:
+    null = context.null
+    if null is None or len(null.fit.blocks) != 1:
+        return
+    context.run(
+        STEP,
+        "test_grouping",
+        null=null.id,
+        block=next(iter(null.fit.blocks)),
+        single={"one": True, "outcome": context.plan.outcome.column},
+    )
+
+
+def _grouping(context: Context) -> Mapping[str, Any] | None:
+    if "fit/grouping/p" not in context.engine.items:
+        return None
+    p = context.value("fit/grouping/p")
+    return {
+        **context.all("fit/grouping", "chisq", "p"),
+        "clear": p is not None and p < context.spec.inference.alpha,
+        "groups": context.plan.groups[0].plural,
+    }
+
+
+def _tests_table(context: Context, comparisons: list[dict[str, Any]]) -> Table:
+    words = {
+        "fixed": "fixed effects, ML",
+        "variance": f"variance, {context.spec.estimation.method}",
+        "both": "none: fixed and random parts both differ",
+        "not nested": "none: not nested",
+    }
+    rows = []
+    for entry in comparisons:
+        head = f"{entry['larger']} against {entry['smaller']}"
+        if entry["tested"]:
+            cells: tuple[Cell, ...] = (
+                words[entry["kind"]],
+                entry["chisq"],
+                entry["df"],
+                entry["p"],
+            )
+        else:
+            cells = (words[entry["kind"]], "", "", "")
+        rows.append(Row(head, cells))
+    return Table(
+        "tests",
+        "Likelihood-ratio tests between neighbours in the sequence",
+        ("Comparison", "Test", "χ²", "df", "p"),
+        tuple(rows),
+        "Tests of a variance at zero use the mixture of chi-squares with df − 1 and df.",
+    )
+
+
+# --- criteria and variance explained -----------------------------------------------------------
+
+
+def _lowest(context: Context, criterion: str) -> str:
+    values = {m.plan.label: context.value(f"fit/{m.id}/{criterion}") for m in context.models}
+    known = {label: value for label, value in values.items() if value is not None}
+    return min(known, key=lambda label: known[label]) if known else ""
+
+
+def _ledger(context: Context) -> Table:
+    names = ("deviance", "aic", "bic", "weight", "r2m", "r2c")
+    rows = tuple(
+        Row(
+            model.plan.label,
+            (
+                context.item(f"{model.id}/parameters"),
+                *(context.item(f"fit/{model.id}/{name}") for name in names),
+            ),
+        )
+        for model in context.models
+    )
+    return Table(
+        "ledger",
+        "Fit of every model",
+        ("Model", "Parameters", "Deviance", "AIC", "BIC", "Weight", "R²m", "R²c"),
+        rows,
+        "Deviance, AIC and BIC from ML refits; the n of BIC is the number of rows. Weight = Akaike "
+        "weight. R²m, R²c = marginal and conditional R² (Nakagawa & Schielzeth, 2013; Johnson, 2014) of "
+        f"the {context.spec.estimation.method} fits.",
+    )
+
+
+def _reductions(context: Context) -> list[dict[str, Any]]:
+    null = context.null
+    if null is None:
+        return []
+    blocks = list(null.fit.blocks)
+    found = []
+    for model in context.models:
+        if model is null:
+            continue
+        context.run(STEP, "variance_explained", id=model.id, null=null.id, blocks=blocks)
+        at = f"fit/{model.id}/reduction"
+        names = ["residual", *blocks]
+        found.append(
+            {
+                "label": model.plan.label,
+                "final": model is context.final,
+                "residual": context.item(f"{at}/residual"),
+                "groups": [
+                    {"name": level.plural, "share": context.item(f"{at}/{level.group}")}
+                    for level in context.plan.groups
+                    if level.group in blocks
+                ],
+                "negative": any((context.value(f"{at}/{name}") or 0) < 0 for name in names),
+                "slopes": any(len(effects) > 1 for effects in model.fit.blocks.values()),
+            }
+        )
+    return found
+
+
+def _reduction_table(context: Context) -> Table:
+    null = context.null
+    assert null is not None
+    blocks = list(null.fit.blocks)
+    levels = [level for level in context.plan.groups if level.group in blocks]
+    rows = tuple(
+        Row(
+            model.plan.label,
+            tuple(
+                context.item(f"fit/{model.id}/reduction/{name}")
+                for name in ("residual", *(level.group for level in levels))
+            ),
+        )
+        for model in context.models
+        if model is not null
+    )
+    return Table(
+        "reduction",
+        "Variance explained at each level",
+        ("Model", f"Between {context.plan.levels[0].plural}",
+         *(f"Between {level.plural}" for level in levels)),
+        rows,
+        "Proportional reduction of the variance component against the null model (Raudenbush & Bryk, "
+        "2002). It can be negative, and where slopes vary the intercept variance refers to units with "
+        "zero on their predictors.",
+    )  # fmt: skip

@@ -1,0 +1,525 @@
+"""Step 7: what the final model's effects mean, in the outcome's units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlmreport.quantities import Cell, Figure, Missing, Row, Series, Table
+from mlmreport.spec import formula as fm
+from mlmreport.spec.variables import Variable
+from mlmreport.steps.coefficients import INTERCEPT, Coefficient, effect_label
+from mlmreport.steps.context import Context, FittedModel
+from mlmreport.steps.models import COEFFICIENT
+
+__all__ = ["run"]
+
+STEP = "interpretation"
+MOST_CATEGORIES = 8
+"""Simple slopes are taken at most at so many categories of a moderator."""
+
+
+def run(context: Context) -> Mapping[str, Any]:
+    """Sentences' material for each effect, ranges of slopes, simple slopes."""
+    model = context.final
+    context.run(STEP, "typical_values", variables=_model_variables(context, model))
+    effects = [_effect(context, model, entry) for entry in model.coefficients]
+    ranges = _ranges(context, model)
+    interactions = _interactions(context, model)
+    _joint_tests(context, model)
+    return {
+        "model": model.plan.label,
+        "outcome": context.plan.outcome.label,
+        "unit": context.unit,
+        "level": context.item("settings/level"),
+        "ddf": context.ddf,
+        "intercept": next((e for e in effects if e["kind"] == "intercept"), None),
+        "effects": [entry for entry in effects if entry["kind"] != "intercept"],
+        "baseline": _baseline(context, model),
+        "typical": _typical(context, model),
+        "ranges": ranges,
+        "covariances": _covariances(context, model),
+        "interactions": interactions,
+        "group": context.plan.groups[0].name,
+        "groups": context.plan.groups[0].plural,
+        "lowest": context.plan.levels[0].name,
+        "joint": _joint_facts(context, model),
+        "truth": _truth(context, model),
+        "tables": {"fixed": _fixed_table(context, model), "random": _random_table(context, model)},
+        "figures": _figures(context, interactions),
+    }
+
+
+# --- fixed effects ----------------------------------------------------------------------------
+
+
+def _model_variables(context: Context, model: FittedModel) -> list[dict[str, Any]]:
+    columns = fm.variables(model.plan.formula)
+    return [
+        {
+            "column": variable.column,
+            "type": variable.type,
+            "level": variable.level,
+            "group": context.plan.levels[variable.level - 1].group if variable.level > 1 else "",
+        }
+        for variable in context.plan.used
+        if variable.column in columns
+    ]
+
+
+def _effect(context: Context, model: FittedModel, entry: Coefficient) -> dict[str, Any]:
+    found = context.all(f"{model.id}/fixef/{entry.name}", *COEFFICIENT)
+    p = context.value(f"{model.id}/fixef/{entry.name}/p")
+    estimate = context.value(f"{model.id}/fixef/{entry.name}/estimate") or 0.0
+    variables = [part.variable for part in entry.parts if part.variable]
+    first = entry.parts[0] if entry.parts else None
+    pair = _pair(context, entry)
+    reference = ""
+    if first and first.variable and first.category is not None:
+        reference = context.categories[first.variable.column][0]
+    interacting = {part.name for other in model.coefficients if other.kind == "interaction"
+                   for part in other.parts}  # fmt: skip
+    return {
+        **found,
+        "name": entry.name,
+        "label": entry.label,
+        "kind": entry.kind,
+        "cross_level": entry.cross_level,
+        "positive": estimate >= 0,
+        "tested": p is not None,
+        "clear": p is not None and p < context.spec.inference.alpha,
+        "parts": [part.label for part in entry.parts],
+        "categories": [part.category or "" for part in entry.parts],
+        "base": variables[0].base_label if variables else "",
+        "role": variables[0].role if variables else "",
+        "unit": variables[0].unit if variables else "",
+        "level_name": context.plan.levels[entry.level - 1].name,
+        "reference": reference,
+        "varies": any(entry.name in effects for effects in model.fit.blocks.values()),
+        "conditional": entry.kind != "interaction" and entry.name in interacting,
+        "pair": pair,
+    }
+
+
+def _pair(context: Context, entry: Coefficient) -> Mapping[str, Any] | None:
+    """Of a product of two, the number whose slope changes and what it changes with."""
+    if len(entry.parts) != 2 or not all(part.variable for part in entry.parts):
+        return None
+    ordered = sorted(entry.parts, key=lambda part: part.variable.level if part.variable else 0)
+    focal = next((part for part in ordered if part.category is None), None)
+    if focal is None or focal.variable is None:
+        return None
+    other = ordered[0] if ordered[1] is focal else ordered[1]
+    assert other.variable is not None
+    categories = context.categories.get(other.variable.column, ("",))
+    return {
+        "focal": focal.variable.base_label,
+        "unit": focal.variable.unit,
+        "other": other.variable.base_label,
+        "other_unit": other.variable.unit,
+        "category": other.category or "",
+        "reference": categories[0],
+    }
+
+
+def _baseline(context: Context, model: FittedModel) -> list[str]:
+    """Where every predictor is zero or at its reference: what the intercept stands for."""
+    said = []
+    for argument in _model_variables(context, model):
+        variable = context.plan.by_column(argument["column"])
+        if variable is None:
+            continue
+        if variable.type == "category":
+            said.append(f"{variable.label}: {context.categories[variable.column][0]}")
+        else:
+            said.append(f"{variable.base_label} {_ZERO.get(variable.role, 'at zero')}")
+    return said
+
+
+_ZERO = {"within": "at the group's own mean", "centred": "at its centring value"}
+
+
+def _typical(context: Context, model: FittedModel) -> list[str]:
+    said = []
+    for argument in _model_variables(context, model):
+        variable = context.plan.by_column(argument["column"])
+        if variable is None:
+            continue
+        if variable.type == "category":
+            said.append(f"{variable.label}: {context.categories[variable.column][0]}")
+        else:
+            said.append(f"{variable.base_label} at its mean")
+    return list(dict.fromkeys(said))
+
+
+def _interval(context: Context, at: str, lower: str = "lower", upper: str = "upper") -> Cell:
+    low, high = context.item(f"{at}/{lower}"), context.item(f"{at}/{upper}")
+    if isinstance(low, Missing) or isinstance(high, Missing):
+        return low if isinstance(low, Missing) else high
+    return ("[", low, ", ", high, "]")
+
+
+def _fixed_table(context: Context, model: FittedModel) -> Table:
+    rows = []
+    for entry in model.coefficients:
+        at = f"{model.id}/fixef/{entry.name}"
+        cells = [context.item(f"{at}/{what}") for what in ("estimate", "se", "df", "t", "p")]
+        rows.append(Row(entry.label, (*cells[:2], _interval(context, at), *cells[2:])))
+    percent = f"{100 * context.spec.inference.level:g}"
+    unit = f" In {context.unit}." if context.unit else ""
+    return Table(
+        "fixed",
+        f"Fixed effects of the final model ({model.plan.label})",
+        ("Effect", "Estimate", "SE", f"{percent} % CI", "df", "t", "p"),
+        tuple(rows),
+        f"{context.ddf} df; intervals from the t distribution.{unit}",
+    )
+
+
+# --- random effects ---------------------------------------------------------------------------
+
+
+def _random_table(context: Context, model: FittedModel) -> Table:
+    rows: list[Row] = []
+    have = context.spec.inference.variance_ci != "none"
+    for block, effects in model.fit.blocks.items():
+        plural = next(
+            (g.plural for g in context.plan.groups if g.group == model.fit.groups[block]),
+            f"groups of {model.fit.groups[block]}",
+        )
+        rows.append(Row(f"Between {plural}", (), group=True))
+        for i, effect in enumerate(effects):
+            at = f"{model.id}/var/{block}/{effect}"
+            interval = _interval(context, f"{at}/sd") if have else ""
+            label = effect_label(effect, model.coefficients)
+            cells = (context.item(f"{at}/variance"), context.item(f"{at}/sd"), interval)
+            rows.append(Row(f"{label}: SD", cells))
+            for other in effects[:i]:
+                with_ = effect_label(other, model.coefficients)
+                interval = _interval(context, f"{at}/cor/{other}") if have else ""
+                cells = (
+                    context.item(f"{at}/cov/{other}"),
+                    context.item(f"{at}/cor/{other}"),
+                    interval,
+                )
+                rows.append(Row(f"{label} with {with_.lower()}: correlation", cells))
+    rows.append(Row(f"Within {context.plan.groups[0].plural}", (), group=True))
+    interval = _interval(context, f"{model.id}/var/residual/residual/sd") if have else ""
+    cells = (context.item(f"{model.id}/sigma2"), context.item(f"{model.id}/sigma"), interval)
+    rows.append(Row("Residual: SD", cells))
+    percent = f"{100 * context.spec.inference.level:g}"
+    said = {
+        "profile": "by profile likelihood (ML)",
+        "bootstrap": f"by parametric bootstrap, {context.spec.inference.bootstrap:,} samples",
+        "none": "not asked for",
+    }[context.spec.inference.variance_ci]
+    return Table(
+        "random",
+        f"Random effects of the final model ({model.plan.label})",
+        ("Effect", "Variance or covariance", "SD or correlation", f"{percent} % CI"),
+        tuple(rows),
+        f"Estimates by {context.spec.estimation.method}; intervals of SDs and correlations {said}.",
+    )
+
+
+def _ranges(context: Context, model: FittedModel) -> list[dict[str, Any]]:
+    found = []
+    for block, effects in model.fit.blocks.items():
+        for effect in effects:
+            if effect == INTERCEPT:
+                continue
+            label = effect_label(effect, model.coefficients)
+            context.run(
+                STEP, "slope_range", id=model.id, block=block, effect=effect, label=label,
+                level=context.spec.inference.level, unit=context.unit,
+            )  # fmt: skip
+            at = f"interpretation/range/{block}/{effect}"
+            context.sharpen([f"{at}/lower", f"{at}/upper"], f"{model.id}/fixef/{effect}/se")
+            estimate = context.engine.items.get(f"{model.id}/fixef/{effect}/estimate")
+            entry = next((e for e in model.coefficients if e.name == effect), None)
+            unit = next((p.variable.unit for p in entry.parts if p.variable), "") if entry else ""
+            found.append(
+                {
+                    "label": label,
+                    "base": entry.parts[0].variable.base_label
+                    if entry and entry.parts and entry.parts[0].variable
+                    else label,
+                    "group": model.fit.groups[block],
+                    "estimate": estimate,
+                    "unit": unit,
+                    "sd": context.item(f"{model.id}/var/{block}/{effect}/sd"),
+                    "have": context.value(f"{at}/lower") is not None,
+                    **context.all(at, "lower", "upper", "opposite"),
+                    "conditional": entry is not None
+                    and any(entry.name in [p.name for p in o.parts] for o in model.coefficients
+                            if o.kind == "interaction"),
+                }
+            )  # fmt: skip
+    return found
+
+
+def _covariances(context: Context, model: FittedModel) -> list[dict[str, Any]]:
+    found = []
+    for block, effects in model.fit.blocks.items():
+        for effect in effects[1:]:
+            if effects[0] != INTERCEPT:
+                continue
+            name = f"{model.id}/var/{block}/{effect}/cor/{INTERCEPT}"
+            if name not in context.engine.items:
+                continue
+            value = context.value(name)
+            found.append(
+                {
+                    "label": effect_label(effect, model.coefficients),
+                    "correlation": context.item(name),
+                    "have": value is not None,
+                    "positive": (value or 0) >= 0,
+                    "limit": value is not None and abs(value) > 0.999,
+                }
+            )
+    return found
+
+
+# --- interactions -----------------------------------------------------------------------------
+
+
+def _interactions(context: Context, model: FittedModel) -> list[dict[str, Any]]:
+    """Each product of two variables, the lower-level number as the focal one."""
+    found = []
+    for term in model.plan.formula.fixed:
+        names = [f.name for f in term.factors if isinstance(f, fm.Name)]
+        if term.degree != 2 or len(names) != 2:
+            continue
+        pair = [v for name in names if (v := context.plan.by_column(name))]
+        focal = next((v for v in sorted(pair, key=lambda v: v.level) if v.type == "number"), None)
+        if len(pair) != 2 or focal is None:
+            continue
+        moderator = pair[0] if pair[1] is focal else pair[1]
+        found.append(_simple_slopes(context, model, focal, moderator))
+    return found
+
+
+def _simple_slopes(
+    context: Context, model: FittedModel, focal: Variable, moderator: Variable
+) -> dict[str, Any]:
+    key = f"{focal.column}:{moderator.column}"
+    values = _moderator_values(context, moderator)
+    group = context.plan.levels[moderator.level - 1].group if moderator.level > 1 else ""
+    context.run(
+        STEP, "simple_slopes", id=model.id, interaction=key, x=focal.column, z=moderator.column,
+        z_type=moderator.type, z_group=group, values=values,
+        level=context.spec.inference.level, ddf=context.ddf, unit=context.unit,
+    )  # fmt: skip
+    slopes = []
+    for value in values:
+        at = f"interpretation/slopes/{key}/{value['key']}"
+        context.sharpen([f"{at}/{w}" for w in ("estimate", "se", "lower", "upper")], f"{at}/se")
+        p = context.value(f"{at}/p")
+        slopes.append(
+            {
+                "label": value["label"],
+                "at": at,
+                **context.all(at, *COEFFICIENT),
+                "moderator": context.engine.items.get(f"{at}/moderator"),
+                "have": p is not None,
+                "clear": p is not None and p < context.spec.inference.alpha,
+            }
+        )
+    return {
+        "key": key,
+        "key_columns": [focal.column, moderator.column],
+        "focal": focal.base_label,
+        "focal_label": focal.label,
+        "focal_unit": focal.unit,
+        "moderator": moderator.base_label,
+        "moderator_type": moderator.type,
+        "moderator_group": context.plan.levels[moderator.level - 1].plural,
+        "slopes": slopes,
+        "neyman": _neyman(context, key, moderator),
+        "table": _slopes_table(context, key, focal, moderator, slopes),
+    }
+
+
+def _moderator_values(context: Context, moderator: Variable) -> list[dict[str, Any]]:
+    if moderator.type == "category":
+        categories = context.categories[moderator.column][:MOST_CATEGORIES]
+        return [{"key": c, "label": c, "category": c, "at": 0.0} for c in categories]
+    return [
+        {"key": "low", "label": "mean − 1 SD", "category": "", "at": -1.0},
+        {"key": "mean", "label": "mean", "category": "", "at": 0.0},
+        {"key": "high", "label": "mean + 1 SD", "category": "", "at": 1.0},
+    ]
+
+
+def _slopes_table(
+    context: Context,
+    key: str,
+    focal: Variable,
+    moderator: Variable,
+    slopes: Sequence[dict[str, Any]],
+) -> Table:
+    rows = tuple(
+        Row(
+            f"{moderator.base_label}: {entry['label']}",
+            (entry["estimate"], entry["se"], _interval(context, entry["at"]),
+             entry["df"], entry["t"], entry["p"]),
+        )
+        for entry in slopes
+    )  # fmt: skip
+    percent = f"{100 * context.spec.inference.level:g}"
+    return Table(
+        f"slopes-{_slug(key)}",
+        f"Simple slopes of {focal.base_label} by {moderator.base_label}",
+        ("At", "Slope", "SE", f"{percent} % CI", "df", "t", "p"),
+        rows,
+        f"Other predictors at their means or reference categories; {context.ddf} df.",
+    )
+
+
+def _neyman(context: Context, key: str, moderator: Variable) -> Mapping[str, Any] | None:
+    at = f"interpretation/neyman/{key}"
+    if f"{at}/lower" not in context.engine.items:
+        return None
+    column = moderator.column
+    low = context.value(f"structure/variable/{column}/min")
+    high = context.value(f"structure/variable/{column}/max")
+    bounds = [context.value(f"{at}/{side}") for side in ("lower", "upper")]
+    inside = [
+        context.item(f"{at}/{side}")
+        for side, bound in zip(("lower", "upper"), bounds, strict=True)
+        if bound is not None and low is not None and high is not None and low <= bound <= high
+    ]
+    return {
+        "have": None not in bounds,
+        "inside": inside,
+        "low": context.item(f"structure/variable/{column}/min"),
+        "high": context.item(f"structure/variable/{column}/max"),
+    }
+
+
+def _slug(text: str) -> str:
+    return "".join(char if char.isascii() and char.isalnum() else "-" for char in text).strip("-")
+
+
+def _figures(context: Context, interactions: Sequence[dict[str, Any]]) -> dict[str, Figure]:
+    outcome = context.plan.outcome
+    unit = f" ({outcome.unit})" if outcome.unit else ""
+    figures = {}
+    for entry in interactions:
+        x = context.item(f"interpretation/slopes/{entry['key']}/x")
+        lines = [
+            {
+                "label": slope["label"],
+                "x": x,
+                "y": context.item(f"{slope['at']}/line"),
+                "lower": context.item(f"{slope['at']}/line_lower"),
+                "upper": context.item(f"{slope['at']}/line_upper"),
+            }
+            for slope in entry["slopes"]
+            if isinstance(context.engine.items.get(f"{slope['at']}/line"), Series)
+        ]
+        if not lines:
+            continue
+        percent = f"{100 * context.spec.inference.level:g}"
+        figures[entry["key"]] = Figure(
+            f"slopes-{_slug(entry['key'])}",
+            "simple_slopes",
+            f"Expected {outcome.label} by {entry['focal']} at values of {entry['moderator']}, with "
+            f"pointwise {percent} % bands; other predictors at their means or reference categories.",
+            f"Lines of the expected outcome over {entry['focal']}, one for each value of "
+            f"{entry['moderator']}.",
+            {
+                "lines": lines,
+                "xlabel": entry["focal_label"],
+                "ylabel": f"Expected {outcome.label}{unit}",
+                "moderator": entry["moderator"],
+            },
+        )
+    return figures
+
+
+# --- factors, and simulated truths ------------------------------------------------------------
+
+
+def _factor_terms(model: FittedModel) -> list[tuple[str, str, list[str]]]:
+    """Factors of more than two categories: term, label, coefficients."""
+    found: dict[str, tuple[str, list[str]]] = {}
+    for entry in model.coefficients:
+        if entry.kind == "category" and entry.parts[0].variable:
+            variable = entry.parts[0].variable
+            found.setdefault(variable.column, (variable.label, []))[1].append(entry.name)
+    return [(column, label, names) for column, (label, names) in found.items() if len(names) > 1]
+
+
+def _joint_tests(context: Context, model: FittedModel) -> None:
+    for column, _, names in _factor_terms(model):
+        context.run(
+            STEP, "joint_test", id=model.id, key=column, coefficients=names, ddf=context.ddf
+        )
+
+
+def _joint_facts(context: Context, model: FittedModel) -> list[dict[str, Any]]:
+    found = []
+    for column, label, names in _factor_terms(model):
+        p = context.value(f"interpretation/joint/{column}/p")
+        found.append(
+            {
+                "label": label,
+                "n": len(names),
+                "have": p is not None,
+                "clear": p is not None and p < context.spec.inference.alpha,
+                **context.all(f"interpretation/joint/{column}", "F", "df1", "df2", "p"),
+            }
+        )
+    return found
+
+
+def _truth(context: Context, model: FittedModel) -> Mapping[str, Any] | None:
+    """For simulated data the true values beside the estimates."""
+    simulated = context.spec.simulate
+    if simulated is None:
+        return None
+    group = context.lowest_group
+    pairs: list[tuple[str, float, str, str]] = [
+        ("Intercept", simulated.intercept, "estimate", f"{model.id}/fixef/{INTERCEPT}")
+    ]
+    for name, predictor in simulated.predictors.items():
+        variable = context.plan.variables.get(name)
+        column = fm.r_name(variable.column) if variable else name
+        if variable and column in model.fit.coefficients and variable.role in {"plain", "within"}:
+            pairs.append(
+                (variable.label, predictor.effect, "estimate", f"{model.id}/fixef/{column}")
+            )
+            slope = f"{model.id}/var/{group}/{column}/sd"
+            if slope in context.engine.items:
+                pairs.append((f"{variable.label}: SD over groups", predictor.slope_sd, "sd", slope))
+    at = f"{model.id}/var/{group}/{INTERCEPT}/sd"
+    pairs.append(("SD between groups", simulated.group_sd, "sd", at))
+    pairs.append(
+        ("Residual SD", simulated.residual_sd, "sd", f"{model.id}/var/residual/residual/sd")
+    )
+    rows, inside = [], []
+    for label, truth, kind, path in pairs:
+        value = context.setting(f"truth/{label}", truth, kind, f"True value: {label}", "simulate")
+        estimate = _estimate_at(context, model, path, kind)
+        rows.append(Row(label, (value, estimate, _interval(context, path))))
+        low, high = context.value(f"{path}/lower"), context.value(f"{path}/upper")
+        if low is not None and high is not None:
+            inside.append(low <= truth <= high)
+    percent = f"{100 * context.spec.inference.level:g}"
+    return {
+        "table": Table(
+            "truth",
+            "True values of the simulation beside their estimates",
+            ("Parameter", "True value", "Estimate", f"{percent} % CI"),
+            tuple(rows),
+            "The random effects are drawn independently, so their true correlation is zero.",
+        ),
+        "all_inside": all(inside),
+    }
+
+
+def _estimate_at(context: Context, model: FittedModel, path: str, kind: str) -> Any:
+    if path.endswith("residual/residual/sd"):
+        return context.item(f"{model.id}/sigma")
+    return context.item(f"{path}/estimate" if kind == "estimate" else path)

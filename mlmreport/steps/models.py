@@ -1,0 +1,245 @@
+"""Step 5: the sequence of models, fitted in lme4, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mlmreport.errors import AnalysisError, InputError
+from mlmreport.quantities import Cell, Row, Table
+from mlmreport.steps.coefficients import effect_label
+from mlmreport.steps.context import Context, FittedModel
+from mlmreport.steps.thresholds import RULES
+
+__all__ = ["fit_all", "run"]
+
+STEP = "models"
+COEFFICIENT = ("estimate", "se", "df", "t", "p", "lower", "upper")
+
+
+def fit_all(context: Context, progress: Callable[[str], None]) -> None:
+    """Fit every model, and record its coefficients and components.
+
+    Raises
+    ------
+    InputError
+        Located at the model that lme4 cannot fit.
+    """
+    estimation, inference = context.spec.estimation, context.spec.inference
+    for plan in context.plan.models:
+        progress(plan.label)
+        try:
+            fit = context.engine.fit(
+                plan.id, plan.r, estimation.method == "REML", estimation.optimizer
+            )
+        except AnalysisError as error:
+            raise _located(context, plan.id, str(error)) from None
+        model = context.describe(plan, fit)
+        context.models.append(model)
+        context.run(
+            STEP,
+            "model_quantities",
+            id=plan.id,
+            labels={entry.name: entry.label for entry in model.coefficients},
+            unit=context.unit,
+            level=inference.level,
+            ddf=context.ddf,
+            reml=estimation.method == "REML",
+        )
+        context.run(STEP, "fit_by_ml", id=plan.id)
+        _sharpen(context, model)
+
+
+def _located(context: Context, model: str, said: str) -> InputError:
+    models = context.spec.models.list_ or []
+    index = next((i for i, entry in enumerate(models) if entry.id == model), None)
+    place: tuple[str | int, ...] = ("models", "list", index) if index is not None else ("models",)
+    hint = "a simpler random part, or more data per group, may make it estimable"
+    return InputError.of(f"lme4 cannot fit the model '{model}': {said}", hint,
+                         context.document.locate(*place))  # fmt: skip
+
+
+def _sharpen(context: Context, model: FittedModel) -> None:
+    for entry in model.coefficients:
+        at = f"{model.id}/fixef/{entry.name}"
+        context.sharpen(
+            [f"{at}/{what}" for what in ("estimate", "se", "lower", "upper")], f"{at}/se"
+        )
+
+
+def run(context: Context) -> Mapping[str, Any]:
+    """The stepped table, intervals of the final model's variances, and convergence."""
+    inference = context.spec.inference
+    if inference.variance_ci != "none":
+        context.run(
+            STEP,
+            "variance_intervals",
+            id=context.final.id,
+            level=inference.level,
+            method=inference.variance_ci,
+            nsim=inference.bootstrap,
+            seed=inference.seed,
+        )
+    _decide(context)
+    return {
+        "models": [_model(context, model) for model in context.models],
+        "final": {"id": context.final.id, "label": context.final.plan.label},
+        "stepwise": context.spec.models.stepwise is not None,
+        "method": context.spec.estimation.method,
+        "optimizer": context.final.fit.optimizer,
+        "ddf": context.ddf,
+        "singular": [model.plan.label for model in context.models if model.fit.singular],
+        "unconverged": [model.plan.label for model in context.models if model.fit.messages],
+        "tables": {"models": stepped_table(context), "convergence": _convergence_table(context)},
+    }
+
+
+def _model(context: Context, model: FittedModel) -> dict[str, Any]:
+    said = [
+        entry["text"]
+        for entry in context.engine.conditions
+        if entry["where"] == model.object and "boundary (singular)" not in entry["text"]
+    ]
+    return {
+        "id": model.id,
+        "label": model.plan.label,
+        "reason": model.plan.reason,
+        "formula": model.plan.r,
+        "r": _call(context, model),
+        "singular": model.fit.singular,
+        "messages": said,
+        "dropped": list(model.fit.dropped),
+    }
+
+
+def _call(context: Context, model: FittedModel) -> str:
+    found = (entry.code for entry in context.engine.trace if entry.name == model.object)
+    return f"{model.object} <- {next(found)}"
+
+
+def _decide(context: Context) -> None:
+    explicit = context.spec.models.final is not None
+    context.decide(
+        STEP,
+        "the model to interpret is fixed in advance, not chosen by its results",
+        f"`models.final: {context.final.id}`" if explicit else "the last model of the sequence",
+        f"interpreted: {context.final.plan.label}",
+        "Luo2021",
+    )
+    for model in context.models:
+        if model.fit.singular:
+            context.decide(
+                STEP,
+                "a variance estimated as zero, or a correlation at its limit, is reported, not mended",
+                f"lme4::isSingular({model.object}) is TRUE",
+                f"{model.plan.label}: kept as fitted; its random part is more complex than the data support",
+                "Bates2015b",
+            )
+
+
+# --- the stepped table ------------------------------------------------------------------------
+
+
+def stepped_table(context: Context) -> Table:
+    """All models side by side: effects, variance components, sizes."""
+    models = context.models
+    rows: list[Row] = [Row("Fixed effects", (), group=True)]
+    names = list(dict.fromkeys(e.name for model in models for e in model.coefficients))
+    for name in sorted(names, key=lambda name: _position(context, name)):
+        label = next(e.label for model in models for e in model.coefficients if e.name == name)
+        rows.append(Row(label, tuple(_estimate(context, model, name) for model in models)))
+    rows.append(Row("Variance components", (), group=True))
+    rows += _component_rows(context)
+    rows.append(Row("Residual variance", tuple(context.item(f"{m.id}/sigma2") for m in models)))
+    rows.append(Row("Sizes and criterion", (), group=True))
+    rows += _size_rows(context)
+    method = context.spec.estimation.method
+    alpha = f"{context.spec.inference.alpha:g}".removeprefix("0")
+    return Table(
+        "models",
+        f"The sequence of models of {context.plan.outcome.label}",
+        ("", *(model.plan.label for model in models)),
+        tuple(rows),
+        f"Estimates by {method} with standard errors in parentheses; * p < {alpha}, t tests with "
+        f"{context.ddf} df. Criterion = "
+        + ("REML criterion" if method == "REML" else "deviance (ML)")
+        + (
+            "; it may be compared only between models of equal fixed parts."
+            if method == "REML"
+            else "."
+        ),
+    )
+
+
+def _position(context: Context, name: str) -> tuple[int, int, int]:
+    """Intercept first, then by degree and the order of the final model, then the others."""
+    order = [e.name for model in [context.final, *context.models] for e in model.coefficients]
+    return (name != "(Intercept)", name.count(":"), order.index(name))
+
+
+def _estimate(context: Context, model: FittedModel, name: str) -> Cell:
+    if name not in model.fit.coefficients:
+        return ""
+    at = f"{model.id}/fixef/{name}"
+    p = context.value(f"{at}/p")
+    star = "*" if p is not None and p < context.spec.inference.alpha else ""
+    return (context.item(f"{at}/estimate"), star, " (", context.item(f"{at}/se"), ")")
+
+
+def _component_rows(context: Context) -> list[Row]:
+    keys: dict[tuple[str, str, str], str] = {}
+    for model in context.models:
+        for block, effects in model.fit.blocks.items():
+            for i, effect in enumerate(effects):
+                label = effect_label(effect, model.coefficients)
+                keys[(block, effect, "")] = f"{label}, {model.fit.groups[block]}: variance"
+                for other in effects[:i]:
+                    with_ = effect_label(other, model.coefficients)
+                    keys[(block, effect, other)] = f"{label} with {with_.lower()}: correlation"
+    ordered = sorted(keys, key=lambda key: (bool(key[2]), key[1] != "(Intercept)"))
+    return [
+        Row(keys[key], tuple(_component(context, model, *key) for model in context.models))
+        for key in ordered
+    ]
+
+
+def _component(context: Context, model: FittedModel, block: str, effect: str, other: str) -> Cell:
+    what = f"cor/{other}" if other else "variance"
+    found: Cell = context.engine.items.get(f"{model.id}/var/{block}/{effect}/{what}", "")  # type: ignore[assignment]
+    return found
+
+
+def _size_rows(context: Context) -> list[Row]:
+    models, lowest = context.models, context.plan.levels[0]
+    rows = [Row(lowest.plural.capitalize(), tuple(context.item(f"{m.id}/nobs") for m in models))]
+    for level in context.plan.groups:
+        cells = tuple(context.engine.items.get(f"{m.id}/ngroups/{level.group}", "") for m in models)
+        rows.append(Row(level.plural.capitalize(), cells))  # type: ignore[arg-type]
+    rows.append(Row("Parameters", tuple(context.item(f"{m.id}/parameters") for m in models)))
+    rows.append(Row("Criterion", tuple(context.item(f"{m.id}/criterion") for m in models)))
+    return rows
+
+
+def _convergence_table(context: Context) -> Table:
+    rows = []
+    for model in context.models:
+        verdict = "singular" if model.fit.singular else "warning" if model.fit.messages else "none"
+        rows.append(
+            Row(
+                model.plan.label,
+                (
+                    f"`{model.plan.r}`",
+                    model.fit.optimizer,
+                    context.item(f"{model.id}/gradient"),
+                    verdict,
+                ),
+            )
+        )
+    rule = RULES["gradient"]
+    return Table(
+        "convergence",
+        "Every model fitted, in order, and its convergence",
+        ("Model", "Formula", "Optimizer", "Scaled gradient", "lme4's complaint"),
+        tuple(rows),
+        rule.text[0].upper() + rule.text[1:] + ". No derivatives are taken for singular fits.",
+    )

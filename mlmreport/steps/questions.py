@@ -1,0 +1,127 @@
+"""Step 2: the research questions, and the final model in symbols."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlmreport.quantities import Row, Table
+from mlmreport.spec import formula as fm
+from mlmreport.spec.schema import QuestionSpec
+from mlmreport.spec.sequence import question_terms
+from mlmreport.spec.variables import Variable
+from mlmreport.steps import equations as eq
+from mlmreport.steps.context import Context
+
+__all__ = ["kind_of", "run"]
+
+KINDS = {
+    "within": "within groups",
+    "between": "between groups",
+    "contextual": "contextual",
+    "cross-level": "cross-level interaction",
+    "variance": "variance between groups",
+}
+
+
+def run(context: Context) -> Mapping[str, Any]:
+    """Tag each question and write the final model's equations."""
+    terms = question_terms(context.spec, context.plan.variables)
+    questions = [
+        {
+            "id": question.id,
+            "text": question.text,
+            "kind": KINDS[kind_of(context, question, asked)],
+            "status": question.status,
+            "terms": [_term_label(context, term) for term in asked],
+        }
+        for question, asked in zip(context.spec.questions, terms, strict=True)
+    ]
+    found = _equations(context)
+    return {
+        "questions": questions,
+        "levels": [{"name": name, "latex": latex} for name, latex in found.levels],
+        "composite": found.composite,
+        "distributions": found.distributions,
+        "note": found.note,
+        "symbols": [{"latex": entry.latex, "meaning": entry.meaning} for entry in found.symbols],
+        "formula": context.plan.final.r,
+        "model": context.plan.final.label,
+        "tables": {"centring": _centring_table(context)},
+        "any_predictors": bool(context.plan.used),
+    }
+
+
+def kind_of(context: Context, question: QuestionSpec, terms: tuple[fm.Term, ...]) -> str:
+    """What sort of effect a question asks for: as it says, or by the levels of its terms."""
+    if question.kind:
+        return question.kind
+    if not terms:
+        return "variance"
+    variables = [
+        context.plan.by_column(name) for term in terms for name in fm.names_in(*term.factors)
+    ]
+    levels = {variable.level for variable in variables if variable}
+    if any(term.degree > 1 for term in terms) and len(levels) > 1:
+        return "cross-level"
+    if any(variable and variable.role == "mean" for variable in variables):
+        return "contextual"
+    return "within" if levels <= {1} else "between"
+
+
+def _term_label(context: Context, term: fm.Term) -> str:
+    labels = []
+    for factor in term.factors:
+        name = next(iter(fm.names_in(factor)), "")
+        variable = context.plan.by_column(name)
+        labels.append(variable.label if variable else name)
+    return " × ".join(labels)
+
+
+def _equations(context: Context) -> eq.Equations:
+    plan = context.plan
+    levels = [
+        eq.LevelInfo(level.name, level.group or None, "ijklm"[level.index - 1],
+                     crossed=level.index > 1 and context.spec.structure == "crossed")
+        for level in plan.levels
+    ]  # fmt: skip
+    variables = {variable.column: _variable(context, variable) for variable in plan.used}
+    return eq.equations(plan.final.formula, variables, levels, plan.outcome.label)
+
+
+def _variable(context: Context, variable: Variable) -> eq.Variable:
+    categories = context.categories.get(variable.column, ())
+    name = fm.r_name(variable.column)
+    return eq.Variable(
+        variable.column,
+        variable.label if variable.role == "mean" else variable.base_label,
+        variable.level,
+        columns=categories[1:],
+        coefficients=tuple(name + category for category in categories[1:]),
+        reference=categories[0] if categories else "",
+    )
+
+
+_REASONS = {
+    "within": "within-group deviations carry no between-group differences: the slope is the within effect",
+    "mean": "the group mean carries the between-group part",
+    "centred": "zero is made a typical value, so that the intercept has a meaning",
+    "plain": "as measured",
+}
+
+
+def _centring_table(context: Context) -> Table:
+    rows = []
+    for variable in context.plan.used:
+        level = context.plan.levels[variable.level - 1].name
+        kind = "category" if variable.type == "category" else "number"
+        reference = context.categories.get(variable.column, ("",))[0]
+        reason = f"reference category: {reference}" if reference else _REASONS[variable.role]
+        rows.append(Row(variable.base_label, (level, kind, f"`{variable.column}`", reason)))
+    return Table(
+        "centring",
+        "Predictors as they enter the models",
+        ("Predictor", "Level", "Type", "Column", "Form and reason"),
+        tuple(rows),
+        "Column = its name in the prepared data and in the formulas.",
+    )

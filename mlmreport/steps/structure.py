@@ -1,0 +1,271 @@
+"""Step 1: the levels, their sizes, and the level at which each variable varies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mlmreport.quantities import Cell, Figure, Row, Table
+from mlmreport.spec.variables import Level, Variable
+from mlmreport.steps.context import Context
+from mlmreport.steps.thresholds import RULES
+
+__all__ = ["run"]
+
+STEP = "structure"
+SIZES = ("groups", "min", "median", "mean", "max", "cv", "singletons")
+
+
+def run(context: Context) -> Mapping[str, Any]:
+    """Describe levels, balance, variables and missing values."""
+    plan = context.plan
+    described = _described(context)
+    context.run(
+        STEP,
+        "step_structure",
+        levels=[level.name for level in plan.levels],
+        groups={level.name: level.group for level in plan.groups},
+        outcome=plan.outcome.column,
+        variables=[_argument(context, variable) for variable in described],
+        time=_time(context),
+    )
+    groups = [_group(context, level) for level in plan.groups]
+    _decide_on_groups(context, groups)
+    return {
+        "n": context.item("structure/n"),
+        "lowest": _words(plan.levels[0]),
+        "groups": groups,
+        "crossed": context.spec.structure == "crossed",
+        "implicit": [_words(level) for level in plan.groups if level.within],
+        "few": _few(context),
+        "time": _occasions(context),
+        "missing": _missing(context),
+        "preparation": [step.action for step in context.data.steps],
+        "notes": list(context.data.notes),
+        "tables": {
+            "levels": _levels_table(context),
+            "variables": _variables_table(context, described),
+        },
+        "figures": {"structure": _structure_figure(context), "sizes": _sizes_figure(context)},
+        "author": context.spec.report.model_dump(include={"sampling", "power", "missing_data"}),
+    }
+
+
+def _words(level: Level) -> dict[str, str]:
+    return {
+        "name": level.name,
+        "plural": level.plural,
+        "id": level.id or "",
+        "within": level.within or "",
+    }
+
+
+def _described(context: Context) -> list[Variable]:
+    """The outcome, then each predictor as analysed."""
+    return [context.plan.outcome, *context.plan.used]
+
+
+def _argument(context: Context, variable: Variable) -> dict[str, Any]:
+    group = context.plan.levels[variable.level - 1].group if variable.level > 1 else ""
+    return {
+        "column": variable.column,
+        "label": variable.label,
+        "unit": variable.unit,
+        "type": variable.type,
+        "level": variable.level,
+        "group": group,
+        "levels": list(context.categories.get(variable.column, ())),
+    }
+
+
+def _time(context: Context) -> str:
+    time = context.spec.time
+    return context.plan.variables[time].column if time else ""
+
+
+def _group(context: Context, level: Level) -> dict[str, Any]:
+    return {
+        **_words(level),
+        "sizes": context.all(f"structure/{level.name}", *SIZES),
+        "balanced": context.value(f"structure/{level.name}/min")
+        == context.value(f"structure/{level.name}/max"),
+        "has_singletons": bool(context.value(f"structure/{level.name}/singletons")),
+    }
+
+
+def _few(context: Context) -> str:
+    """``"few"``, ``"some"`` or ``"many"`` groups at the level with the fewest."""
+    fewest = min(context.value(f"structure/{g.name}/groups") or 0 for g in context.plan.groups)
+    if fewest < RULES["few_groups"].value:
+        return "few"
+    return "some" if fewest < RULES["some_groups"].value else "many"
+
+
+def _decide_on_groups(context: Context, groups: list[dict[str, Any]]) -> None:
+    few = _few(context)
+    rule = RULES[f"{few}_groups"]
+    method = "REML" if context.spec.estimation.method == "REML" else "ML"
+    fewest = min(groups, key=lambda group: group["sizes"]["groups"].value)
+    context.decide(
+        STEP,
+        rule.text,
+        (fewest["sizes"]["groups"], f" {fewest['plural']}"),
+        f"{method} with {context.ddf} df, as the spec says"
+        + ("; variances are to be read with caution" if few == "few" else ""),
+        rule.citation,
+    )
+
+
+def _occasions(context: Context) -> Mapping[str, Any] | None:
+    time = context.spec.time
+    if not time:
+        return None
+    variable = context.plan.variables[time]
+    found = context.all("structure/time", "occasions", "first", "last", "complete")
+    groups = context.value(f"structure/{context.plan.groups[0].name}/groups")
+    complete = context.value("structure/time/complete") == groups
+    return {**found, "label": variable.label, "unit": variable.unit, "all_complete": complete}
+
+
+def _missing(context: Context) -> Mapping[str, Any]:
+    """Rows dropped, and missing values by variable; all counts from the preparation."""
+    data = context.data
+    kept = len(data.frame)
+    counted = {
+        name: context.count(
+            f"structure/missing/{name}",
+            number,
+            f"Missing values of {name}",
+            f"frame[{name!r}].isna().sum()",
+        )
+        for name, number in data.missing.items()
+        if number
+    }
+    return {
+        "any": bool(data.rows_read - kept),
+        "read": context.count(
+            "structure/rows_read", data.rows_read, "Rows read", "len(frame) before deletion"
+        ),
+        "dropped": context.count(
+            "structure/rows_dropped",
+            data.rows_read - kept,
+            "Rows dropped as incomplete",
+            "len(frame) - len(frame.dropna(subset=...))",
+        ),
+        "groups_lost": [
+            {
+                "plural": level.plural,
+                "n": context.count(
+                    f"structure/{level.name}/lost",
+                    data.groups_lost[level.group],
+                    f"{level.plural} without a complete row",
+                    f"frame[{level.group!r}].nunique() before and after deletion",
+                ),
+                "any": bool(data.groups_lost[level.group]),
+            }
+            for level in context.plan.groups
+        ],
+        "variables": [{"name": name, "n": count} for name, count in counted.items()],
+    }
+
+
+def _levels_table(context: Context) -> Table:
+    rows = []
+    for level in reversed(context.plan.groups):
+        sizes = context.all(f"structure/{level.name}", *SIZES)
+        rows.append(Row(level.plural.capitalize(), tuple(sizes[name] for name in SIZES)))
+    lowest = context.plan.levels[0]
+    rows.append(Row(lowest.plural.capitalize(), (context.item("structure/n"), *[""] * 6)))
+    heads = ("Level", "Units", "Min", "Median", "Mean", "Max", "CV", "Singletons")
+    return Table(
+        "levels",
+        f"Units of each level and {lowest.plural} per unit",
+        heads,
+        tuple(rows),
+        f"Min to CV: {lowest.plural} per unit. CV = standard deviation of the sizes over their mean. "
+        f"Singletons = units with one of the {lowest.plural} only.",
+    )
+
+
+def _variables_table(context: Context, described: list[Variable]) -> Table:
+    rows: list[Row] = []
+    for level in context.plan.levels:
+        own = [variable for variable in described if variable.level == level.index]
+        if own:
+            rows.append(Row(f"Level of {level.plural}", (), group=True))
+            rows.extend(row for variable in own for row in _variable_rows(context, variable))
+    above = context.plan.groups[0]
+    lowest = context.plan.levels[0].plural
+    return Table(
+        "variables",
+        "The variables, by the level at which they vary",
+        ("Variable", "Mean or n", "SD", "Min", "Max", f"Between {above.plural}"),
+        tuple(rows),
+        f"Means and SDs are taken over the units of the variable's own level; a category is counted. "
+        f"Between {above.plural} = share of the sum of squares over {lowest} that lies between "
+        f"{above.plural} (eta squared).",
+    )
+
+
+def _variable_rows(context: Context, variable: Variable) -> Iterator[Row]:
+    at = f"structure/variable/{variable.column}"
+    unit = f" ({variable.unit})" if variable.unit else ""
+    between: Cell = context.engine.items.get(f"{at}/between", "")  # type: ignore[assignment]
+    if variable.type == "number":
+        names = ("mean", "sd", "min", "max")
+        context.sharpen([f"{at}/{name}" for name in names], f"{at}/sd")
+        found = context.all(at, *names)
+        yield Row(variable.label + unit, (*found.values(), between))  # type: ignore[arg-type]
+        return
+    categories = context.categories[variable.column]
+    for position, category in enumerate(categories[:40]):
+        reference = " (reference)" if position == 0 else ""
+        shown = between if position == 0 else ""
+        n = context.item(f"{at}/n:{category}")
+        yield Row(f"{variable.label}: {category}{reference}", (n, "", "", "", shown))
+    if len(categories) > 40:
+        yield Row(f"{variable.label}: further categories", ("not shown", "", "", "", ""))
+
+
+def _structure_figure(context: Context) -> Figure:
+    boxes: list[dict[str, Any]] = []
+    names = []
+    for level in reversed(context.plan.groups):
+        at = f"structure/{level.name}"
+        boxes.append(
+            {
+                "name": level.plural,
+                "count": context.item(f"{at}/groups"),
+                "least": context.item(f"{at}/min"),
+                "most": context.item(f"{at}/max"),
+                "of": context.plan.levels[0].plural,
+                "per": level.name,
+            }
+        )
+        names.append(level.plural)
+    lowest = context.plan.levels[0].plural
+    boxes.append({"name": lowest, "count": context.item("structure/n")})
+    relation = "crossed with each other" if context.spec.structure == "crossed" else "nested"
+    return Figure(
+        "structure",
+        "structure",
+        f"The structure of the data: {lowest} within {' within '.join(reversed(names))}.",
+        f"Diagram of the levels, {relation}: {', '.join([*names, lowest])}, with the number of "
+        "units at each.",
+        {"levels": boxes, "crossed": context.spec.structure == "crossed"},
+    )
+
+
+def _sizes_figure(context: Context) -> Figure:
+    level, lowest = context.plan.groups[0], context.plan.levels[0]
+    return Figure(
+        "sizes",
+        "group_sizes",
+        f"Number of {lowest.plural} per {level.name}.",
+        f"Distribution of the number of {lowest.plural} per {level.name}.",
+        {
+            "sizes": context.item(f"structure/{level.name}/sizes"),
+            "xlabel": f"{lowest.plural.capitalize()} per {level.name}",
+            "groups": level.plural,
+        },
+    )
