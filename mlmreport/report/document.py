@@ -1,0 +1,229 @@
+"""Results to the .qmd, with its figures, tables and stylesheet beside it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import FileSystemLoader, StrictUndefined, TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from mlmreport.errors import AnalysisError
+from mlmreport.quantities import Quantity, Results, Table, TraceEntry
+from mlmreport.report import markup
+from mlmreport.report.drawings import draw_all
+from mlmreport.report.houses import House
+from mlmreport.report.render import front_matter_formats
+from mlmreport.steps.thresholds import RULES
+
+__all__ = ["write"]
+
+ASSETS = ("style.css", "report.js", "refs.bib")
+
+
+def write(results: Results, house: House, folder: Path, formats: Sequence[str]) -> Path:
+    """Write ``report.qmd`` and all it refers to into a folder.
+
+    Parameters
+    ----------
+    results
+        What is reported.
+    house
+        Whose templates and stylesheet are used.
+    folder
+        Where the files go; made where it does not exist.
+    formats
+        The formats that will be rendered.
+
+    Returns
+    -------
+    Path
+        The document.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ASSETS:
+        shutil.copyfile(house.file(name), folder / name)
+    draw_all(results, folder / "figures", png="docx" in formats)
+    _write_tables(results, folder / "tables")
+    document = folder / "report.qmd"
+    document.write_text(compose(results, house, formats), encoding="utf-8")
+    return document
+
+
+def compose(results: Results, house: House, formats: Sequence[str]) -> str:
+    """The text of the document."""
+    environment = _environment(house)
+    body = "\n\n".join(
+        _rendered(environment, f"sections/{name}", results) for name in house.sections()
+    )
+    body = re.sub(r"\n{3,}", "\n\n", body).strip()
+    return f"---\n{_front_matter(results, formats)}---\n\n{body}\n\n{_cards(results, body)}\n"
+
+
+def _rendered(environment: _Environment, name: str, results: Results) -> str:
+    try:
+        template = environment.get_template(name)
+        return template.render(
+            **results.steps,
+            spec=results.spec,
+            results=results,
+            session=results.session,
+            code=_code(results),
+        )
+    except (TemplateError, TypeError, KeyError) as error:
+        line = getattr(error, "lineno", None)
+        where = f"{name}:{line}" if line else name
+        raise AnalysisError(f"the template {where} cannot be filled in: {error}") from error
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox, in which a key of a mapping comes before a method of the same name."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        if isinstance(obj, Mapping) and attribute in obj:
+            return obj[attribute]
+        return super().getattr(obj, attribute)
+
+
+def _environment(house: House) -> _Environment:
+    environment = _Environment(
+        loader=FileSystemLoader([str(folder) for folder in house.folders]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+        comment_start_string="{##",  # `{#id}` is an attribute in Markdown
+        comment_end_string="##}",
+    )
+    environment.filters |= {
+        "show": markup.show,
+        "label": markup.label,
+        "table": markup.table,
+        "figure": markup.figure,
+        "rule": markup.rule,
+        "setting": markup.setting,
+        "sentence": _sentence,
+        "series": _series,
+        "cell": _cell,
+        "number_word": _number_word,
+        "citations": _citations,
+    }
+    environment.globals |= {"RULES": RULES}
+    return environment
+
+
+def _sentence(text_: str) -> str:
+    """With a capital letter."""
+    return text_[:1].upper() + text_[1:]
+
+
+def _series(items: Sequence[str]) -> str:
+    """ "a, b and c"."""
+    listed = list(items)
+    return " and ".join([", ".join(listed[:-1]), listed[-1]] if len(listed) > 1 else listed)
+
+
+_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def _number_word(count: int) -> str:
+    """A small count in words, as APA writes it."""
+    return _WORDS[count] if count < len(_WORDS) else markup.setting(str(count))
+
+
+def _cell(cell: Any) -> str:
+    """A cell of a table, or a decision's evidence, in running text."""
+    parts = cell if isinstance(cell, list | tuple) else (cell,)
+    return "".join(
+        markup.show(part, {"p": "equation", "share": "percent"}.get(part.kind, "plain"))
+        if isinstance(part, Quantity)
+        else markup.show(part)
+        if not isinstance(part, str)
+        else _keep_code(part)
+        for part in parts
+    )
+
+
+def _keep_code(part: str) -> str:
+    """A text whose backticked pieces are code."""
+    pieces = part.split("`")
+    return "".join(
+        f"`{piece}`" if i % 2 else markup.label(piece) if piece.strip() else piece
+        for i, piece in enumerate(pieces)
+    )
+
+
+def _citations(keys: Sequence[str]) -> str:
+    unique = [key for key in dict.fromkeys(keys) if key]
+    return f"[{'; '.join('@' + key for key in unique)}]" if unique else ""
+
+
+# --- front matter, cards, code ----------------------------------------------------------------
+
+
+def _front_matter(results: Results, formats: Sequence[str]) -> str:
+    spec = results.spec
+    front: dict[str, Any] = {"title": markup.label(spec["title"])}
+    for key in ("subtitle", "date", "abstract"):
+        if spec.get(key):
+            front[key] = markup.label(spec[key])
+    if spec["authors"]:
+        front["author"] = [markup.label(author) for author in spec["authors"]]
+    front |= {"lang": "en-GB", "bibliography": "refs.bib", "link-citations": True}
+    front["format"] = front_matter_formats(formats)
+    return yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _cards(results: Results, body: str) -> str:
+    """What the hover cards say, one entry a number shown."""
+    shown = set(re.findall(r'class="q" data-id="([^"]*)"', body))
+    cards = {
+        item.id: _card(item)
+        for item in results.quantities
+        if markup._attribute(item.id) in shown  # noqa: SLF001 - the same escaping as on the page
+    }
+    block = json.dumps(cards, ensure_ascii=False).replace("<", "\\u003c")
+    return (
+        f'```{{=html}}\n<script type="application/json" id="mlm-quantities">{block}</script>\n```'
+    )
+
+
+def _card(item: Quantity) -> dict[str, Any]:
+    card = {
+        "label": item.label,
+        "value": item.value,
+        "unit": item.unit,
+        "model": item.source.model,
+        "method": item.method,
+        "r": item.source.expression,
+    }
+    return {key: value for key, value in card.items() if value != ""}
+
+
+def _code(results: Results) -> Mapping[str, str]:
+    """For each step its R calls, as they were evaluated."""
+    by_step: dict[str, list[str]] = {}
+    for entry in results.trace:
+        if entry.kind != "series":
+            by_step.setdefault(entry.step, []).append(_line(entry, results))
+    return {step: "\n".join(lines) for step, lines in by_step.items()}
+
+
+def _line(entry: TraceEntry, results: Results) -> str:
+    if entry.kind == "object":
+        return f"{entry.name} <- {entry.code}"
+    item = results.items[entry.name]
+    return f"{entry.code}  # {item.label}" if isinstance(item, Quantity) else entry.code
+
+
+def _write_tables(results: Results, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for found in results.of_type(Table):
+        with (folder / f"{found.id}.csv").open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows(markup.table_csv(found))
