@@ -1,0 +1,1 @@
+"""Re-deriving every number in a clean R, and reading it back from the page."""
