@@ -1,0 +1,264 @@
+"""The command line: ``mlmreport new | check | run | render | verify | doctor | schema``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from time import monotonic
+from typing import Annotated, NoReturn
+
+import typer
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="mlmreport",
+    help="From one YAML analysis spec to a multilevel-model report, fitted by lme4.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class FormatName(StrEnum):
+    """Formats that can be rendered."""
+
+    html = "html"
+    docx = "docx"
+    pdf = "pdf"
+
+
+class EngineName(StrEnum):
+    """Who renders."""
+
+    auto = "auto"
+    quarto = "quarto"
+    embedded = "embedded"
+
+
+Spec = Annotated[Path, typer.Argument(help="The analysis spec, a YAML file.", show_default=False)]
+Folder = Annotated[
+    Path, typer.Argument(help="A folder that `mlmreport run` wrote.", show_default=False)
+]
+Formats = Annotated[
+    list[FormatName] | None,
+    typer.Option("--to", "-t", help="Format to render; may be repeated. The spec's if not given."),
+]
+Renderer = Annotated[
+    EngineName,
+    typer.Option(help="Who renders: Quarto where it is installed, else the embedded renderer."),
+]
+Roots = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--data-root", help="A further folder that data files may be read from; may be repeated."
+    ),
+]
+
+
+@app.command(
+    epilog="Example: mlmreport run analyses/school-achievement/analysis.yml --to html --to pdf"
+)
+def run(
+    spec: Spec,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder to write; report/ beside the spec."),
+    ] = None,
+    to: Formats = None,
+    renderer: Renderer = EngineName.auto,
+    data_root: Roots = None,
+) -> None:
+    """Read the spec, prepare the data, fit the models, write the report."""
+    from mlmreport import workflow
+
+    with _progress() as progress:
+        folder = workflow.run(
+            spec,
+            output,
+            [entry.value for entry in to or ()],
+            progress,
+            engine=renderer.value,
+            roots=data_root or (),
+        )
+    _say_where(folder)
+
+
+@app.command(epilog="Example: mlmreport render analyses/school-achievement/report --to docx")
+def render(
+    folder: Folder,
+    to: Formats = None,
+    house: Annotated[str | None, typer.Option(help="Another house than the spec's.")] = None,
+    renderer: Renderer = EngineName.auto,
+) -> None:
+    """Write the report anew from stored results; needs no R."""
+    from mlmreport import workflow
+
+    formats = [entry.value for entry in to or ()]
+    with _progress() as progress:
+        workflow.render_again(folder, formats, progress, engine=renderer.value, house=house)
+    _say_where(folder)
+
+
+@app.command(epilog="Example: mlmreport check my-analysis.yml")
+def check(spec: Spec, data_root: Roots = None) -> None:
+    """Report all problems of a spec and its data, without fitting anything."""
+    from dataclasses import replace
+
+    from mlmreport import analysis
+    from mlmreport.report import houses
+    from mlmreport.spec import reader
+
+    document = replace(reader.load(spec), roots=(spec.parent, *(data_root or ())))
+    houses.find(document.spec.house, spec.parent)
+    data = analysis.check(document)
+    _print(f"{spec}: no problems; {len(data.frame):,} rows are ready to be analysed")
+
+
+@app.command(epilog="Example: mlmreport verify analyses/school-achievement/report")
+def verify(folder: Folder) -> None:
+    """Derive every number again in a clean R and read the page back; exit 4 on a difference."""
+    from mlmreport.verify import clean_room
+
+    found = clean_room.verify(folder)
+    _print(clean_room.summary(found))
+    if not found.ok:
+        raise typer.Exit(4)
+
+
+@app.command(
+    epilog="Example: mlmreport new students.csv --outcome math --group school > analysis.yml"
+)
+def new(
+    data: Annotated[Path, typer.Argument(help="A data file.", show_default=False)],
+    outcome: Annotated[str, typer.Option(help="The outcome's column.", show_default=False)],
+    group: Annotated[
+        list[str],
+        typer.Option(
+            help="A group id's column, the lowest first; may be repeated.", show_default=False
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; the screen if not given.")
+    ] = None,
+) -> None:
+    """Write a commented spec from a data file: levels found, each variable put at its level."""
+    from mlmreport.data import sources
+    from mlmreport.errors import InputError, did_you_mean
+    from mlmreport.spec.scaffold import scaffold
+
+    frame = sources.read(sources.DataSource(data, None, None, None, str(data))).frame
+    for name in (outcome, *group):
+        if name not in frame.columns:
+            hint = did_you_mean(name, map(str, frame.columns))
+            raise InputError.of(f"{data}: there is no column '{name}'", hint)
+    text = scaffold(frame, data.name, outcome, group)
+    if output is None:
+        sys.stdout.write(text)
+        return
+    if output.exists():
+        raise InputError.of(f"{output} exists already", "name another file with --output")
+    output.write_text(text, encoding="utf-8")
+    schema_file = output.parent / "analysis.schema.json"
+    if not schema_file.exists():
+        from mlmreport.spec.schema import json_schema
+
+        schema_file.write_text(json_schema(), encoding="utf-8")
+    _print(f"wrote {output}; next: mlmreport check {output}")
+
+
+@app.command(epilog="Example: mlmreport schema > analysis.schema.json")
+def schema() -> None:
+    """Print the JSON Schema of the spec, from which editors complete and check."""
+    from mlmreport.spec.schema import json_schema
+
+    sys.stdout.write(json_schema())
+
+
+@app.command(epilog="Example: mlmreport doctor --json")
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """Examine R, its packages and the renderers; exit 3 if the main job cannot run."""
+    from mlmreport import doctor as examination
+
+    parts = examination.examine()
+    if as_json:
+        sys.stdout.write(examination.to_json(parts) + "\n")
+    else:
+        from rich.console import Console
+
+        Console().print(examination.render(parts))
+    raise typer.Exit(examination.exit_code(parts))
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from mlmreport import __version__
+
+        _print(f"mlmreport {__version__}")
+        raise typer.Exit
+
+
+# --- telling the user -------------------------------------------------------------------------
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def _say_where(folder: Path) -> None:
+    from mlmreport.report.render import FORMATS
+
+    made = [folder / f"report{row.suffix}" for row in FORMATS.values()]
+    for file in made:
+        if file.is_file():
+            _print(f"The report is at {file}")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, str], None]]:
+    """A live line on a terminal; elsewhere a plain line a step."""
+    began = monotonic()
+    if not sys.stderr.isatty():
+
+        def plain(step: str, what: str) -> None:
+            sys.stderr.write(f"[{monotonic() - began:6.1f} s] {step}: {what}\n")
+
+        yield plain
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.fields[step]:<14}"), TextColumn("{task.description}"),
+               TimeElapsedColumn())  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as display:
+        task = display.add_task("", step="starting", total=None)
+
+        def live(step: str, what: str) -> None:
+            display.update(task, description=what, step=step)
+
+        yield live
+
+
+def main() -> NoReturn:
+    """Run the command line; errors are told without a traceback."""
+    from mlmreport.errors import MlmreportError
+
+    try:
+        app(standalone_mode=True)
+    except MlmreportError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; nothing was written\n")
+        sys.exit(130)
+    sys.exit(0)

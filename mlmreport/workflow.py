@@ -1,0 +1,150 @@
+"""From a spec file to a finished folder; a failed run leaves what was there untouched."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from mlmreport.analysis import analyse
+from mlmreport.engine.session import R_FOLDER
+from mlmreport.errors import InputError
+from mlmreport.quantities import Results
+from mlmreport.report import document, houses
+from mlmreport.report.render import Engine, render
+from mlmreport.spec import reader
+from mlmreport.verify.script import digest, reproduce_r, write_data
+
+__all__ = ["DATA", "RESULTS", "render_again", "run"]
+
+RESULTS = "results.json"
+DATA = "data.csv"
+Progress = Callable[[str, str], None]
+
+
+def run(
+    spec: Path,
+    output: Path | None,
+    formats: Sequence[str],
+    progress: Progress,
+    *,
+    engine: Engine = "auto",
+    roots: Sequence[Path] = (),
+) -> Path:
+    """The main job: read, prepare, fit, report.
+
+    Parameters
+    ----------
+    spec
+        The analysis spec.
+    output
+        The folder to write to; ``report/`` beside the spec if None.
+    formats
+        Formats to render; the spec's own if empty.
+    progress
+        Is told the step and what it is at.
+    engine
+        The renderer.
+    roots
+        Folders beside the spec's own that data may be read from.
+
+    Returns
+    -------
+    Path
+        The folder with the report.
+
+    Raises
+    ------
+    MlmreportError
+        As said by the part that failed; nothing is written then.
+    """
+    read = replace(reader.load(spec), roots=(spec.parent, *roots))
+    target = output or spec.parent / "report"
+    _require_own(target)
+    house = houses.find(read.spec.house, spec.parent)
+    results, data = analyse(read, progress)
+    wanted = tuple(formats) or tuple(read.spec.report.formats)
+    with _staged(target) as folder:
+        progress("report", "data, results and script")
+        write_data(data.frame, folder / DATA)
+        session = {**results.session, "data": {"file": DATA, "sha256": digest(folder / DATA)}}
+        results = replace(results, session=session)
+        (folder / RESULTS).write_text(results.to_json(), encoding="utf-8")
+        definitions = (R_FOLDER / "definitions.R").read_text(encoding="utf-8")
+        script = reproduce_r(results, DATA, definitions)
+        (folder / "reproduce.R").write_text(script, encoding="utf-8")
+        _write_report(results, house, folder, wanted, engine, progress)
+    return target
+
+
+def render_again(
+    folder: Path,
+    formats: Sequence[str],
+    progress: Progress,
+    *,
+    engine: Engine = "auto",
+    house: str | None = None,
+) -> Path:
+    """Write and render the report anew from ``results.json``; needs no R.
+
+    Raises
+    ------
+    InputError
+        When the folder holds no results.
+    """
+    stored = folder / RESULTS
+    if not stored.is_file():
+        raise InputError.of(f"{stored}: no such file", "name a folder that `mlmreport run` wrote")
+    results = Results.from_json(stored.read_text(encoding="utf-8"), str(stored))
+    wanted = tuple(formats) or tuple(results.spec["report"]["formats"])
+    found = houses.find(house or results.spec["house"], folder.parent)
+    with _staged(folder) as staged:
+        _write_report(results, found, staged, wanted, engine, progress)
+    return folder
+
+
+def _write_report(
+    results: Results,
+    house: houses.House,
+    folder: Path,
+    formats: Sequence[str],
+    engine: Engine,
+    progress: Progress,
+) -> None:
+    progress("report", "text, tables and figures")
+    qmd = document.write(results, house, folder, formats)
+    progress("report", f"rendering {', '.join(formats)}")
+    render(qmd, formats, folder, engine=engine)
+
+
+def _require_own(target: Path) -> None:
+    """A folder that holds other things is not written to."""
+    if target.exists() and not target.is_dir():
+        raise InputError.of(f"{target} is a file", "name a folder with --output")
+    if target.is_dir() and any(target.iterdir()) and not (target / RESULTS).is_file():
+        raise InputError.of(
+            f"{target} is not empty and holds no report of mlmreport",
+            "name a new folder with --output",
+        )
+
+
+@contextlib.contextmanager
+def _staged(target: Path) -> Iterator[Path]:
+    """A folder to write to; what is in it takes its place in `target` when all went well."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as name:
+        staged = Path(name) / "new"
+        staged.mkdir()
+        yield staged
+        target.mkdir(exist_ok=True)
+        for made in sorted(staged.iterdir()):
+            _replace(made, target / made.name)
+
+
+def _replace(made: Path, place: Path) -> None:
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place)
+    made.replace(place)
