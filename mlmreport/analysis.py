@@ -11,7 +11,7 @@ import mlmreport
 from mlmreport.data.prepare import PreparedData, prepare
 from mlmreport.engine.fits import Engine
 from mlmreport.engine.session import package_dataset, session, versions
-from mlmreport.quantities import Results
+from mlmreport.quantities import Results, repointed
 from mlmreport.spec.reader import Document
 from mlmreport.spec.sequence import plan
 from mlmreport.steps import (
@@ -106,31 +106,15 @@ def _results(context: Context, found: Mapping[str, Mapping[str, Any]]) -> Result
     engine = context.engine
     return Results(
         spec=context.spec.model_dump(mode="json", by_alias=True),
-        # The registry holds the final, sharpened quantities; trees are re-pointed at it.
+        # Digits may have been set after a step took its items: point at what the registry holds.
         items=dict(engine.items),
-        steps={step: _current(found[step], engine.items) for step in STEPS},
-        decisions=tuple(_current(decision, engine.items) for decision in decisions),
+        steps={step: repointed(found[step], engine.items) for step in STEPS},
+        decisions=tuple(repointed(decision, engine.items) for decision in decisions),
         trace=tuple(engine.trace),
         conditions=tuple(engine.conditions),
         preparation=context.data.steps,
         session=_session(context),
     )
-
-
-def _current(node: Any, items: Mapping[str, Any]) -> Any:
-    """The tree with every item as the registry holds it now (digits may have been set later)."""
-    from dataclasses import fields, is_dataclass, replace
-
-    if hasattr(node, "id") and getattr(node, "id", None) in items and not hasattr(node, "rows"):
-        return items[node.id]
-    if isinstance(node, Mapping):
-        return {key: _current(value, items) for key, value in node.items()}
-    if isinstance(node, list | tuple):
-        return tuple(_current(value, items) for value in node)
-    if is_dataclass(node) and not isinstance(node, type):
-        changed = {f.name: _current(getattr(node, f.name), items) for f in fields(node)}
-        return replace(node, **changed)
-    return node
 
 
 def _session(context: Context) -> dict[str, Any]:

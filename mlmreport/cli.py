@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from time import monotonic
-from typing import Annotated, NoReturn
+from typing import Annotated, ParamSpec
 
 import typer
 
@@ -23,6 +25,30 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+VERIFICATION_FAILED = 4
+INTERRUPTED = 130
+DEBUG = "MLMREPORT_DEBUG"
+"""The environment variable that asks for the traceback of an internal error."""
+
+P = ParamSpec("P")
+
+
+def _command(example: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """A command whose errors are told without a traceback."""
+
+    def register(act: Callable[P, None]) -> Callable[P, None]:
+        @functools.wraps(act)
+        def told(*args: P.args, **kwargs: P.kwargs) -> None:
+            try:
+                act(*args, **kwargs)
+            except (Exception, KeyboardInterrupt) as error:
+                raise typer.Exit(_tell(error)) from None
+
+        app.command(epilog=f"Example: {example}")(told)
+        return act
+
+    return register
 
 
 class FormatName(StrEnum):
@@ -61,9 +87,7 @@ Roots = Annotated[
 ]
 
 
-@app.command(
-    epilog="Example: mlmreport run analyses/school-achievement/analysis.yml --to html --to pdf"
-)
+@_command("mlmreport run analyses/school-achievement/analysis.yml --to html --to pdf")
 def run(
     spec: Spec,
     output: Annotated[
@@ -89,7 +113,7 @@ def run(
     _say_where(folder)
 
 
-@app.command(epilog="Example: mlmreport render analyses/school-achievement/report --to docx")
+@_command("mlmreport render analyses/school-achievement/report --to docx")
 def render(
     folder: Folder,
     to: Formats = None,
@@ -105,7 +129,7 @@ def render(
     _say_where(folder)
 
 
-@app.command(epilog="Example: mlmreport check my-analysis.yml")
+@_command("mlmreport check my-analysis.yml")
 def check(spec: Spec, data_root: Roots = None) -> None:
     """Report all problems of a spec and its data, without fitting anything."""
     from dataclasses import replace
@@ -120,7 +144,7 @@ def check(spec: Spec, data_root: Roots = None) -> None:
     _print(f"{spec}: no problems; {len(data.frame):,} rows are ready to be analysed")
 
 
-@app.command(epilog="Example: mlmreport verify analyses/school-achievement/report")
+@_command("mlmreport verify analyses/school-achievement/report")
 def verify(folder: Folder) -> None:
     """Derive every number again in a clean R and read the page back; exit 4 on a difference."""
     from mlmreport.verify import clean_room
@@ -128,12 +152,10 @@ def verify(folder: Folder) -> None:
     found = clean_room.verify(folder)
     _print(clean_room.summary(found))
     if not found.ok:
-        raise typer.Exit(4)
+        raise typer.Exit(VERIFICATION_FAILED)
 
 
-@app.command(
-    epilog="Example: mlmreport new students.csv --outcome math --group school > analysis.yml"
-)
+@_command("mlmreport new students.csv --outcome math --group school > analysis.yml")
 def new(
     data: Annotated[Path, typer.Argument(help="A data file.", show_default=False)],
     outcome: Annotated[str, typer.Option(help="The outcome's column.", show_default=False)],
@@ -157,22 +179,32 @@ def new(
         if name not in frame.columns:
             hint = did_you_mean(name, map(str, frame.columns))
             raise InputError.of(f"{data}: there is no column '{name}'", hint)
-    text = scaffold(frame, data.name, outcome, group)
     if output is None:
-        sys.stdout.write(text)
+        sys.stdout.write(scaffold(frame, data.name, outcome, group))
         return
     if output.exists():
         raise InputError.of(f"{output} exists already", "name another file with --output")
-    output.write_text(text, encoding="utf-8")
-    schema_file = output.parent / "analysis.schema.json"
-    if not schema_file.exists():
-        from mlmreport.spec.schema import json_schema
+    output.parent.mkdir(parents=True, exist_ok=True)
+    path = _seen_from(output.parent, data)
+    output.write_text(scaffold(frame, path, outcome, group), encoding="utf-8")
+    _write_schema(output.parent / "analysis.schema.json")
+    elsewhere = f" --data-root {data.parent}" if path.startswith("..") else ""
+    _print(f"wrote {output}; next: mlmreport check {output}{elsewhere}")
 
-        schema_file.write_text(json_schema(), encoding="utf-8")
-    _print(f"wrote {output}; next: mlmreport check {output}")
+
+def _seen_from(folder: Path, file: Path) -> str:
+    """A file's path relative to a folder, with forward slashes."""
+    return Path(os.path.relpath(file.resolve(), folder.resolve())).as_posix()
 
 
-@app.command(epilog="Example: mlmreport schema > analysis.schema.json")
+def _write_schema(file: Path) -> None:
+    from mlmreport.spec.schema import json_schema
+
+    if not file.exists():
+        file.write_text(json_schema(), encoding="utf-8")
+
+
+@_command("mlmreport schema > analysis.schema.json")
 def schema() -> None:
     """Print the JSON Schema of the spec, from which editors complete and check."""
     from mlmreport.spec.schema import json_schema
@@ -180,7 +212,7 @@ def schema() -> None:
     sys.stdout.write(json_schema())
 
 
-@app.command(epilog="Example: mlmreport doctor --json")
+@_command("mlmreport doctor --json")
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
@@ -193,7 +225,7 @@ def doctor(
     else:
         from rich.console import Console
 
-        Console().print(examination.render(parts))
+        Console().print(examination.render(parts), soft_wrap=True)
     raise typer.Exit(examination.exit_code(parts))
 
 
@@ -238,8 +270,12 @@ def _progress() -> Iterator[Callable[[str, str], None]]:
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.fields[step]:<14}"), TextColumn("{task.description}"),
-               TimeElapsedColumn())  # fmt: skip
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.fields[step]:<14}", markup=False),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as display:
         task = display.add_task("", step="starting", total=None)
 
@@ -249,16 +285,41 @@ def _progress() -> Iterator[Callable[[str, str], None]]:
         yield live
 
 
-def main() -> NoReturn:
-    """Run the command line; errors are told without a traceback."""
+def _tell(error: BaseException) -> int:
+    """Write to the user what went wrong; the exit code."""
     from mlmreport.errors import MlmreportError
 
-    try:
-        app(standalone_mode=True)
-    except MlmreportError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; nothing was written\n")
-        sys.exit(130)
-    sys.exit(0)
+    match error:
+        case typer.Exit():
+            return int(error.exit_code)
+        case MlmreportError():
+            sys.stderr.write(f"{error}\n")
+            return int(error.exit_code)
+        case KeyboardInterrupt():
+            sys.stderr.write("interrupted; nothing was written\n")
+            return INTERRUPTED
+        case BrokenPipeError():
+            raise error
+    return _tell_fault(error)
+
+
+def _tell_fault(error: BaseException) -> int:
+    """An error that nobody foresaw, or one of the file system."""
+    if os.environ.get(DEBUG):
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, OSError) and error.filename:
+        sys.stderr.write(f"{error.filename}: {error.strerror}\n")
+        return 3
+    sys.stderr.write(
+        f"internal error: {type(error).__name__}: {error}\n"
+        f"  hint: this is a fault of mlmreport; please report it, with the traceback that "
+        f"{DEBUG}=1 shows\n"
+    )
+    return 1
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

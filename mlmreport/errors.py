@@ -14,6 +14,7 @@ An `InputError` carries *all* problems found, each located as well as it can be.
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -26,7 +27,30 @@ __all__ = [
     "Problem",
     "VerificationError",
     "did_you_mean",
+    "printable",
 ]
+
+WIDEST = 160
+"""Longer lines are shown in part."""
+_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+def printable(text: str) -> str:
+    """The text on one line, without characters that would steer a terminal or turn text around."""
+    return "".join(
+        (" " if char in "\t\n\r" else "\N{REPLACEMENT CHARACTER}")
+        if unicodedata.category(char) in _UNPRINTABLE
+        else char
+        for char in text
+    )
+
+
+def _width(text: str) -> int:
+    """The columns of a terminal that a text takes: two for wide characters, none for combining."""
+    return sum(
+        0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in "WF")
+        for char in text
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +83,23 @@ class Location:
         """The excerpt with a caret line below it, or nothing."""
         if not self.excerpt.strip():
             return []
+        text, start = self._window()
+        end = min(start + max(1, self.length), max(len(text), start + 1))
         gutter = f"{self.line:>5} | "
-        text = self.excerpt.rstrip("\n").replace("\t", " ")
-        room = max(1, len(text) - self.column + 1)
-        carets = "^" * max(1, min(self.length, room))
+        carets = "^" * max(1, _width(text[start:end]))
         return [
             gutter + text,
-            " " * (len(gutter) - 2) + "| " + " " * max(0, self.column - 1) + carets,
+            " " * (len(gutter) - 2) + "| " + " " * _width(text[:start]) + carets,
         ]
+
+    def _window(self) -> tuple[str, int]:
+        """The part of the excerpt that fits a screen, and where in it the place begins."""
+        text, start = printable(self.excerpt.rstrip("\n")), max(0, self.column - 1)
+        if len(text) <= WIDEST:
+            return text, start
+        first = max(0, min(start - WIDEST // 3, len(text) - WIDEST))
+        before, after = "..." * (first > 0), "..." * (first + WIDEST < len(text))
+        return before + text[first : first + WIDEST] + after, start - first + len(before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +112,11 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"{self.location}: " if self.location else ""
-        lines = [f"{where}{self.message}"]
+        lines = [printable(f"{where}{self.message}")]
         if self.location:
             lines += self.location.underlined()
         if self.hint:
-            lines.append(f"  hint: {self.hint}")
+            lines.append(f"  hint: {printable(self.hint)}")
         return "\n".join(lines)
 
 
@@ -97,18 +130,25 @@ class AnalysisError(MlmreportError):
     """The analysis itself failed, for example in R."""
 
 
-@dataclass
+@dataclass(eq=False)
 class InputError(MlmreportError):
     """What the user gave is wrong.
 
     Parameters
     ----------
     problems
-        All that were found, in the order of the file; at least one.
+        All that were found; at least one. They are kept once each, in the order of the file.
     """
 
     problems: tuple[Problem, ...] = field(default_factory=tuple)
     exit_code = 2
+
+    def __post_init__(self) -> None:
+        distinct = dict.fromkeys(self.problems)
+        files = {name: rank for rank, name in enumerate(dict.fromkeys(map(_file, distinct)))}
+        self.problems = tuple(
+            sorted(distinct, key=lambda problem: (files[_file(problem)], *_where(problem)))
+        )
 
     @classmethod
     def of(cls, message: str, hint: str = "", location: Location | None = None) -> InputError:
@@ -117,6 +157,15 @@ class InputError(MlmreportError):
 
     def __str__(self) -> str:
         return "\n".join(str(problem) for problem in self.problems)
+
+
+def _file(problem: Problem) -> str:
+    return problem.location.file if problem.location else ""
+
+
+def _where(problem: Problem) -> tuple[int, int]:
+    place = problem.location
+    return (place.line, place.column) if place else (0, 0)
 
 
 class EnvironmentFault(MlmreportError):

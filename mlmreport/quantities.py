@@ -1,7 +1,7 @@
 """What flows from the steps to the page: numbers that know where they come from.
 
-`Quantity`, `Missing`, `Series`, `Table`, `Figure` and `Decision` are frozen. A `Results` holds all of
-an analysis and goes to ``results.json`` and back without losing a bit of any float.
+`Quantity`, `Missing`, `Series`, `Table`, `Figure` and `Decision` are frozen. A `Results` holds all
+of an analysis and goes to ``results.json`` and back without losing a bit of any float.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ __all__ = [
     "Source",
     "Table",
     "TraceEntry",
+    "fingerprint",
+    "repointed",
 ]
 
 FORMAT = "mlmreport results 1"
@@ -395,6 +397,11 @@ def _unfold(node: Any, items: Mapping[str, Item]) -> Any:
             fields = {name: _unfold(part, items) for name, part in value.items()}
             return _FOLDED[key[1:]](**fields)
     return {key: _unfold(value, items) for key, value in node.items()}
+
+
+def repointed(node: Any, items: Mapping[str, Item]) -> Any:
+    """A tree in which every item is replaced by that of the same id in `items`."""
+    return _unfold(_fold(node), items)
 
 
 def _find(node: Any, kind: type[Any]) -> Iterator[Any]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +14,9 @@ from pathlib import Path
 from mlmreport.analysis import analyse
 from mlmreport.engine.session import R_FOLDER
 from mlmreport.errors import InputError
-from mlmreport.quantities import Results
+from mlmreport.quantities import FORMAT, Results
 from mlmreport.report import document, houses
-from mlmreport.report.render import Engine, render
+from mlmreport.report.render import FORMATS, Engine, render
 from mlmreport.spec import reader
 from mlmreport.verify.script import digest, reproduce_r, write_data
 
@@ -73,10 +75,15 @@ def run(
         session = {**results.session, "data": {"file": DATA, "sha256": digest(folder / DATA)}}
         results = replace(results, session=session)
         (folder / RESULTS).write_text(results.to_json(), encoding="utf-8")
-        definitions = (R_FOLDER / "definitions.R").read_text(encoding="utf-8")
+        definitions = "\n".join(
+            file.read_text(encoding="utf-8") for file in sorted(R_FOLDER.glob("definitions*.R"))
+        )
         script = reproduce_r(results, DATA, definitions)
         (folder / "reproduce.R").write_text(script, encoding="utf-8")
         _write_report(results, house, folder, wanted, engine, progress)
+    for name, row in FORMATS.items():
+        if name not in wanted:  # of an earlier run, with other numbers
+            (target / f"report{row.suffix}").unlink(missing_ok=True)
     return target
 
 
@@ -124,11 +131,16 @@ def _require_own(target: Path) -> None:
     """A folder that holds other things is not written to."""
     if target.exists() and not target.is_dir():
         raise InputError.of(f"{target} is a file", "name a folder with --output")
-    if target.is_dir() and any(target.iterdir()) and not (target / RESULTS).is_file():
+    if target.is_dir() and any(target.iterdir()) and not _is_report(target):
         raise InputError.of(
             f"{target} is not empty and holds no report of mlmreport",
             "name a new folder with --output",
         )
+
+
+def _is_report(folder: Path) -> bool:
+    stored = folder / RESULTS
+    return stored.is_file() and FORMAT in stored.read_text(encoding="utf-8", errors="replace")[:200]
 
 
 @contextlib.contextmanager
@@ -136,15 +148,47 @@ def _staged(target: Path) -> Iterator[Path]:
     """A folder to write to; what is in it takes its place in `target` when all went well."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as name:
-        staged = Path(name) / "new"
+        staged, old = Path(name) / "new", Path(name) / "old"
         staged.mkdir()
+        old.mkdir()
         yield staged
-        target.mkdir(exist_ok=True)
+        with _uninterrupted():
+            target.mkdir(exist_ok=True)
+            _exchange(staged, target, old)
+
+
+def _exchange(staged: Path, target: Path, old: Path) -> None:
+    """Put the new in the place of the old, all of it or nothing."""
+    done: list[str] = []
+    try:
         for made in sorted(staged.iterdir()):
-            _replace(made, target / made.name)
+            if (target / made.name).exists():
+                (target / made.name).replace(old / made.name)
+            done.append(made.name)
+            made.replace(target / made.name)
+    except OSError:
+        for name in reversed(done):
+            _remove(target / name)
+            if (old / name).exists():
+                (old / name).replace(target / name)
+        raise
 
 
-def _replace(made: Path, place: Path) -> None:
-    if place.is_dir() and not place.is_symlink():
-        shutil.rmtree(place)
-    made.replace(place)
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let no Ctrl-C fall between two of the moves."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

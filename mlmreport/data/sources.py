@@ -53,7 +53,7 @@ from mlmreport.errors import (
     did_you_mean,
 )
 
-__all__ = ["MISSING", "READERS", "DataSource", "RawTable", "Reader", "read"]
+__all__ = ["MISSING", "READERS", "Chooser", "DataSource", "RawTable", "Reader", "read"]
 
 MISSING = ("", "NA", "NaN")
 """The texts that mean a missing value in CSV, TSV and Excel."""
@@ -129,12 +129,16 @@ class RawTable:
     codes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
+Chooser = Callable[[Sequence[str]], Sequence[str]]
+"""From all column names of a table to those that are read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What a reader is asked for."""
 
     source: DataSource
-    columns: tuple[str, ...] | None
+    columns: tuple[str, ...] | Chooser | None
     location: Location | None
     r_dataset: Callable[[str, str], pd.DataFrame] | None
 
@@ -184,7 +188,7 @@ class Reader:
 
 def read(
     source: DataSource,
-    columns: Sequence[str] | None = None,
+    columns: Sequence[str] | Chooser | None = None,
     location: Location | None = None,
     r_dataset: Callable[[str, str], pd.DataFrame] | None = None,
 ) -> RawTable:
@@ -195,7 +199,8 @@ def read(
     source
         What to read.
     columns
-        The columns that are needed, in the order wanted; none named means all, in file order.
+        The columns that are needed, in the order wanted; none named means all, in file order. Or
+        a function that is given all names and returns those needed, at least one.
     location
         The place in the spec that names the data, for messages.
     r_dataset
@@ -209,7 +214,7 @@ def read(
     EnvironmentFault
         A package data set is asked for and there is no R to read it.
     """
-    wanted = tuple(dict.fromkeys(columns)) if columns else None
+    wanted = columns if callable(columns) else tuple(dict.fromkeys(columns or ())) or None
     request = Request(source, wanted, location, r_dataset)
     reader = _PACKAGE if source.package is not None else _file_reader(request)
     content = _guarded(reader, request)
@@ -400,8 +405,11 @@ def _select(header: Sequence[str], request: Request) -> _Columns:
     if not named:
         raise request.error(f"{_name(request)} has no column names", "the first row must name them")
     _require_distinct(header, request)
-    _require_known(named, request)
-    names = list(request.columns) if request.columns is not None else named
+    if callable(request.columns):
+        names = list(request.columns(named))
+    else:
+        _require_known(named, request.columns or (), request)
+        names = list(request.columns) if request.columns is not None else named
     return _Columns(names, tuple(_header_notes(header, names)), len(header))
 
 
@@ -416,8 +424,8 @@ def _require_distinct(header: Sequence[str], request: Request) -> None:
         raise InputError(tuple(problems))
 
 
-def _require_known(named: Sequence[str], request: Request) -> None:
-    unknown = [name for name in request.columns or () if name not in named]
+def _require_known(named: Sequence[str], wanted: Sequence[str], request: Request) -> None:
+    unknown = [name for name in wanted if name not in named]
     if unknown:
         raise InputError(
             tuple(

@@ -7,14 +7,14 @@ categorical into text and hands NaN to R where R means NA.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import rpy2.rinterface as ri
 
-__all__ = ["from_r", "frame_from_r", "frame_to_r", "to_r"]
+__all__ = ["frame_from_r", "frame_to_r", "from_r", "to_r"]
 
 NA_INTEGER = -2147483648
 INT_MAX = 2147483647
@@ -22,20 +22,30 @@ NA_REAL_BITS = 0x7FF00000000007A2
 """The bit pattern that R reads as NA; any other NaN is NaN to R."""
 
 
-def _doubles(values: np.ndarray) -> Any:
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def _doubles(values: Array) -> Any:
     doubles = np.array(values, dtype="float64", order="C")
     gaps = np.isnan(doubles)
     if gaps.any():
         # Assigned through integers: a float assignment may quieten the signalling bit pattern.
         doubles.view("uint64")[gaps] = NA_REAL_BITS
-    return ri.FloatSexpVector.from_memoryview(memoryview(doubles))
+    return ri.FloatSexpVector.from_memoryview(doubles.data)
 
 
-def _integers(values: np.ndarray) -> Any:
-    return ri.IntSexpVector.from_memoryview(memoryview(np.ascontiguousarray(values, dtype="int32")))
+def _integers(values: Array) -> Any:
+    return ri.IntSexpVector.from_memoryview(np.ascontiguousarray(values, dtype="int32").data)
 
 
-def _factor(column: pd.Series) -> Any:
+def _logicals(column: pd.Series[Any]) -> Any:
+    """R keeps a logical in the room of an integer, and NA as the integer NA."""
+    gaps = column.isna().to_numpy()
+    values = column.fillna(value=False).to_numpy(dtype="int32")
+    return ri.BoolSexpVector.from_memoryview(np.where(gaps, np.int32(NA_INTEGER), values).data)
+
+
+def _factor(column: pd.Series[Any]) -> Any:
     codes = column.cat.codes.to_numpy().astype("int32")
     vector = _integers(np.where(codes < 0, NA_INTEGER, codes + 1))
     levels = [str(level) for level in column.cat.categories]
@@ -48,12 +58,12 @@ def _classed(vector: Any, classes: Sequence[str]) -> Any:
     return ri.baseenv["oldClass<-"](vector, value=ri.StrSexpVector(list(classes)))
 
 
-def _column(column: pd.Series) -> Any:
+def _column(column: pd.Series[Any]) -> Any:
     dtype = column.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         return _factor(column)
-    if pd.api.types.is_bool_dtype(dtype) and not column.hasnans:
-        return ri.BoolSexpVector(column.to_list())
+    if pd.api.types.is_bool_dtype(dtype):
+        return _logicals(column)
     if pd.api.types.is_integer_dtype(dtype) and not column.hasnans:
         values = column.to_numpy()
         if not len(values) or (values.min() > NA_INTEGER and values.max() <= INT_MAX):
@@ -98,7 +108,8 @@ def to_r(value: object) -> Any:
         case bool():
             return ri.BoolSexpVector([value])
         case int():
-            return ri.IntSexpVector([value])
+            within = NA_INTEGER < value <= INT_MAX
+            return ri.IntSexpVector([value]) if within else ri.FloatSexpVector([float(value)])
         case float():
             return ri.FloatSexpVector([value])
         case str():
@@ -123,43 +134,91 @@ def _vector(values: Sequence[object]) -> Any:
 
 
 def from_r(value: Any) -> Any:
-    """An R vector as a tuple of plain Python values (NA as None), a named list as a dict."""
-    if value is ri.NULL or value.typeof == ri.RTYPES.NILSXP:
-        return ()
-    if value.typeof == ri.RTYPES.VECSXP:
-        items = [from_r(item) for item in value]
-        names = value.names
-        if names is ri.NULL or names.typeof == ri.RTYPES.NILSXP:
-            return tuple(items)
-        return dict(zip(map(str, names), items, strict=True))
-    if value.typeof == ri.RTYPES.STRSXP:
-        return tuple(None if item is ri.NA_Character else str(item) for item in value)
-    if value.typeof == ri.RTYPES.INTSXP:
-        return tuple(None if item == NA_INTEGER else int(item) for item in value.memoryview())
-    if value.typeof == ri.RTYPES.REALSXP:
-        return tuple(float(item) for item in np.asarray(value.memoryview()))
-    if value.typeof == ri.RTYPES.LGLSXP:
-        return tuple(None if item is ri.NA_Logical else bool(item) for item in value)
-    raise TypeError(f"an R object of type {value.typeof} has no counterpart here")
+    """An R vector as a tuple of plain Python values, a named list as a dict, NULL as ``()``.
+
+    NA is None in text, integers and logicals; in doubles it is a NaN.
+
+    Raises
+    ------
+    TypeError
+        For a function, an environment or another type that has no counterpart here.
+    """
+    try:
+        plain = _PLAIN[value.typeof]
+    except KeyError:
+        raise TypeError(f"an R object of type {value.typeof} has no counterpart here") from None
+    return plain(value)
+
+
+def _from_list(value: Any) -> Any:
+    items = tuple(from_r(item) for item in value)
+    names = value.names
+    if names.typeof == ri.RTYPES.NILSXP:
+        return items
+    return dict(zip(map(str, names), items, strict=True))
+
+
+def _from_integers(value: Any) -> tuple[int | None, ...]:
+    return tuple(None if item == NA_INTEGER else item for item in value.memoryview().tolist())
+
+
+def _from_text(value: Any) -> tuple[str | None, ...]:
+    return tuple(None if item is ri.NA_Character else str(item) for item in value)
+
+
+def _from_logicals(value: Any) -> tuple[bool | None, ...]:
+    return tuple(None if item is ri.NA_Logical else bool(item) for item in value)
+
+
+_PLAIN: Mapping[Any, Callable[[Any], Any]] = {
+    ri.RTYPES.NILSXP: lambda _: (),
+    ri.RTYPES.VECSXP: _from_list,
+    ri.RTYPES.STRSXP: _from_text,
+    ri.RTYPES.INTSXP: _from_integers,
+    ri.RTYPES.REALSXP: lambda value: tuple(value.memoryview().tolist()),
+    ri.RTYPES.LGLSXP: _from_logicals,
+}
 
 
 def frame_from_r(value: Any) -> pd.DataFrame:
-    """An R data frame; factors become categoricals in R's level order."""
-    columns = {}
-    for name, column in zip(value.names, value, strict=True):
-        levels = _slot(column, "levels")
-        if levels is None:
-            columns[str(name)] = pd.Series(from_r(column))
-            continue
-        codes = np.asarray(column.memoryview())
-        categories = [str(level) for level in levels]
-        coded = pd.Categorical.from_codes(
-            np.where(codes == NA_INTEGER, -1, codes - 1),
-            categories=categories,
-            ordered="ordered" in (_slot(column, "class") or ()),
-        )
-        columns[str(name)] = pd.Series(coded)
-    return pd.DataFrame(columns)
+    """An R data frame.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Factors are categoricals in R's level order; integers are int64, or float64 where some are
+        NA; logicals are bool, or boolean where some are NA; text is str.
+    """
+    names = [str(name) for name in value.names]
+    columns = {i: _series(column) for i, column in enumerate(value)}
+    frame = pd.DataFrame(columns, index=pd.RangeIndex(_row_count(value)))
+    return frame.set_axis(names, axis="columns")
+
+
+def _row_count(frame: Any) -> int:
+    """The rows, also of a frame without columns."""
+    return int(ri.baseenv["nrow"](frame)[0])
+
+
+def _series(column: Any) -> pd.Series[Any]:
+    levels = _slot(column, "levels")
+    if levels is not None:
+        return _categorical(column, levels)
+    if column.typeof == ri.RTYPES.STRSXP:
+        return pd.Series(_from_text(column), dtype="str")
+    plain = from_r(column)
+    if column.typeof == ri.RTYPES.LGLSXP:
+        return pd.Series(plain, dtype="boolean" if None in plain else "bool")
+    whole = column.typeof == ri.RTYPES.INTSXP and None not in plain
+    return pd.Series(plain, dtype="int64" if whole else "float64")
+
+
+def _categorical(column: Any, levels: Sequence[str]) -> pd.Series[Any]:
+    codes = np.asarray(column.memoryview())
+    ordered = "ordered" in (_slot(column, "class") or ())
+    dtype: Any = pd.CategoricalDtype(pd.Series(levels, dtype="str"), ordered=ordered)
+    coded = pd.Categorical.from_codes(np.where(codes == NA_INTEGER, -1, codes - 1), dtype=dtype)
+    return pd.Series(coded)
 
 
 def _slot(value: Any, name: str) -> tuple[str, ...] | None:

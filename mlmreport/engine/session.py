@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
-from functools import cache
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from mlmreport.errors import AnalysisError, EnvironmentFault, InputError
 
-__all__ = ["R_FOLDER", "Session", "package_dataset", "session"]
+__all__ = ["R_FOLDER", "Session", "package_dataset", "session", "versions"]
 
 R_FOLDER = Path(__file__).parents[1] / "r"
+T = TypeVar("T")
 REQUIRED = ("lme4", "lmerTest", "pbkrtest")
 
 
@@ -34,14 +38,10 @@ class Session:
 
     def _load(self) -> None:
         source = self._ri.baseenv["sys.source"]
+        keep = self._ri.BoolSexpVector([True])
         for file in sorted(R_FOLDER.glob("*.R")):
-            self._guarded(
-                lambda path=str(file): source(
-                    self._ri.StrSexpVector([path]),
-                    envir=self._home,
-                    **{"keep.source": self._ri.BoolSexpVector([True])},
-                )
-            )
+            path = self._ri.StrSexpVector([str(file)])
+            self._guarded(partial(source, path, envir=self._home, **{"keep.source": keep}))
         self.call("attach_packages", packages=list(REQUIRED))
 
     def call(self, function: str, **arguments: object) -> Any:
@@ -52,26 +52,58 @@ class Session:
         AnalysisError
             With R's own message.
         """
-        from mlmreport.engine.convert import from_r, to_r
+        from mlmreport.engine.convert import from_r
 
-        converted = {name: to_r(value) for name, value in arguments.items()}
-        return self._guarded(lambda: from_r(self._home[function](**converted)))
+        return self._guarded(lambda: from_r(self._evaluated(function, arguments)))
 
     def frame(self, function: str, **arguments: object) -> pd.DataFrame:
         """Call a function that returns a data frame."""
-        from mlmreport.engine.convert import frame_from_r, to_r
+        from mlmreport.engine.convert import frame_from_r
 
-        converted = {name: to_r(value) for name, value in arguments.items()}
-        return self._guarded(lambda: frame_from_r(self._home[function](**converted)))
+        return self._guarded(lambda: frame_from_r(self._evaluated(function, arguments)))
 
-    def _guarded(self, act: Any) -> Any:
+    def _evaluated(self, function: str, arguments: Mapping[str, object]) -> Any:
+        from mlmreport.engine.convert import to_r
+
+        return self._home[function](**{name: to_r(value) for name, value in arguments.items()})
+
+    def _guarded(self, act: Callable[[], T]) -> T:
         from rpy2.rinterface_lib.embedded import RRuntimeError
 
-        try:
-            return act()
-        except RRuntimeError as error:
-            said = str(error).strip().removeprefix("Error in ").strip()
-            raise AnalysisError(f"R stopped: {said}") from None
+        with _interruptible():
+            try:
+                return act()
+            except RRuntimeError as error:
+                said = str(error).strip().removeprefix("Error in ").strip()
+                raise AnalysisError(f"R stopped: {said}") from None
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C stop R.
+
+    While R computes, Python's own handler would raise within a callback from R, where the exception
+    is lost; this one tells R, which stops at its next check, and raises when R has returned.
+    """
+    from rpy2.rinterface_lib import openrlib
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    came = []
+
+    def tell_r(_: int, __: object) -> None:
+        came.append(True)
+        openrlib.rlib.R_interrupts_pending = 1
+
+    before = signal.signal(signal.SIGINT, tell_r)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came:
+            openrlib.rlib.R_interrupts_pending = 0
+            raise KeyboardInterrupt
 
 
 def _start() -> Any:
@@ -92,9 +124,16 @@ def _start() -> Any:
     if not embedded.isinitialized():
         embedded.set_initoptions(("mlmreport", "--vanilla", "--quiet", "--no-save"))
         ri.initr()
+    _speak_utf8(ri)
     for name in ("consolewrite_print", "consolewrite_warnerror"):
         setattr(callbacks, name, _silent)  # conditions come back as data, see r/conditions.R
     return ri
+
+
+def _speak_utf8(ri: Any) -> None:
+    """In a locale without UTF-8 R would write a letter such as é as <U+00E9> into its calls."""
+    if not ri.evalr("l10n_info()[['UTF-8']]")[0]:
+        ri.evalr("suppressWarnings(Sys.setlocale('LC_CTYPE', 'C.UTF-8'))")
 
 
 def _silent(_: str) -> None:

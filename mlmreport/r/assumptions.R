@@ -7,16 +7,29 @@ step_assumptions <- function(id, group, numbers, level) {
   residual_normality(name, b)
   residual_spread(name, group, b)
   for (x in numbers) linearity_of(name, x, c(b, list(X = as.name(x))))
-  for (block in names(VarCorr(m))) random_normality(name, m, block, b)
+  groups <- block_groups(m)
+  for (k in seq_along(groups)) random_normality(name, names(VarCorr(m))[k], groups[k], b)
   collinearity(name, m, b)
   list()
 }
 
 residual_normality <- function(name, b) {
-  statistic("assumptions/residual/skewness", skewness(residuals(M)), "Skewness of the level-1 residuals", "shape", bind = b, model = name)
-  statistic("assumptions/residual/kurtosis", excess_kurtosis(residuals(M)), "Excess kurtosis of the level-1 residuals", "shape", bind = b, model = name)
-  statistic("assumptions/residual/outliers", sum(abs(residuals(M, scaled = TRUE)) > 3.29), "Level-1 residuals beyond 3.29 SD", "count", bind = b, model = name)
-  statistic("assumptions/residual/outliers_expected", 2 * pnorm(-3.29) * nobs(M), "Number beyond 3.29 SD expected under normality", "mean_count", bind = b, model = name)
+  statistic(
+    "assumptions/residual/skewness", skewness(residuals(M)), "Skewness of the level-1 residuals",
+    "shape", bind = b, model = name
+  )
+  statistic(
+    "assumptions/residual/kurtosis", excess_kurtosis(residuals(M)),
+    "Excess kurtosis of the level-1 residuals", "shape", bind = b, model = name
+  )
+  statistic(
+    "assumptions/residual/outliers", sum(abs(residuals(M, scaled = TRUE)) > 3.29),
+    "Level-1 residuals beyond 3.29 SD", "count", bind = b, model = name
+  )
+  statistic(
+    "assumptions/residual/outliers_expected", 2 * pnorm(-3.29) * nobs(M),
+    "Number beyond 3.29 SD expected under normality", "mean_count", bind = b, model = name
+  )
   qq_series("assumptions/residual", quote(residuals(M)), "band_residuals", name, b)
 }
 
@@ -25,7 +38,9 @@ qq_series <- function(at, values, band, name, b) {
   b$BAND <- as.name(band)
   object(band, qq_band(length(V), LEVEL), bind = b)
   series(paste0(at, "/qq_sample"), qq_sample(V), "Standardised quantiles", "SD", name, b)
-  series(paste0(at, "/qq_theoretical"), qnorm(qq_points(length(V))), "Normal quantiles", "SD", name, b)
+  series(
+    paste0(at, "/qq_theoretical"), qnorm(qq_points(length(V))), "Normal quantiles", "SD", name, b
+  )
   series(paste0(at, "/qq_lower"), BAND$lower, "Lower limit of the band", "SD", name, b)
   series(paste0(at, "/qq_upper"), BAND$upper, "Upper limit of the band", "SD", name, b)
   statistic(
@@ -36,55 +51,115 @@ qq_series <- function(at, values, band, name, b) {
 }
 
 residual_spread <- function(name, group, b) {
-  series("assumptions/spread/fitted", fitted(M)[some_rows(nobs(M))], "Fitted values", model = name, bind = b)
-  series("assumptions/spread/residual", residuals(M)[some_rows(nobs(M))], "Residuals", model = name, bind = b)
+  series(
+    "assumptions/spread/fitted", fitted(M)[some_rows(nobs(M))], "Fitted values", model = name,
+    bind = b
+  )
+  series(
+    "assumptions/spread/residual", residuals(M)[some_rows(nobs(M))], "Residuals", model = name,
+    bind = b
+  )
   object("smooth_fitted", lowess(fitted(M), residuals(M)), bind = b)
   if (have("smooth_fitted")) {
-    series("assumptions/spread/smooth_x", smooth_fitted$x[some_rows(length(smooth_fitted$x), 200)], "Fitted values of the smooth", model = name)
-    series("assumptions/spread/smooth_y", smooth_fitted$y[some_rows(length(smooth_fitted$y), 200)], "Smoothed residual", model = name)
+    series(
+      "assumptions/spread/smooth_x", smooth_fitted$x[some_rows(length(smooth_fitted$x), 200)],
+      "Fitted values of the smooth", model = name
+    )
+    series(
+      "assumptions/spread/smooth_y", smooth_fitted$y[some_rows(length(smooth_fitted$y), 200)],
+      "Smoothed residual", model = name
+    )
   }
-  statistic("assumptions/spread/correlation", cor(fitted(M), abs(residuals(M)), method = "spearman"), "Rank correlation of fitted values and absolute residuals", "correlation", bind = b, model = name)
+  statistic(
+    "assumptions/spread/correlation", cor(fitted(M), abs(residuals(M)), method = "spearman"),
+    "Rank correlation of fitted values and absolute residuals", "correlation", bind = b,
+    model = name
+  )
   object("homogeneity", variance_homogeneity(M, d$G), bind = b)
   if (have("homogeneity")) {
     said <- "H of Raudenbush & Bryk (2002), groups with at least 10 residual df"
-    statistic("assumptions/homogeneity/H", homogeneity$H, "Statistic of equal level-1 variances", "statistic", method = said, model = name)
-    statistic("assumptions/homogeneity/df", homogeneity$df, "Degrees of freedom", "integer", method = said, model = name)
-    statistic("assumptions/homogeneity/p", homogeneity$p, "p of equal level-1 variances", "p", method = said, model = name)
-    statistic("assumptions/homogeneity/groups", homogeneity$groups, "Groups in the test", "count", method = said, model = name)
+    statistic(
+      "assumptions/homogeneity/H", homogeneity$H, "Statistic of equal level-1 variances",
+      "statistic", method = said, model = name
+    )
+    statistic(
+      "assumptions/homogeneity/df", homogeneity$df, "Degrees of freedom", "integer", method = said,
+      model = name
+    )
+    statistic(
+      "assumptions/homogeneity/p", homogeneity$p, "p of equal level-1 variances", "p",
+      method = said, model = name
+    )
+    statistic(
+      "assumptions/homogeneity/groups", homogeneity$groups, "Groups in the test", "count",
+      method = said, model = name
+    )
   } else {
     for (what in c("H", "df", "p", "groups")) {
-      absent(paste0("assumptions/homogeneity/", what), "fewer than two groups have the 10 residual degrees of freedom that the test asks for", "Test of equal level-1 variances")
+      absent(
+        paste0("assumptions/homogeneity/", what), why("homogeneity", "not computed"),
+        "Test of equal level-1 variances"
+      )
     }
   }
-  series("assumptions/groups/sd", group_sd(M, d$G)[group_sizes(d$G) > 1], "Residual SD per group", model = name, bind = b)
-  series("assumptions/groups/n", group_sizes(d$G)[group_sizes(d$G) > 1], "Rows per group", model = name, bind = b)
-  series("assumptions/groups/names", levels(d$G)[group_sizes(d$G) > 1], "Groups", model = name, bind = b)
+  series(
+    "assumptions/groups/sd", group_sd(M, d$G)[group_sizes(d$G) > 1], "Residual SD per group",
+    model = name, bind = b
+  )
+  series(
+    "assumptions/groups/n", group_sizes(d$G)[group_sizes(d$G) > 1], "Rows per group", model = name,
+    bind = b
+  )
+  series(
+    "assumptions/groups/names", levels(d$G)[group_sizes(d$G) > 1], "Groups", model = name, bind = b
+  )
 }
 
 linearity_of <- function(name, x, b) {
   at <- paste0("assumptions/linearity/", x)
   series(paste0(at, "/x"), d$X[some_rows(nobs(M))], x, model = name, bind = b)
-  series(paste0(at, "/residual"), residuals(M)[some_rows(nobs(M))], "Residuals", model = name, bind = b)
-  series(paste0(at, "/smooth_x"), lowess(d$X, residuals(M))$x[some_rows(nobs(M), 100)], x, model = name, bind = b)
-  series(paste0(at, "/smooth_y"), lowess(d$X, residuals(M))$y[some_rows(nobs(M), 100)], "Smoothed residual", model = name, bind = b)
+  series(
+    paste0(at, "/residual"), residuals(M)[some_rows(nobs(M))], "Residuals", model = name, bind = b
+  )
+  series(
+    paste0(at, "/smooth_x"), lowess(d$X, residuals(M))$x[some_rows(nobs(M), 100)], x, model = name,
+    bind = b
+  )
+  series(
+    paste0(at, "/smooth_y"), lowess(d$X, residuals(M))$y[some_rows(nobs(M), 100)],
+    "Smoothed residual", model = name, bind = b
+  )
 }
 
-random_normality <- function(name, m, block, b) {
-  group <- sub("\\.[0-9]+$", "", block)
-  for (effect in rownames(VarCorr(m)[[block]])) {
+random_normality <- function(name, block, group, b) {
+  variances <- diag(as.matrix(VarCorr(get(name, envir = analysis))[[block]]))
+  for (effect in names(variances)) {
     at <- paste("assumptions/random", block, effect, sep = "/")
     b$GROUP <- group
     b$EFFECT <- effect
-    if (VarCorr(m)[[block]][effect, effect] <= 0) {
-      for (what in c("skewness", "kurtosis", "qq_sample", "qq_theoretical", "qq_lower", "qq_upper", "qq_outside")) {
-        absent(paste0(at, "/", what), "the variance is estimated as zero, so the modes do not differ", paste(block, effect))
+    if (variances[[effect]] <= 0) {
+      for (what in c(
+        "skewness", "kurtosis", "qq_sample", "qq_theoretical", "qq_lower", "qq_upper", "qq_outside"
+      )) {
+        absent(
+          paste0(at, "/", what), "the variance is estimated as zero, so the groups do not differ",
+          paste(effect, "of", group)
+        )
       }
       next
     }
     label <- paste(effect, "of", group)
-    statistic(paste0(at, "/skewness"), skewness(ranef(M)[[GROUP]][[EFFECT]]), paste("Skewness:", label), "shape", bind = b, model = name)
-    statistic(paste0(at, "/kurtosis"), excess_kurtosis(ranef(M)[[GROUP]][[EFFECT]]), paste("Excess kurtosis:", label), "shape", bind = b, model = name)
-    qq_series(at, quote(ranef(M)[[GROUP]][[EFFECT]]), make.names(paste("band", group, effect)), name, b)
+    statistic(
+      paste0(at, "/skewness"), skewness(ranef(M)[[GROUP]][[EFFECT]]), paste("Skewness:", label),
+      "shape", bind = b, model = name
+    )
+    statistic(
+      paste0(at, "/kurtosis"), excess_kurtosis(ranef(M)[[GROUP]][[EFFECT]]),
+      paste("Excess kurtosis:", label), "shape", bind = b, model = name
+    )
+    qq_series(
+      at, quote(ranef(M)[[GROUP]][[EFFECT]]), make.names(paste("band", group, effect)), name, b
+    )
   }
 }
 
@@ -98,7 +173,7 @@ collinearity <- function(name, m, b) {
     } else {
       statistic(
         paste0("assumptions/vif/", term),
-        diag(solve(cov2cor(as.matrix(vcov(M))[-1L, -1L])))[[TERM]],
+        variance_inflation(M)[[TERM]],
         paste("Variance inflation factor:", term), "ratio",
         bind = b, model = name,
         method = "from the correlation matrix of the estimated coefficients, without the intercept"

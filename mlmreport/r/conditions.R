@@ -65,6 +65,7 @@ begin_analysis <- function(data) {
   assign("d", data, envir = analysis)
   record$entries <- list()
   record$conditions <- list()
+  record$reasons <- list()
   record$step <- ""
   invisible(TRUE)
 }
@@ -97,7 +98,12 @@ evaluate <- function(name, call) {
 }
 
 code_text <- function(call) {
-  paste(deparse(call, width.cutoff = 500L, control = c("keepNA", "keepInteger", "niceNames", "digits17")), collapse = "\n")
+  paste(
+    deparse(
+      call, width.cutoff = 500L, control = c("keepNA", "keepInteger", "niceNames", "digits17")
+    ),
+    collapse = "\n"
+  )
 }
 
 # Put the parts that a step knows only at run time (a model's name, a term) into a call.
@@ -111,15 +117,26 @@ add_entry <- function(entry) {
   invisible(entry$value)
 }
 
+# Why R could not compute something, in words for a reader: our own, or that it could not. R's own
+# message is kept among the conditions.
+reason_of <- function(name, error) {
+  if (inherits(error, "undefined")) {
+    return(conditionMessage(error))
+  }
+  note_condition(name, "error", error)
+  "R could not compute it for this model and these data; its message is among the conditions"
+}
+
 # Name an intermediate result: an assignment in the analysis and in reproduce.R.
 object <- function(name, expr, bind = list()) {
   call <- resolve(substitute(expr), bind)
   value <- evaluate(name, call)
   if (inherits(value, "error")) {
-    note_condition(name, "error", value)
+    if (have(name)) rm(list = name, envir = analysis)
     add_entry(list(
       kind = "failed", id = name, code = code_text(call), reason = conditionMessage(value)
     ))
+    record$reasons[[name]] <- reason_of(name, value)
     return(invisible(NULL))
   }
   assign(name, value, envir = analysis)
@@ -127,13 +144,19 @@ object <- function(name, expr, bind = list()) {
   invisible(value)
 }
 
+# Why an object is not there.
+why <- function(name, otherwise) {
+  if (is.null(record$reasons[[name]])) otherwise else record$reasons[[name]]
+}
+
 have <- function(...) {
   all(vapply(c(...), exists, FALSE, envir = analysis, inherits = FALSE))
 }
 
-# Record one number together with the call that gave it.
+# Record one number together with the call that gave it. `otherwise` is the reason to give where the
+# value is not finite.
 statistic <- function(id, expr, label, type = "estimate", unit = "", method = "", model = "",
-                      bind = list()) {
+                      bind = list(), otherwise = "it is not defined for this model and data") {
   call <- resolve(substitute(expr), bind)
   value <- evaluate(id, call)
   entry <- list(
@@ -141,12 +164,11 @@ statistic <- function(id, expr, label, type = "estimate", unit = "", method = ""
     method = method, model = model
   )
   if (inherits(value, "error")) {
-    return(absent(id, conditionMessage(value), label, code = entry$code))
+    return(absent(id, reason_of(id, value), label, code = entry$code))
   }
   value <- as.numeric(value)
   if (length(value) != 1L || !is.finite(value)) {
-    reason <- if (length(value) != 1L) "the expression gave no single number" else "it is not defined for this model and data"
-    return(absent(id, reason, label, code = entry$code))
+    return(absent(id, otherwise, label, code = entry$code))
   }
   entry$value <- value
   add_entry(entry)
@@ -163,7 +185,7 @@ series <- function(id, expr, label, unit = "", model = "", bind = list()) {
   call <- resolve(substitute(expr), bind)
   value <- evaluate(id, call)
   if (inherits(value, "error")) {
-    return(absent(id, conditionMessage(value), label, code = code_text(call)))
+    return(absent(id, reason_of(id, value), label, code = code_text(call)))
   }
   if (is.numeric(value) && !all(is.finite(value))) {
     return(absent(id, "some of its values are not defined", label, code = code_text(call)))

@@ -3,7 +3,18 @@
 # The file goes word for word into every reproduce.R, so it uses lme4, lmerTest and base R only, and
 # nothing of the recorder.
 
-# --- structure --------------------------------------------------------------------------------
+# A statistic that is not defined for a model or its data, and why in words for a reader.
+undefined <- function(...) {
+  stop(structure(
+    class = c("undefined", "error", "condition"), list(message = paste0(...), call = NULL)
+  ))
+}
+
+# A name as it stands in a formula and in lme4's coefficient names, and the other way round.
+formula_name <- function(x) ifelse(x == make.names(x), x, paste0("`", x, "`"))
+plain_name <- function(x) sub("^`(.*)`$", "\\1", x)
+
+# --- structure ------------------------------------------------------------------------------------
 
 # Rows per group, in the order of the levels.
 group_sizes <- function(g) as.vector(table(g))
@@ -11,8 +22,8 @@ group_sizes <- function(g) as.vector(table(g))
 # Coefficient of variation with the n - 1 standard deviation; 0 for equal sizes.
 variation <- function(x) if (length(x) > 1) sd(x) / mean(x) else 0
 
-# Share of a variable's sum of squares that lies between groups (eta squared; Snijders & Bosker,
-# 2012, sect. 3.3). Descriptive: under independence it is about (J - 1) / (n - 1), not 0.
+# Share of a variable's sum of squares that lies between groups (eta squared).
+# Descriptive: under independence it is about (J - 1) / (n - 1), not 0.
 between_share <- function(x, g) {
   x <- as.numeric(x)
   1 - sum((x - ave(x, g))^2) / sum((x - mean(x))^2)
@@ -21,26 +32,32 @@ between_share <- function(x, g) {
 # Values of x, one a group.
 per_group <- function(x, g) as.vector(tapply(as.numeric(x), g, function(v) v[1L]))
 
-# --- components of a model --------------------------------------------------------------------
+# --- components of a model ------------------------------------------------------------------------
 
 # A variance or covariance of the random effects; `block` is the position in VarCorr().
 component <- function(m, block, i, j = i) VarCorr(m)[[block]][i, j]
 
-# The sum of all random-intercept variances.
-intercept_variance <- function(m) {
-  sum(vapply(VarCorr(m), function(v) {
-    if ("(Intercept)" %in% rownames(v)) v["(Intercept)", "(Intercept)"] else 0
-  }, 0))
+# The grouping of each block of VarCorr(), whose own names are made unique by a number.
+block_groups <- function(m) {
+  flist <- getME(m, "flist")
+  names(flist)[attr(flist, "assign")]
 }
 
-# Largest absolute scaled gradient at the optimum, solve(Hessian, gradient), as lme4's own check has
-# it (Bates et al., 2015; ?lme4::convergence).
+# The block that holds the random intercepts of a grouping; empty where there is none.
+intercept_block <- function(m, group) {
+  has <- vapply(VarCorr(m), function(v) "(Intercept)" %in% rownames(v), FALSE)
+  c(names(VarCorr(m))[has & block_groups(m) == group], "")[1L]
+}
+
+# Largest scaled gradient at the optimum, as lme4's own convergence check has it: of each element
+# the smaller of the gradient and the gradient scaled by the Cholesky factor of the Hessian.
 scaled_gradient <- function(m) {
   derivatives <- m@optinfo$derivs
-  max(abs(solve(derivatives$Hessian, derivatives$gradient)))
+  scaled <- solve(chol(derivatives$Hessian), derivatives$gradient)
+  max(pmin(abs(scaled), abs(derivatives$gradient)))
 }
 
-# --- ICC --------------------------------------------------------------------------------------
+# --- ICC ------------------------------------------------------------------------------------------
 
 # Profile-likelihood interval of the ICC of a null model's grouping `group` (ML).
 # With theta = tau / sigma the likelihood profiled over mean and residual SD depends on theta alone,
@@ -82,10 +99,13 @@ design_effect <- function(icc, sizes) 1 + ((1 + variation_n(sizes)^2) * mean(siz
 variation_n <- function(x) sqrt(mean((x - mean(x))^2)) / mean(x)
 
 # Mean reliability of the group means as estimates of the group intercepts
-# (Raudenbush & Bryk, 2002, eq. 3.58 and 4.21): the mean over groups of tau / (tau + sigma2 / n_j).
-mean_reliability <- function(tau, sigma2, sizes) mean(tau / (tau + sigma2 / sizes))
+# (Raudenbush & Bryk, 2002, ch. 4): the mean over groups of tau / (tau + sigma2 / n_j).
+mean_reliability <- function(tau, sigma2, sizes) mean(reliability(tau, sigma2, sizes))
 
-# --- tests ------------------------------------------------------------------------------------
+# Reliability of a group's own mean: the weight of its own data in its conditional mode.
+reliability <- function(tau, sigma2, sizes) tau / (tau + sigma2 / sizes)
+
+# --- tests ----------------------------------------------------------------------------------------
 
 # P-value of a likelihood-ratio statistic for k random effects against k + 1, one of them a variance
 # at its boundary: 0.5 chi2(k) + 0.5 chi2(k + 1), with chi2(0) = 0 (Self & Liang, 1987; Stram & Lee,
@@ -101,6 +121,9 @@ likelihood_ratio <- function(smaller, larger) {
   max(0, 2 * as.numeric(logLik(larger) - logLik(smaller)))
 }
 
+# Akaike weights from the AICs of all models.
+akaike_weight <- function(aic) exp(-0.5 * (aic - min(aic))) / sum(exp(-0.5 * (aic - min(aic))))
+
 # Parameters of a model: fixed effects, covariance parameters, residual SD.
 parameters <- function(m) attr(logLik(m), "df")
 
@@ -108,14 +131,16 @@ parameters <- function(m) attr(logLik(m), "df")
 # within groups, with an intercept.
 within_columns <- function(m, g) {
   x <- getME(m, "X")
-  varies <- apply(x, 2L, function(column) any(abs(column - ave(column, g)) > 1e-10))
+  varies <- apply(x, 2L, function(column) {
+    any(abs(column - ave(column, g)) > 1e-8 * max(abs(column)))
+  })
   cbind(1, x[, varies, drop = FALSE])
 }
 
-# Equality of the level-1 variances over groups (Raudenbush & Bryk, 2002, eq. 9.10):
-# H = sum d_j^2, d_j = (ln S_j^2 - sum f_j ln S_j^2 / sum f_j) / sqrt(2 / f_j), from an OLS regression
-# in each group with f_j residual degrees of freedom; chi-square on J - 1. Groups with f_j < 10 are
-# left out, as the normal approximation of ln S_j^2 asks.
+# Equality of the level-1 variances over groups (Raudenbush & Bryk, 2002, ch. 9):
+# H = sum d_j^2, d_j = (ln S_j^2 - sum f_j ln S_j^2 / sum f_j) / sqrt(2 / f_j), from an OLS
+# regression in each group with f_j residual degrees of freedom; chi-square on J - 1. Groups with
+# f_j < 10 are left out, as the normal approximation of ln S_j^2 asks.
 variance_homogeneity <- function(m, g) {
   x <- within_columns(m, g)
   y <- getME(m, "y")
@@ -125,7 +150,11 @@ variance_homogeneity <- function(m, g) {
   })
   fits <- do.call(rbind, fits)
   fits <- fits[fits[, "f"] >= 10 & is.finite(fits[, "s2"]) & fits[, "s2"] > 0, , drop = FALSE]
-  if (nrow(fits) < 2) stop("fewer than two groups have 10 residual degrees of freedom", call. = FALSE)
+  if (nrow(fits) < 2) {
+    undefined(
+      "fewer than two groups have the 10 residual degrees of freedom that the test asks for"
+    )
+  }
   f <- fits[, "f"]
   log_s2 <- log(fits[, "s2"])
   d <- (log_s2 - sum(f * log_s2) / sum(f)) / sqrt(2 / f)
@@ -139,7 +168,15 @@ variance_homogeneity <- function(m, g) {
 skewness <- function(x) mean((x - mean(x))^3) / mean((x - mean(x))^2)^1.5
 excess_kurtosis <- function(x) mean((x - mean(x))^4) / mean((x - mean(x))^2)^2 - 3
 
-# --- quantile-quantile plots --------------------------------------------------------------------
+# Variance inflation of each coefficient: the diagonal of the inverse correlation matrix of the
+# estimates, without the intercept.
+variance_inflation <- function(m) {
+  v <- as.matrix(vcov(m))
+  terms_ <- setdiff(colnames(v), "(Intercept)")
+  diag(solve(cov2cor(v[terms_, terms_, drop = FALSE])))
+}
+
+# --- quantile-quantile plots ----------------------------------------------------------------------
 
 # Points of a normal Q-Q plot of the standardised x: all of them, or `most` evenly spread quantiles.
 qq_points <- function(n, most = 300) ppoints(min(n, most))
@@ -150,35 +187,41 @@ qq_sample <- function(x, most = 300) {
 
 # Simultaneous equal-local-level band (Aldor-Noiman et al., 2013; Weine, McPeek & Abney, 2023): each
 # order statistic U_(i) ~ Beta(i, n + 1 - i) is held at a local level such that all n stay inside
-# with the given probability. The local level is found from 400 simulated samples with a fixed seed
-# of the generator below, for n > 1000 extrapolated as 1 / (log n log log n) (Gontscharuk & Finner,
-# 2017).
-qq_band <- function(n, level = 0.95, most = 300) {
-  m <- min(n, 1000)
-  u <- apply(matrix(lehmer_uniform(400 * m), m), 2L, sort)
+# with the given probability. The local level is found from simulated samples, standardised by
+# their own mean and SD as the residuals are (which narrows the band), with a fixed seed of the
+# generator below. For n > `largest` it is extrapolated as 1 / (log n log log n) (Gontscharuk &
+# Finner, 2017), and as only `most` of the quantiles are looked at the band is a little too wide.
+qq_band <- function(n, level = 0.95, most = 300, samples = 1000, largest = 300) {
+  m <- min(n, largest)
+  x <- matrix(qnorm(lehmer_uniform(samples * m)), m)
+  u <- apply(x, 2L, function(v) pnorm(sort((v - mean(v)) / sd(v))))
   i <- seq_len(m)
   p <- pbeta(u, i, m + 1 - i)
   local <- as.vector(quantile(apply(pmin(p, 1 - p), 2L, min), 1 - level))
-  if (n > 1000) local <- local * (log(1000) * log(log(1000))) / (log(n) * log(log(n)))
-  at <- qq_points(n, most) * (n + 1)
+  if (n > m) local <- local * (log(m) * log(log(m))) / (log(n) * log(log(n)))
+  # The order statistics behind the plotted points (quantile type 5 beyond `most`).
+  at <- if (n <= most) seq_len(n) else n * ppoints(most) + 0.5
   list(
     lower = qnorm(qbeta(local, at, n + 1 - at)),
     upper = qnorm(qbeta(1 - local, at, n + 1 - at))
   )
 }
 
-# Park and Miller's minimal standard generator: reproducible without touching R's own.
+# Park and Miller's minimal standard generator, reproducible without touching R's own. Numbers are
+# drawn by doubling: x[k + n] = (16807^n mod p) x[k] mod p, every product exact in a double.
 lehmer_uniform <- function(n, seed = 20261) {
-  x <- numeric(n)
-  state <- seed
-  for (i in seq_len(n)) {
-    state <- (16807 * state) %% 2147483647
-    x[i] <- state
+  p <- 2147483647
+  times <- function(a, x) (((a %/% 65536 * x) %% p) * 65536 + (a %% 65536) * x) %% p
+  jump <- 16807
+  x <- times(jump, seed)
+  while (length(x) < n) {
+    x <- c(x, times(jump, x))
+    jump <- times(jump, jump)
   }
-  x / 2147483647
+  x[seq_len(n)] / p
 }
 
-# --- residuals ----------------------------------------------------------------------------------
+# --- residuals ------------------------------------------------------------------------------------
 
 # At most `most` rows, evenly spread over the data, for plotting.
 some_rows <- function(n, most = 2000) unique(round(seq(1, n, length.out = min(n, most))))
@@ -188,20 +231,22 @@ group_sd <- function(m, g) as.vector(tapply(residuals(m), g, sd))
 
 # --- variance explained ---------------------------------------------------------------------------
 
+# Proportional reduction of a variance component from v0 to v1.
+reduction <- function(v0, v1) (v0 - v1) / v0
+
 # Variance of the random effects averaged over the rows, sum over terms of mean_i(z_i' Sigma z_i)
-# (Johnson, 2014, eq. 10), from the relative covariance factor: sigma2 / n * sum (Lambda' Z')^2.
+# (Johnson, 2014), from the relative covariance factor: sigma2 / n * sum (Lambda' Z')^2.
 random_variance <- function(m) {
   sigma(m)^2 * sum((getME(m, "Lambdat") %*% getME(m, "Zt"))^2) / nobs(m)
 }
 
-# Variance of the fixed part's predictions, with the n denominator.
+# Variance of the fixed part's predictions over the rows.
 fixed_variance <- function(m) {
-  eta <- as.vector(getME(m, "X") %*% fixef(m))
-  mean((eta - mean(eta))^2)
+  var(as.vector(getME(m, "X") %*% fixef(m)))
 }
 
 # Marginal and conditional R2 (Nakagawa & Schielzeth, 2013, eq. 26 and 30; random slopes: Johnson,
-# 2014, eq. 10): shares of vf + vr + sigma2.
+# 2014): shares of vf + vr + sigma2.
 r2_marginal <- function(m) {
   fixed_variance(m) / (fixed_variance(m) + random_variance(m) + sigma(m)^2)
 }
@@ -209,14 +254,13 @@ r2_conditional <- function(m) {
   (fixed_variance(m) + random_variance(m)) / (fixed_variance(m) + random_variance(m) + sigma(m)^2)
 }
 
-# --- combinations of fixed effects ------------------------------------------------------------------
+# --- combinations of fixed effects ----------------------------------------------------------------
 
-# A linear combination of fixed effects from a model of lmerTest, L named by coefficient:
-# estimate, SE, df, t, p.
+# A linear combination of fixed effects from a model of lmerTest, one weight a coefficient: estimate,
+# SE, df, t, p.
 combination <- function(t, weights, ddf = "Satterthwaite") {
-  l <- setNames(numeric(length(fixef(t))), names(fixef(t)))
-  l[names(weights)] <- weights
-  found <- lmerTest::contest1D(t, l, ddf = ddf, confint = FALSE)
+  stopifnot(length(weights) == length(fixef(t)))
+  found <- lmerTest::contest1D(t, as.vector(weights), ddf = ddf, confint = FALSE)
   c(
     estimate = found[["Estimate"]], se = found[["Std. Error"]], df = found[["df"]],
     t = found[["t value"]], p = found[["Pr(>|t|)"]]
@@ -229,7 +273,7 @@ t_limit <- function(c, side, level = 0.95) {
   c[["estimate"]] + (if (side == "lower") -q else q) * c[["se"]]
 }
 
-# Estimates and pointwise limits of the combinations in the rows of L (columns named by coefficient).
+# Estimates and pointwise limits of the combinations in the rows of L, its columns the coefficients.
 combinations <- function(t, l, level = 0.95, ddf = "Satterthwaite") {
   t(apply(l, 1L, function(row) {
     found <- combination(t, row, ddf)
@@ -237,7 +281,7 @@ combinations <- function(t, l, level = 0.95, ddf = "Satterthwaite") {
   }))
 }
 
-# --- groups ------------------------------------------------------------------------------------------
+# --- groups ---------------------------------------------------------------------------------------
 
 # Conditional modes and their standard deviations (ranef(condVar = TRUE)) of one effect.
 mode_sd <- function(m, group, effect) {
@@ -252,27 +296,11 @@ mode_sd <- function(m, group, effect) {
   sqrt(blocks[[block]][i, i, ])
 }
 
-# Standard error of a group's own coefficient, fixed effect plus conditional mode, with the
-# uncertainty of the fixed effect and its covariance with the mode (Henderson's mixed-model
-# equations; Snijders & Bosker, 2012, sect. 4.8). Taken from the joint covariance of (beta, u).
-group_coefficient_se <- function(m, group, effect) {
-  joint <- joint_covariance(m)
-  p <- length(fixef(m))
-  levels_ <- levels(getME(m, "flist")[[group]])
-  u <- joint$at[[group]][[effect]]
-  b <- match(effect, names(fixef(m)))
-  variance <- joint$covariance[cbind(p + u, p + u)]
-  if (!is.na(b)) {
-    variance <- variance + joint$covariance[b, b] + 2 * joint$covariance[p + u, b]
-  }
-  setNames(sqrt(variance), levels_)
-}
-
 # Covariance of (beta-hat, u-hat - u) from Henderson's equations, sigma2 times the inverse of
 # [X'X X'ZL; L'Z'X L'Z'ZL + I], for at most `most` random effects.
 joint_covariance <- function(m, most = 3000) {
   q <- sum(getME(m, "q"))
-  if (q > most) stop("more than ", most, " random effects", call. = FALSE)
+  if (q > most) undefined("it is not computed for models of more than ", most, " random effects")
   x <- getME(m, "X")
   zlt <- getME(m, "Lambdat") %*% getME(m, "Zt")
   lower <- as.matrix(t(getME(m, "Lambdat")))
@@ -304,7 +332,7 @@ random_positions <- function(m) {
 # Mean of the outcome in each group.
 raw_means <- function(y, g) as.vector(tapply(y, g, mean))
 
-# --- predictions from the fixed part ------------------------------------------------------------------
+# --- predictions from the fixed part --------------------------------------------------------------
 
 # Rows of the fixed-effects design for new values of the predictors, with the model's own contrasts,
 # factor levels and data-dependent bases.
@@ -323,16 +351,22 @@ factor_levels <- function(m) {
   lapply(found, levels)
 }
 
-# The same row with other values: `with_values(typical, x = 1)`; a vector gives several rows.
-with_values <- function(row, ...) {
+# The same row with other values: `with_values(typical, x = 1)`; a vector gives several rows. The
+# dot keeps the argument apart from columns of any name.
+with_values <- function(.row, ...) {
   new <- list(...)
   n <- max(lengths(new), 1L)
-  rows <- row[rep(1L, n), , drop = FALSE]
+  rows <- .row[rep(1L, n), , drop = FALSE]
   rownames(rows) <- NULL
   for (name in names(new)) {
-    rows[[name]] <- if (is.factor(row[[name]])) factor(new[[name]], levels = levels(row[[name]])) else new[[name]]
+    old <- .row[[name]]
+    rows[[name]] <- if (is.factor(old)) factor(new[[name]], levels(old)) else new[[name]]
   }
   rows
+}
+
+with_list <- function(row, name, values) {
+  do.call(with_values, c(list(row), setNames(list(values), name)))
 }
 
 # Weights of the change in the expected outcome per unit of x at a row of values: a central
@@ -342,16 +376,8 @@ slope_weights <- function(m, row, x) {
   ends[2L, ] - ends[1L, ]
 }
 
-# Weights of the contrast between a category and the reference at a row of values.
-category_weights <- function(m, row, x, category) {
-  ends <- fixed_rows(m, with_list(row, x, c(levels(row[[x]])[1L], category)))
-  ends[2L, ] - ends[1L, ]
-}
-
-with_list <- function(row, name, values) do.call(with_values, c(list(row), setNames(list(values), name)))
-
 # Roots of (b + c z)^2 = t^2 (v_b + 2 z v_bc + z^2 v_c): where the simple slope's pointwise interval
-# touches zero (Johnson & Neyman, 1936; Bauer & Curran, 2005, eq. 10). NA where there are none.
+# touches zero (Johnson & Neyman, 1936; Bauer & Curran, 2005). NA where there are none.
 johnson_neyman <- function(b, c, vb, vbc, vc, quantile) {
   q2 <- quantile^2
   roots <- c(c^2 - q2 * vc, 2 * (b * c - q2 * vbc), b^2 - q2 * vb)
@@ -362,35 +388,58 @@ johnson_neyman <- function(b, c, vb, vbc, vc, quantile) {
   sort((-roots[2] + c(-1, 1) * sqrt(inside)) / (2 * roots[1]))
 }
 
-# Expected outcome in one group, at a row of values: estimate and SE with the uncertainty of the fixed
-# effects and of the conditional modes jointly (see joint_covariance).
+# Expected outcome in one group, at a row of values: estimate and SE with the uncertainty of the
+# fixed effects and of the conditional modes jointly (see joint_covariance). The modes are those of
+# the group and of the higher units that it lies in; other groupings stay at their average.
 group_prediction <- function(m, joint, row, group, unit) {
   x <- fixed_rows(m, row)
-  k <- match(unit, levels(getME(m, "flist")[[group]]))
   weights <- numeric(ncol(joint$covariance))
   weights[seq_len(ncol(x))] <- x
-  modes <- ranef(m)[[group]][k, , drop = FALSE]
   estimate <- sum(x * fixef(m))
-  for (effect in names(joint$at[[group]])) {
-    z <- effect_value(effect, x, row)
-    weights[ncol(x) + joint$at[[group]][[effect]][k]] <- z
-    estimate <- estimate + z * modes[[effect]]
+  units <- units_around(m, group, unit)
+  for (g in names(units)) {
+    modes <- ranef(m, condVar = FALSE)[[g]][units[[g]], , drop = FALSE]
+    for (effect in names(joint$at[[g]])) {
+      z <- effect_value(effect, x, row)
+      weights[ncol(x) + joint$at[[g]][[effect]][units[[g]]]] <- z
+      estimate <- estimate + z * modes[[effect]]
+    }
   }
   c(estimate = estimate, se = sqrt(sum(weights * (joint$covariance %*% weights))))
 }
 
-# What a random effect is multiplied by at a row of values.
+# A group and the units of other groupings that all its rows lie in: their numbers by grouping.
+units_around <- function(m, group, unit) {
+  flist <- getME(m, "flist")
+  rows <- flist[[group]] == unit
+  found <- lapply(flist, function(f) unique(as.integer(f)[rows]))
+  nested <- vapply(flist, function(f) isNested(flist[[group]], f), FALSE)
+  found[nested]
+}
+
+# What a random effect is multiplied by at a row of values. Effects that are not among the fixed
+# ones are put together from the row: numbers, indicators of a category, products of them.
 effect_value <- function(effect, x, row) {
+  if (effect %in% colnames(x)) {
+    return(x[[1L, effect]])
+  }
   if (effect == "(Intercept)") {
     return(1)
   }
-  if (effect %in% colnames(x)) {
-    return(x[1L, effect])
+  prod(vapply(strsplit(effect, ":", fixed = TRUE)[[1L]], factor_value, 0, row = row))
+}
+
+factor_value <- function(part, row) {
+  if (plain_name(part) %in% names(row)) {
+    return(as.numeric(row[[plain_name(part)]]))
   }
-  if (effect %in% names(row)) {
-    return(as.numeric(row[[effect]]))
+  for (name in names(row)) {
+    indicators <- paste0(formula_name(name), levels(row[[name]]))
+    if (is.factor(row[[name]]) && part %in% indicators) {
+      return(as.numeric(part == paste0(formula_name(name), row[[name]])))
+    }
   }
-  stop("the value of the random effect ", effect, " is not known", call. = FALSE)
+  undefined("the value of the random effect ", part, " at typical values is not known")
 }
 
 # Variance of a combination of the fixed effects.
@@ -406,4 +455,12 @@ variance_at <- function(m, row) {
     z <- vapply(rownames(v), effect_value, 0, x = x, row = row)
     sum(z * (as.matrix(v) %*% z))
   }, 0))
+}
+
+# Expected outcome in every group at a row of values: fixed part plus the group's conditional modes.
+group_values_at <- function(m, group, row) {
+  x <- fixed_rows(m, row)
+  modes <- ranef(m)[[group]]
+  z <- vapply(names(modes), effect_value, 0, x = x, row = row)
+  sum(x * fixef(m)) + as.vector(as.matrix(modes) %*% z)
 }

@@ -2,9 +2,18 @@
 
 step_icc <- function(null, blocks, level, lowest) {
   m <- as.name(null)
-  statistic("icc/sigma2", sigma(M)^2, "Residual variance of the null model", "variance", bind = list(M = m), model = null)
-  statistic("icc/total", TOTAL, "Total variance of the null model", "variance", bind = list(TOTAL = total_call(m, blocks)), model = null)
-  statistic("icc/level1", sigma(M)^2 / TOTAL, "Share of the variance at the lowest level", "share", bind = list(M = m, TOTAL = total_call(m, blocks)), model = null)
+  statistic(
+    "icc/sigma2", sigma(M)^2, "Residual variance of the null model", "variance", bind = list(M = m),
+    model = null
+  )
+  statistic(
+    "icc/total", TOTAL, "Total variance of the null model", "variance",
+    bind = list(TOTAL = total_call(m, blocks)), model = null
+  )
+  statistic(
+    "icc/level1", sigma(M)^2 / TOTAL, "Share of the variance at the lowest level", "share",
+    bind = list(M = m, TOTAL = total_call(m, blocks)), model = null
+  )
   for (g in blocks) icc_of_group(m, null, g, blocks, level)
   groups <- blocks[[1]]
   b <- list(G = as.name(groups), M = m, B = groups, TOTAL = total_call(m, blocks))
@@ -13,11 +22,16 @@ step_icc <- function(null, blocks, level, lowest) {
     "Design effect", "ratio", bind = b, model = null, method = "1 + ((1 + cv^2) mean size - 1) ICC"
   )
   statistic(
-    "icc/effective_n", nrow(d) / design_effect(component(M, B, "(Intercept)") / TOTAL, group_sizes(d$G)),
-    "Effective sample size for a mean", "count", bind = b, model = null, method = "n / design effect"
+    "icc/effective_n", nrow(d) / design_effect(
+      component(M, B, "(Intercept)") / TOTAL, group_sizes(d$G)
+    ),
+    "Effective sample size for a mean", "count", bind = b, model = null,
+    method = "n / design effect"
   )
   statistic(
-    "icc/reliability", mean_reliability(component(M, B, "(Intercept)"), sigma(M)^2, group_sizes(d$G)),
+    "icc/reliability", mean_reliability(
+      component(M, B, "(Intercept)"), sigma(M)^2, group_sizes(d$G)
+    ),
     "Mean reliability of the group means, ICC(2)", "proportion", bind = b, model = null,
     method = "mean over groups of tau / (tau + sigma2 / n_j)"
   )
@@ -33,17 +47,30 @@ total_call <- function(m, blocks) {
 icc_of_group <- function(m, null, g, blocks, level) {
   b <- list(M = m, B = g, TOTAL = total_call(m, blocks), LEVEL = level)
   id <- function(what) paste("icc", g, what, sep = "/")
-  statistic(id("tau"), component(M, B, "(Intercept)"), paste("Variance between groups:", g), "variance", bind = b, model = null)
-  statistic(id("icc"), component(M, B, "(Intercept)") / TOTAL, paste("Intraclass correlation:", g), "proportion", bind = b, model = null, method = "REML estimates of the null model unless fitted by ML")
+  statistic(
+    id("tau"), component(M, B, "(Intercept)"), paste("Variance between groups:", g), "variance",
+    bind = b, model = null
+  )
+  statistic(
+    id("icc"), component(M, B, "(Intercept)") / TOTAL, paste("Intraclass correlation:", g),
+    "proportion", bind = b, model = null,
+    method = "REML estimates of the null model unless fitted by ML"
+  )
   name <- paste0("icc_ci_", make.names(g))
   object(name, icc_profile(M, B, LEVEL), bind = b)
   method <- sprintf("%g %% profile-likelihood interval (ML)", 100 * level)
   b$CI <- as.name(name)
   if (have(name)) {
-    statistic(id("lower"), CI[["lower"]], "Lower limit of the ICC", "proportion", bind = b, model = null, method = method)
-    statistic(id("upper"), CI[["upper"]], "Upper limit of the ICC", "proportion", bind = b, model = null, method = method)
+    statistic(
+      id("lower"), CI[["lower"]], "Lower limit of the ICC", "proportion", bind = b, model = null,
+      method = method
+    )
+    statistic(
+      id("upper"), CI[["upper"]], "Upper limit of the ICC", "proportion", bind = b, model = null,
+      method = method
+    )
   } else {
-    absent(id("lower"), "the profile likelihood could not be followed", "Lower limit of the ICC")
-    absent(id("upper"), "the profile likelihood could not be followed", "Upper limit of the ICC")
+    absent(id("lower"), why(name, "not computed"), "Lower limit of the ICC")
+    absent(id("upper"), why(name, "not computed"), "Upper limit of the ICC")
   }
 }

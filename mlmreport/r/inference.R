@@ -6,13 +6,26 @@ average_prediction <- function(id, level, unit) {
   object("average", combination(T, fixed_rows(M, typical)[1L, ]), bind = b)
   said <- sprintf("%g %% t interval, Satterthwaite df; fixed effects only", 100 * level)
   if (!have("average")) {
-    for (what in c("estimate", "lower", "upper")) absent(paste0("inference/average/", what), "the prediction could not be computed")
+    for (what in c("estimate", "se", "lower", "upper")) {
+      absent(paste0("inference/average/", what), why("average", "not computed"))
+    }
     return(list())
   }
-  statistic("inference/average/estimate", average[["estimate"]], "Expected outcome of a typical unit in the average group", "estimate", unit, said, name, b)
-  statistic("inference/average/se", average[["se"]], "SE of the expected outcome", "se", unit, said, name, b)
-  statistic("inference/average/lower", t_limit(average, "lower", LEVEL), "Lower limit", "estimate", unit, said, name, b)
-  statistic("inference/average/upper", t_limit(average, "upper", LEVEL), "Upper limit", "estimate", unit, said, name, b)
+  statistic(
+    "inference/average/estimate", average[["estimate"]],
+    "Expected outcome of a typical unit in the average group", "estimate", unit, said, name, b
+  )
+  statistic(
+    "inference/average/se", average[["se"]], "SE of the expected outcome", "se", unit, said, name, b
+  )
+  statistic(
+    "inference/average/lower", t_limit(average, "lower", LEVEL), "Lower limit", "estimate", unit,
+    said, name, b
+  )
+  statistic(
+    "inference/average/upper", t_limit(average, "upper", LEVEL), "Upper limit", "estimate", unit,
+    said, name, b
+  )
   list()
 }
 
@@ -22,12 +35,24 @@ new_group <- function(id, group, level, unit) {
   m <- get(name, envir = analysis)
   b <- list(M = as.name(name), G = group, TAIL = 1 - (1 - level) / 2)
   if (!have("average")) {
-    for (what in c("lower", "upper")) absent(paste0("inference/new/", what), "the prediction could not be computed")
+    for (what in c("lower", "upper")) {
+      absent(paste0("inference/new/", what), why("average", "not computed"))
+    }
     return(list())
   }
-  said <- sprintf("%g %% interval: fixed effects and all random variances at typical values, normal", 100 * level)
-  statistic("inference/new/lower", average[["estimate"]] - qnorm(TAIL) * sqrt(average[["se"]]^2 + variance_at(M, typical)), "A new group, lower limit", "estimate", unit, said, name, b)
-  statistic("inference/new/upper", average[["estimate"]] + qnorm(TAIL) * sqrt(average[["se"]]^2 + variance_at(M, typical)), "A new group, upper limit", "estimate", unit, said, name, b)
+  said <- sprintf(
+    "%g %% interval: fixed effects and all random variances at typical values, normal", 100 * level
+  )
+  statistic(
+    "inference/new/lower",
+    average[["estimate"]] - qnorm(TAIL) * sqrt(average[["se"]]^2 + variance_at(M, typical)),
+    "A new group, lower limit", "estimate", unit, said, name, b
+  )
+  statistic(
+    "inference/new/upper",
+    average[["estimate"]] + qnorm(TAIL) * sqrt(average[["se"]]^2 + variance_at(M, typical)),
+    "A new group, upper limit", "estimate", unit, said, name, b
+  )
   list()
 }
 
@@ -38,9 +63,18 @@ caterpillar <- function(id, group, effect, level) {
   b <- list(M = as.name(name), G = group, E = effect, TAIL = 1 - (1 - level) / 2)
   series(at("names"), rownames(ranef(M)[[G]]), "Groups", model = name, bind = b)
   series(at("estimate"), ranef(M)[[G]][[E]], "Conditional modes", model = name, bind = b)
-  series(at("lower"), ranef(M)[[G]][[E]] - qnorm(TAIL) * mode_sd(M, G, E), "Lower limits", model = name, bind = b)
-  series(at("upper"), ranef(M)[[G]][[E]] + qnorm(TAIL) * mode_sd(M, G, E), "Upper limits", model = name, bind = b)
-  statistic(at("clear"), sum(abs(ranef(M)[[G]][[E]]) > qnorm(TAIL) * mode_sd(M, G, E)), "Groups whose interval does not hold zero", "count", bind = b, model = name)
+  series(
+    at("lower"), ranef(M)[[G]][[E]] - qnorm(TAIL) * mode_sd(M, G, E), "Lower limits", model = name,
+    bind = b
+  )
+  series(
+    at("upper"), ranef(M)[[G]][[E]] + qnorm(TAIL) * mode_sd(M, G, E), "Upper limits", model = name,
+    bind = b
+  )
+  statistic(
+    at("clear"), sum(abs(ranef(M)[[G]][[E]]) > qnorm(TAIL) * mode_sd(M, G, E)),
+    "Groups whose interval does not hold zero", "count", bind = b, model = name
+  )
   list()
 }
 
@@ -58,32 +92,53 @@ named_groups <- function(id, group, wanted, rows) {
 group_predictions <- function(id, group, units, columns, level, unit) {
   name <- paste0("m_", id)
   b <- list(M = as.name(name), G = group, GC = as.name(group), TAIL = 1 - (1 - level) / 2)
+  b$BLOCK <- intercept_block(get(name, envir = analysis), group)
   object("joint", joint_covariance(M), bind = b)
-  said <- sprintf("%g %% interval, fixed effects and conditional modes jointly (variances taken as known)", 100 * level)
+  said <- sprintf(
+    "%g %% interval, fixed effects and conditional modes jointly (variances taken as known)",
+    100 * level
+  )
   for (u in units) {
     b$UNIT <- u
-    b$ROW <- as.call(c(list(as.name("with_values"), as.name("typical")), group_values(columns, group, u)))
+    b$ROW <- as.call(
+      c(list(as.name("with_values"), as.name("typical")), group_values(columns, group, u))
+    )
     prediction <- paste0("group_", make.names(u))
     b$P <- as.name(prediction)
     at <- function(what) paste("inference/group", u, what, sep = "/")
     if (have("joint")) object(prediction, group_prediction(M, joint, ROW, G, UNIT), bind = b)
     if (have(prediction)) {
-      statistic(at("estimate"), P[["estimate"]], paste("Expected outcome in group", u), "estimate", unit, said, name, b)
+      statistic(
+        at("estimate"), P[["estimate"]], paste("Expected outcome in group", u), "estimate", unit,
+        said, name, b
+      )
       statistic(at("se"), P[["se"]], paste("SE in group", u), "se", unit, said, name, b)
-      statistic(at("lower"), P[["estimate"]] - qnorm(TAIL) * P[["se"]], paste("Lower limit in group", u), "estimate", unit, said, name, b)
-      statistic(at("upper"), P[["estimate"]] + qnorm(TAIL) * P[["se"]], paste("Upper limit in group", u), "estimate", unit, said, name, b)
+      statistic(
+        at("lower"), P[["estimate"]] - qnorm(TAIL) * P[["se"]], paste("Lower limit in group", u),
+        "estimate", unit, said, name, b
+      )
+      statistic(
+        at("upper"), P[["estimate"]] + qnorm(TAIL) * P[["se"]], paste("Upper limit in group", u),
+        "estimate", unit, said, name, b
+      )
     } else {
-      for (what in c("estimate", "se", "lower", "upper")) absent(at(what), "the joint covariance of fixed effects and modes could not be computed", u)
+      for (what in c("estimate", "se", "lower", "upper")) {
+        absent(at(what), why("joint", why(prediction, "not computed")), u)
+      }
     }
     statistic(at("n"), sum(d$GC == UNIT), paste("Rows of group", u), "count", bind = b)
-    statistic(at("shrinkage"), SHRINK, paste("Reliability of the intercept of group", u), "proportion", bind = c(b, list(SHRINK = shrink_call(name, group, u))), model = name, method = "tau / (tau + sigma2 / n_j)")
+    if (nzchar(b$BLOCK)) {
+      statistic(
+        at("shrinkage"),
+        reliability(component(M, BLOCK, "(Intercept)"), sigma(M)^2, sum(d$GC == UNIT)),
+        paste("Reliability of the intercept of group", u), "proportion", bind = b, model = name,
+        method = "tau / (tau + sigma2 / n_j)"
+      )
+    } else {
+      absent(at("shrinkage"), "the model has no random intercept for these groups", u)
+    }
   }
   list()
-}
-
-shrink_call <- function(name, group, unit) {
-  m <- as.name(name)
-  bquote(component(.(m), .(group), "(Intercept)") / (component(.(m), .(group), "(Intercept)") + sigma(.(m))^2 / sum(d[[.(group)]] == .(unit))))
 }
 
 group_values <- function(columns, group, unit) {
@@ -100,11 +155,27 @@ shrinkage <- function(null, group, outcome) {
   name <- paste0("m_", null)
   b <- list(M = as.name(name), G = group, GC = as.name(group), Y = as.name(outcome))
   series("inference/shrinkage/raw", raw_means(d$Y, d$GC), "Raw group means", model = name, bind = b)
-  series("inference/shrinkage/shrunken", fixef(M)[["(Intercept)"]] + ranef(M)[[G]][["(Intercept)"]], "Means of the null model", model = name, bind = b)
+  series(
+    "inference/shrinkage/shrunken", fixef(M)[["(Intercept)"]] + ranef(M)[[G]][["(Intercept)"]],
+    "Means of the null model", model = name, bind = b
+  )
   series("inference/shrinkage/n", group_sizes(d$GC), "Rows per group", model = name, bind = b)
-  statistic("inference/shrinkage/overall", fixef(M)[["(Intercept)"]], "Overall mean of the null model", "estimate", model = name, bind = b)
-  statistic("inference/shrinkage/least", max(component(M, G, "(Intercept)") / (component(M, G, "(Intercept)") + sigma(M)^2 / group_sizes(d$GC))), "Largest reliability of a group mean", "proportion", model = name, bind = b, method = "tau / (tau + sigma2 / n_j)")
-  statistic("inference/shrinkage/most", min(component(M, G, "(Intercept)") / (component(M, G, "(Intercept)") + sigma(M)^2 / group_sizes(d$GC))), "Smallest reliability of a group mean", "proportion", model = name, bind = b, method = "tau / (tau + sigma2 / n_j)")
+  statistic(
+    "inference/shrinkage/overall", fixef(M)[["(Intercept)"]], "Overall mean of the null model",
+    "estimate", model = name, bind = b
+  )
+  statistic(
+    "inference/shrinkage/least",
+    max(reliability(component(M, G, "(Intercept)"), sigma(M)^2, group_sizes(d$GC))),
+    "Largest reliability of a group mean", "proportion", model = name, bind = b,
+    method = "tau / (tau + sigma2 / n_j)"
+  )
+  statistic(
+    "inference/shrinkage/most",
+    min(reliability(component(M, G, "(Intercept)"), sigma(M)^2, group_sizes(d$GC))),
+    "Smallest reliability of a group mean", "proportion", model = name, bind = b,
+    method = "tau / (tau + sigma2 / n_j)"
+  )
   list()
 }
 
@@ -117,9 +188,18 @@ ols_comparison <- function(id, fixed, unit) {
   for (term in names(fixef(m))) {
     b$TERM <- term
     at <- function(what) paste("inference/ols", term, what, sep = "/")
-    statistic(at("estimate"), coef(ols)[[TERM]], paste("OLS estimate:", term), "estimate", unit, "ordinary least squares", "ols", b)
-    statistic(at("se"), sqrt(vcov(ols)[TERM, TERM]), paste("OLS SE:", term), "se", unit, "ordinary least squares", "ols", b)
-    statistic(at("ratio"), sqrt(vcov(M)[TERM, TERM] / vcov(ols)[TERM, TERM]), paste("Multilevel SE over OLS SE:", term), "ratio", model = name, bind = b)
+    statistic(
+      at("estimate"), coef(ols)[[TERM]], paste("OLS estimate:", term), "estimate", unit,
+      "ordinary least squares", "ols", b
+    )
+    statistic(
+      at("se"), sqrt(vcov(ols)[TERM, TERM]), paste("OLS SE:", term), "se", unit,
+      "ordinary least squares", "ols", b
+    )
+    statistic(
+      at("ratio"), sqrt(vcov(M)[TERM, TERM] / vcov(ols)[TERM, TERM]),
+      paste("Multilevel SE over OLS SE:", term), "ratio", model = name, bind = b
+    )
   }
   list()
 }

@@ -19,7 +19,10 @@ structure_of_group <- function(level, group, below) {
   statistic(id("median"), median(group_sizes(d$G)), "Median number of rows", "mean_count", bind = b)
   statistic(id("mean"), mean(group_sizes(d$G)), "Mean number of rows", "mean_count", bind = b)
   statistic(id("max"), max(group_sizes(d$G)), "Largest number of rows", "count", bind = b)
-  statistic(id("cv"), variation(group_sizes(d$G)), "Coefficient of variation of the sizes", "ratio", bind = b)
+  statistic(
+    id("cv"), variation(group_sizes(d$G)), "Coefficient of variation of the sizes", "ratio",
+    bind = b
+  )
   statistic(id("singletons"), sum(group_sizes(d$G) == 1), "Groups of one row", "count", bind = b)
   series(id("sizes"), group_sizes(d$G), "Rows per group", "rows", bind = b)
   if (!is.null(below)) {
@@ -44,15 +47,25 @@ describe_variable <- function(v, lowest) {
       b$K <- k
       if (v$level > 1) {
         b$U <- as.name(v$group)
-        statistic(id(paste0("n:", k)), sum(d$X[!duplicated(d$U)] == K), paste0(v$label, ": units with ", k), "count", bind = b)
+        statistic(
+          id(paste0("n:", k)), sum(d$X[!duplicated(d$U)] == K), paste0(v$label, ": units with ", k),
+          "count", bind = b
+        )
       } else {
-        statistic(id(paste0("n:", k)), sum(d$X == K), paste0(v$label, ": rows with ", k), "count", bind = b)
+        statistic(
+          id(paste0("n:", k)), sum(d$X == K), paste0(v$label, ": rows with ", k), "count", bind = b
+        )
       }
     }
   } else if (v$level > 1) {
     b$U <- as.name(v$group)
-    statistic(id("mean"), mean(per_group(d$X, d$U)), paste0(v$label, ": mean over units"), "mean", v$unit, bind = b)
-    statistic(id("sd"), sd(per_group(d$X, d$U)), paste0(v$label, ": SD over units"), "sd", v$unit, bind = b)
+    statistic(
+      id("mean"), mean(per_group(d$X, d$U)), paste0(v$label, ": mean over units"), "mean", v$unit,
+      bind = b
+    )
+    statistic(
+      id("sd"), sd(per_group(d$X, d$U)), paste0(v$label, ": SD over units"), "sd", v$unit, bind = b
+    )
     statistic(id("min"), min(d$X), paste0(v$label, ": minimum"), "mean", v$unit, bind = b)
     statistic(id("max"), max(d$X), paste0(v$label, ": maximum"), "mean", v$unit, bind = b)
   } else {
@@ -63,7 +76,9 @@ describe_variable <- function(v, lowest) {
   }
   if (v$level == 1 && (v$type == "number" || length(v$levels) == 2)) {
     statistic(
-      id("between"), between_share(d$X, d$G), paste0(v$label, ": share of variation between groups"),
+      id("between"), between_share(d$X, d$G), paste0(
+        v$label, ": share of variation between groups"
+      ),
       "share", bind = b, method = "eta squared"
     )
   }
@@ -71,7 +86,9 @@ describe_variable <- function(v, lowest) {
 
 structure_of_time <- function(time, person) {
   b <- list(T = as.name(time), G = as.name(person))
-  statistic("structure/time/occasions", length(unique(d$T)), "Distinct occasions", "count", bind = b)
+  statistic(
+    "structure/time/occasions", length(unique(d$T)), "Distinct occasions", "count", bind = b
+  )
   statistic("structure/time/first", min(d$T), "First occasion", "integer", bind = b)
   statistic("structure/time/last", max(d$T), "Last occasion", "integer", bind = b)
   statistic(

@@ -20,10 +20,21 @@ from mlmreport.report import markup
 from mlmreport.report.drawings import draw_all
 from mlmreport.report.houses import House
 from mlmreport.report.render import front_matter_formats
-from mlmreport.steps.thresholds import RULES
+from mlmreport.thresholds import RULES
 
 __all__ = ["write"]
 
+TITLES = {
+    "structure": "Structure",
+    "questions": "Research questions",
+    "assumptions": "Assumptions",
+    "icc": "Intraclass correlation",
+    "models": "Models",
+    "fit": "Fit",
+    "interpretation": "Interpretation",
+    "inference": "Inference",
+}
+CONDITIONS = {"warning": "warning", "message": "message", "error": "not computed"}
 ASSETS = ("style.css", "report.js", "refs.bib")
 
 
@@ -108,23 +119,18 @@ def _environment(house: House) -> _Environment:
         "figure": markup.figure,
         "rule": markup.rule,
         "setting": markup.setting,
-        "sentence": _sentence,
+        "sentence": markup.sentence,
         "series": _series,
         "cell": _cell,
         "number_word": _number_word,
         "citations": _citations,
     }
-    environment.globals |= {"RULES": RULES}
+    environment.globals |= {"RULES": RULES, "TITLES": TITLES, "KINDS": CONDITIONS}
     return environment
 
 
-def _sentence(text_: str) -> str:
-    """With a capital letter."""
-    return text_[:1].upper() + text_[1:]
-
-
 def _series(items: Sequence[str]) -> str:
-    """ "a, b and c"."""
+    """Joined for a sentence: commas, and `and` before the last."""
     listed = list(items)
     return " and ".join([", ".join(listed[:-1]), listed[-1]] if len(listed) > 1 else listed)
 
@@ -183,10 +189,9 @@ def _front_matter(results: Results, formats: Sequence[str]) -> str:
 def _cards(results: Results, body: str) -> str:
     """What the hover cards say, one entry a number shown."""
     shown = set(re.findall(r'class="q" data-id="([^"]*)"', body))
+    objects = {entry.name: entry.code for entry in results.trace if entry.kind == "object"}
     cards = {
-        item.id: _card(item)
-        for item in results.quantities
-        if markup._attribute(item.id) in shown  # noqa: SLF001 - the same escaping as on the page
+        item.id: _card(item, objects) for item in results.quantities if markup.attribute(item.id) in shown
     }
     block = json.dumps(cards, ensure_ascii=False).replace("<", "\\u003c")
     return (
@@ -194,16 +199,29 @@ def _cards(results: Results, body: str) -> str:
     )
 
 
-def _card(item: Quantity) -> dict[str, Any]:
-    card = {
+def _card(item: Quantity, objects: Mapping[str, str]) -> dict[str, Any]:
+    card: dict[str, Any] = {
         "label": item.label,
         "value": item.value,
         "unit": item.unit,
         "model": item.source.model,
         "method": item.method,
         "r": item.source.expression,
+        "where": "\n".join(_definitions(item.source.expression, objects)),
     }
     return {key: value for key, value in card.items() if value != ""}
+
+
+def _definitions(code: str, objects: Mapping[str, str]) -> list[str]:
+    """The assignments that a call rests on, each object before those it is made of."""
+    found: dict[str, str] = {}
+    waiting = [code]
+    while waiting:
+        for name in re.findall(r"[A-Za-z.][\w.]*", waiting.pop(0)):
+            if name in objects and name not in found:
+                found[name] = objects[name]
+                waiting.append(objects[name])
+    return [f"{name} <- {call}" for name, call in found.items()]
 
 
 def _code(results: Results) -> Mapping[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from mlmreport import display
 from mlmreport.quantities import Figure, Quantity, Results, Series
+from mlmreport.report import markup
 
 __all__ = ["draw_all"]
 
@@ -29,7 +30,8 @@ def draw_all(results: Results, folder: Path, *, png: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for found in results.of_type(Figure):
         prepare = _PREPARED.get(found.drawing, _plain)
-        drawing = getattr(figures, found.drawing)(**prepare(_resolved(found.data)))
+        arguments = {key: _capital(key, value) for key, value in _resolved(found.data).items()}
+        drawing = getattr(figures, found.drawing)(**prepare(arguments))
         (folder / f"{found.id}.svg").write_bytes(drawing.svg())
         if png:
             (folder / f"{found.id}.png").write_bytes(drawing.png())
@@ -48,6 +50,11 @@ def _resolved(node: Any) -> Any:
             return [_resolved(value) for value in node]
         case _:
             return node
+
+
+def _capital(key: str, value: Any) -> Any:
+    """Titles of axes begin with a capital letter."""
+    return markup.sentence(value) if key in {"xlabel", "ylabel"} else value
 
 
 def _plain(data: dict[str, Any]) -> dict[str, Any]:
@@ -81,9 +88,27 @@ def _components(data: dict[str, Any]) -> dict[str, Any]:
     return {"components": [(name, value) for name, value in data["components"]]}
 
 
+def _group_lines(data: dict[str, Any]) -> dict[str, Any]:
+    x = data.pop("x")
+    ends = zip(data.pop("left"), data.pop("right"), strict=True)
+    return {**data, "lines": [(x, pair) for pair in ends], "mean": (x, data["mean"])}
+
+
+def _growth(data: dict[str, Any]) -> dict[str, Any]:
+    from mlmreport.report.figures import GrowthPanel
+
+    panels = [
+        GrowthPanel(panel["label"], panel["x"], panel["y"], panel["x"], panel["fitted"])
+        for panel in data["panels"]
+    ]
+    return {**data, "panels": panels}
+
+
 _PREPARED: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "structure": _structure,
     "simple_slopes": _lines,
     "icc_bar": _components,
+    "group_lines": _group_lines,
+    "growth": _growth,
 }
 """Drawings whose arguments are more than numbers and words."""

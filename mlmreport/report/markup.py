@@ -9,17 +9,29 @@ from collections.abc import Sequence
 from mlmreport import display
 from mlmreport.quantities import Cell, Figure, Missing, Part, Quantity, Row, Table
 
-__all__ = ["cell_text", "figure", "label", "rule", "setting", "show", "table", "table_csv"]
+__all__ = [
+    "attribute",
+    "cell_text",
+    "figure",
+    "label",
+    "rule",
+    "sentence",
+    "setting",
+    "show",
+    "table",
+    "table_csv",
+]
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~^$@\"'&=:/])")
 
 
-def _attribute(text: str) -> str:
+def attribute(text: str) -> str:
+    """A text as the value of an HTML attribute."""
     return html.escape(text, quote=True).replace("\n", " ")
 
 
 def _span(kind: str, content: str, **data: str) -> str:
-    attributes = "".join(f' data-{key}="{_attribute(value)}"' for key, value in data.items())
+    attributes = "".join(f' data-{key}="{attribute(value)}"' for key, value in data.items())
     return f'<span class="{kind}"{attributes}>{content}</span>'
 
 
@@ -54,6 +66,11 @@ def label(text: str) -> str:
     return f'<span class="t">{escaped}</span>' if re.search(r"\d", escaped) else escaped
 
 
+def sentence(text: str) -> str:
+    """With a capital first letter, unless the word has its own way: pH, iPad."""
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
+
+
 def rule(text: str) -> str:
     """A threshold of the methods literature."""
     return _span("rule", html.escape(text))
@@ -70,7 +87,7 @@ def setting(text: str) -> str:
 def _part_html(part: Part) -> str:
     if isinstance(part, Missing):
         reason = html.escape(part.reason)
-        return _span("na", f'<abbr title="{_attribute(part.reason)}">n/a</abbr>'
+        return _span("na", f'<abbr title="{attribute(part.reason)}">n/a</abbr>'
                      if len(part.reason) > 24 else reason, id=part.id)  # fmt: skip
     if isinstance(part, Quantity):
         return show(part)
@@ -120,9 +137,9 @@ def _alignments(found: Table) -> list[str]:
 def table(found: Table) -> str:
     """A table as a cross-referenced block; the same HTML becomes native tables elsewhere."""
     aligned = _alignments(found)
-    heads = [f'<th scope="col" style="text-align:left">{_counted(found.columns[0])}</th>']
+    heads = [f'<th scope="col" style="text-align:left">{_head(found.columns[0])}</th>']
     heads += [
-        f'<th scope="col" style="text-align:{side}">{_counted(head)}</th>'
+        f'<th scope="col" style="text-align:{side}">{_head(head)}</th>'
         for head, side in zip(found.columns[1:], aligned, strict=True)
     ]
     bodies = "\n</tbody>\n<tbody>\n".join(
@@ -138,8 +155,17 @@ def table(found: Table) -> str:
     head = f"<thead><tr>{''.join(heads)}</tr></thead>"
     body = f"<table>\n{head}\n<tbody>\n{bodies}\n</tbody>{note}\n</table>"
     return (
-        f"::: {{#tbl-{found.id}}}\n\n```{{=html}}\n{body}\n```\n\n{label(found.caption)}\n\n:::\n"
+        f"::: "
+        f"{{#tbl-{found.id}}}\n\n```{{=html}}\n{body}\n```\n\n{label(sentence(found.caption))}\n\n:::\n"
     )
+
+
+_ITALIC = frozenset({"t", "p", "n", "df", "SE", "SD", "F"})
+
+
+def _head(text: str) -> str:
+    """A column's head; symbols of statistics in italics, as APA sets them."""
+    return f"<em>{text}</em>" if text in _ITALIC else _counted(text)
 
 
 def _blocks(rows: Sequence[Row]) -> list[list[Row]]:
@@ -156,10 +182,10 @@ def _row_html(row: Row, aligned: Sequence[str], *, indent: bool) -> str:
     if row.group:
         return (
             f'<tr><th colspan="{len(aligned) + 1}" scope="rowgroup" style="text-align:left">'
-            f"<strong>{_counted(row.head)}</strong></th></tr>"
+            f"<strong>{_counted(sentence(row.head))}</strong></th></tr>"
         )
     pad = ";padding-left:1em" if indent else ""
-    cells = [f'<th scope="row" style="text-align:left{pad}">{_counted(row.head)}</th>']
+    cells = [f'<th scope="row" style="text-align:left{pad}">{_counted(sentence(row.head))}</th>']
     filled = (*row.cells, *[""] * (len(aligned) - len(row.cells)))
     cells += [
         f'<td style="text-align:{side}">{_cell_html(cell)}</td>'
@@ -195,4 +221,5 @@ def table_csv(found: Table) -> list[list[str]]:
 def figure(found: Figure) -> str:
     """A figure as a cross-referenced image; the renderer picks the file by format."""
     alt = found.alt.replace('"', "'")
-    return f'![{label(found.caption)}](figures/{found.id}){{#fig-{found.id} fig-alt="{alt}"}}\n'
+    caption = label(sentence(found.caption))
+    return f'![{caption}](figures/{found.id}){{#fig-{found.id} fig-alt="{alt}"}}\n'

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -18,12 +18,23 @@ from mlmreport.spec.schema import AnalysisSpec
 __all__ = ["Document", "load", "parse"]
 
 KeyPath = tuple[str | int, ...]
+Mark = tuple[int, int, int]
 MAX_BYTES = 2_000_000
 MAX_DEPTH = 40
+MAX_MARKS = 50_000
+"""More parts than this, aliases written out, are no spec but an attack or an accident."""
+MAX_DIGITS = 300
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2 scalars: only true and false are booleans, so that `reference: No` is a word."""
+    """YAML 1.2 scalars: only true and false are booleans, so that `reference: No` is a word.
+
+    Keys are text as written, so that `categories: {1: Male}` and `predictors: {2020: ...}` work.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping, with its keys as text."""
+        return {key.value: self.construct_object(value, deep=deep) for key, value in node.value}
 
 
 _Loader.yaml_implicit_resolvers = {}
@@ -82,6 +93,8 @@ def load(path: Path) -> Document:
         With every problem found: in the YAML, or in keys and values.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise InputError.of(f"{path} is not a file", "name the spec, a YAML file")
         if path.stat().st_size > MAX_BYTES:
             raise InputError.of(f"{path}: larger than a spec can be ({MAX_BYTES:,} bytes)")
         text = path.read_text(encoding="utf-8-sig")
@@ -101,7 +114,8 @@ def load(path: Path) -> Document:
 def parse(text: str, path: Path) -> Document:
     """Read a spec from its text; `path` names it in messages and anchors its relative paths."""
     lines = tuple(text.splitlines())
-    data, marks = _compose(text, str(path), lines)
+    place = _Place(str(path), lines)
+    data = _compose(text, place)
     if not isinstance(data, dict):
         raise InputError.of(
             f"{path}: a spec is a mapping of keys, this is {_yaml_type(data)}",
@@ -110,81 +124,132 @@ def parse(text: str, path: Path) -> Document:
     try:
         spec = AnalysisSpec.model_validate(data)
     except ValidationError as error:
-        details = error.errors(include_url=False)
-        raise InputError(
-            tuple(_problem(detail, data, str(path), lines, marks) for detail in _distinct(details))
-        ) from None
-    return Document(spec, path, lines, marks)
+        raise InputError(_problems(error, data, place)) from None
+    return Document(spec, path, lines, place.marks)
 
 
-def _compose(
-    text: str, file: str, lines: tuple[str, ...]
-) -> tuple[Any, dict[KeyPath, tuple[int, int, int]]]:
-    loader = _Loader(text)
+@dataclass(frozen=True)
+class _Place:
+    """The text that messages point into, and where each key of it stands."""
+
+    file: str
+    lines: tuple[str, ...]
+    marks: dict[KeyPath, Mark] = field(default_factory=dict)
+
+    def at(self, mark: Mark) -> Location:
+        """A place of the text."""
+        line, column, length = mark
+        excerpt = self.lines[line - 1] if 0 < line <= len(self.lines) else ""
+        return Location(self.file, line, column, length, excerpt)
+
+    def of(self, path: KeyPath) -> Location:
+        """The place of a key, or of the nearest above it."""
+        return _locate(path, self.file, self.lines, self.marks)
+
+    def value(self, path: KeyPath) -> Location:
+        """The place of what stands at a key."""
+        return self.of((*path, "=") if (*path, "=") in self.marks else path)
+
+
+def _compose(text: str, place: _Place) -> Any:
+    try:
+        loader = _Loader(text)
+    except yaml.reader.ReaderError as error:
+        raise InputError((_character_problem(error, text, place),)) from None
     try:
         node = loader.get_single_node()
-        marks: dict[KeyPath, tuple[int, int, int]] = {}
-        duplicates: list[Problem] = []
-        if node is not None:
-            _walk(node, (), marks, duplicates, file, lines)
-        if duplicates:
-            raise InputError(tuple(duplicates))
-        return (None if node is None else loader.construct_document(node)), marks
+        if node is None:
+            return None
+        walk = _Walk(loader, place)
+        walk.visit(node, (), frozenset())
+        if walk.problems:
+            raise InputError(tuple(walk.problems))
+        return loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
-        raise InputError((_yaml_problem(error, file, lines),)) from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise InputError.of(f"{file}: not readable as YAML: {error}") from None
+        raise InputError((_yaml_problem(error, place),)) from None
+    except RecursionError:
+        raise InputError.of(f"{place.file}: nested too deeply to be a spec") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError.of(f"{place.file}: not readable as YAML: {error}") from None
     finally:
         loader.dispose()
 
 
-def _walk(
-    node: yaml.Node,
-    path: KeyPath,
-    marks: dict[KeyPath, tuple[int, int, int]],
-    duplicates: list[Problem],
-    file: str,
-    lines: tuple[str, ...],
-) -> None:
-    if len(path) > MAX_DEPTH:
-        raise InputError.of(f"{file}: nested deeper than {MAX_DEPTH} levels")
-    mark = node.start_mark
-    marks.setdefault(path, (mark.line + 1, mark.column + 1, _length(node)))
-    if isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            _walk(item, (*path, index), marks, duplicates, file, lines)
-    if not isinstance(node, yaml.MappingNode):
-        return
-    for key, value in node.value:
-        child = (*path, str(key.value))
-        place = (key.start_mark.line + 1, key.start_mark.column + 1, _length(key))
-        if child in marks:
-            first = marks[child][0]
-            duplicates.append(
-                Problem(
-                    f"the key '{key.value}' stands twice (first in line {first})",
-                    "remove one of the two",
-                    _at(place, file, lines),
-                )
+def _character_problem(error: yaml.reader.ReaderError, text: str, place: _Place) -> Problem:
+    before = text[: error.position].splitlines() or [""]
+    at_start = text[: error.position].endswith(("\n", "\r"))
+    line, column = (len(before) + 1, 1) if at_start else (len(before), len(before[-1]) + 1)
+    return Problem(
+        f"the character U+{ord(text[error.position]):04X} cannot stand in a spec",
+        "remove it; it may come from a word processor or a damaged file",
+        Location(place.file, line, column),
+    )
+
+
+@dataclass
+class _Walk:
+    """Notes where the keys of composed YAML stand, and refuses what a spec never needs."""
+
+    loader: Any
+    place: _Place
+    problems: list[Problem] = field(default_factory=list)
+
+    def visit(self, node: yaml.Node, path: KeyPath, above: frozenset[int]) -> None:
+        """Take in a node and all below it; `above` are the nodes it stands in."""
+        if id(node) in above:
+            self.refuse("an alias stands within what it refers to", "write the part out", node)
+        if len(path) > MAX_DEPTH:
+            self.refuse(f"nested deeper than {MAX_DEPTH} levels", "is it a spec?", node)
+        if len(self.place.marks) > MAX_MARKS:
+            what = f"more than {MAX_MARKS:,} parts, aliases written out"
+            self.refuse(what, "a spec has some dozens of keys", node)
+        self.place.marks.setdefault(path, _mark(node))
+        if isinstance(node, yaml.ScalarNode):
+            self.scalar(node)
+        if isinstance(node, yaml.SequenceNode):
+            for index, item in enumerate(node.value):
+                self.visit(item, (*path, index), above | {id(node)})
+        if isinstance(node, yaml.MappingNode):
+            self.mapping(node, path, above | {id(node)})
+
+    def mapping(self, node: yaml.MappingNode, path: KeyPath, above: frozenset[int]) -> None:
+        """Take in the keys of a mapping and what stands at them."""
+        first: dict[str, int] = {}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                self.refuse("a key is a word, not a list or a mapping", "write `key: value`", key)
+            name, mark = str(key.value), _mark(key)
+            if name in first:
+                message = f"the key '{name}' stands twice (first in line {first[name]})"
+                self.problems.append(Problem(message, "remove one of the two", self.place.at(mark)))
+            first.setdefault(name, mark[0])
+            self.place.marks[(*path, name)] = mark
+            self.place.marks[(*path, name, "=")] = _mark(value)
+            self.visit(value, (*path, name), above)
+
+    def scalar(self, node: yaml.ScalarNode) -> None:
+        """Refuse a scalar whose tag says another type than its text does, and endless numbers."""
+        plain = self.loader.resolve(yaml.ScalarNode, node.value, (node.style is None, True))
+        if node.tag not in {"tag:yaml.org,2002:str", plain}:
+            message = f"the YAML tag '{node.tag.replace('tag:yaml.org,2002:', '!!')}' is not used"
+            self.refuse(
+                message, "remove the tag; put text that looks like a number in quotes", node
             )
-        marks[child] = place
-        marks[(*child, "=")] = (
-            value.start_mark.line + 1,
-            value.start_mark.column + 1,
-            _length(value),
-        )
-        _walk(value, child, marks, duplicates, file, lines)
+        if node.tag != "tag:yaml.org,2002:str" and len(node.value) > MAX_DIGITS:
+            self.refuse(f"a number of {len(node.value):,} characters", "put text in quotes", node)
+
+    def refuse(self, message: str, hint: str, node: yaml.Node) -> NoReturn:
+        """Stop at a node."""
+        raise InputError.of(message, hint, self.place.at(_mark(node)))
+
+
+def _mark(node: yaml.Node) -> Mark:
+    return node.start_mark.line + 1, node.start_mark.column + 1, _length(node)
 
 
 def _length(node: yaml.Node) -> int:
     same_line = node.start_mark.line == node.end_mark.line
     return max(1, node.end_mark.column - node.start_mark.column) if same_line else 1
-
-
-def _at(place: tuple[int, int, int], file: str, lines: tuple[str, ...]) -> Location:
-    line, column, length = place
-    excerpt = lines[line - 1] if 0 < line <= len(lines) else ""
-    return Location(file, line, column, length, excerpt)
 
 
 def _locate(
@@ -193,98 +258,179 @@ def _locate(
     lines: tuple[str, ...],
     marks: Mapping[KeyPath, tuple[int, int, int]],
 ) -> Location:
-    for end in range(len(path), 0, -1):
+    for end in range(len(path), -1, -1):
         if path[:end] in marks:
-            return _at(marks[path[:end]], file, lines)
+            line, column, length = marks[path[:end]]
+            excerpt = lines[line - 1] if 0 < line <= len(lines) else ""
+            return Location(file, line, column, length, excerpt)
     return Location(file)
 
 
-def _yaml_problem(error: yaml.MarkedYAMLError, file: str, lines: tuple[str, ...]) -> Problem:
+def _yaml_problem(error: yaml.MarkedYAMLError, place: _Place) -> Problem:
     mark = error.problem_mark or error.context_mark
-    place = (mark.line + 1, mark.column + 1, 1) if mark else (0, 0, 1)
+    where = place.at((mark.line + 1, mark.column + 1, 1) if mark else (0, 0, 1))
     said = " ".join(part for part in (error.context, error.problem) if part)
-    excerpt = lines[place[0] - 1] if 0 < place[0] <= len(lines) else ""
     hint = "check the indentation and that quotes and brackets are closed"
-    if "\t" in excerpt or "'\\t'" in said:
+    if "\t" in where.excerpt or "'\\t'" in said:
         hint = "YAML is indented with spaces, not with tabs"
     elif "mapping values are not allowed" in said:
         hint = "put text that holds a colon into quotes, and a space after the colon of a key"
-    return Problem(f"not readable as YAML: {said}", hint, _at(place, file, lines))
+    elif "could not determine a constructor" in said:
+        hint = "remove the tag, the word that begins with an exclamation mark"
+    elif "another document" in said:
+        hint = "a spec is one document: remove the line `---` in its middle"
+    elif "cannot start any token" in said:
+        hint = "put text that begins with a special character such as @ or ` into quotes"
+    return Problem(f"not readable as YAML: {said}", hint, where)
 
 
-def _distinct(details: list[ErrorDetails]) -> list[ErrorDetails]:
-    """One error a place: the members of a union each report their own."""
-    seen: set[KeyPath] = set()
-    kept = []
-    for detail in details:
-        place = _written(detail["loc"])
-        if place not in seen:
-            seen.add(place)
-            kept.append(detail)
-    return kept
+# --- what pydantic found, in the words of a reader of specs -------------------------------------
 
 
-_UNION_MEMBERS = re.compile(
-    r"^(?:literal\[.*|float|int|str|bool|constrained-str|list\[.*|function-.*)$"
-)
+def _problems(error: ValidationError, data: Any, place: _Place) -> tuple[Problem, ...]:
+    """One problem a place: the members of a union each report their own."""
+    found: dict[KeyPath, list[ErrorDetails]] = {}
+    for detail in error.errors(include_url=False):
+        found.setdefault(_written(detail, data), []).append(detail)
+    return tuple(_problem(path, details, place) for path, details in found.items())
 
 
-def _written(loc: KeyPath) -> KeyPath:
+def _written(detail: ErrorDetails, data: Any) -> KeyPath:
     """The location without the names that pydantic adds for the members of a union."""
-    return tuple(part for part in loc if not (isinstance(part, str) and _UNION_MEMBERS.match(part)))
-
-
-def _problem(
-    detail: ErrorDetails,
-    data: Any,
-    file: str,
-    lines: tuple[str, ...],
-    marks: Mapping[KeyPath, tuple[int, int, int]],
-) -> Problem:
-    path = _written(detail["loc"])
-    shown = ".".join(str(part) for part in path)
-    kind = detail["type"]
-    at_value = (*path, "=") if (*path, "=") in marks else path
-    where = _locate(path, file, lines, marks)
-    if kind == "extra_forbidden":
-        known = _keys_at(path[:-1])
-        return Problem(f"unknown key '{path[-1]}'", did_you_mean(str(path[-1]), known), where)
-    if kind == "missing":
-        parent = ".".join(str(part) for part in path[:-1]) or "the spec"
-        hint = _description(path) and f"{path[-1]}: {_description(path)}"
-        return Problem(f"{parent} lacks the key '{path[-1]}'", hint, where)
-    where = _locate(at_value, file, lines, marks)
-    if kind == "literal_error":
-        expected = str(detail.get("ctx", {}).get("expected", ""))
-        words = re.findall(r"'([^']*)'", expected)
-        value = str(detail["input"])
-        return Problem(
-            f"{shown}: '{value}' is not one of {', '.join(words)}",
-            did_you_mean(value, words),
-            where,
+    path: list[str | int] = []
+    for part in detail["loc"]:
+        inside = (isinstance(data, dict) and part in data) or (
+            isinstance(data, list) and isinstance(part, int) and part < len(data)
         )
-    message = detail["msg"][0].lower() + detail["msg"][1:]
-    given = f" (this is {_yaml_type(detail['input'])})" if kind.endswith("_type") else ""
-    return Problem(f"{shown}: {message}{given}", _description(path), where)
+        if inside:
+            path.append(part)
+            data = data[part]
+    if detail["type"] == "missing":
+        path.append(detail["loc"][-1])
+    return tuple(path)
+
+
+def _problem(path: KeyPath, details: Sequence[ErrorDetails], place: _Place) -> Problem:
+    match details[0]["type"]:
+        case "extra_forbidden":
+            hint = did_you_mean(str(path[-1]), _keys_at(path[:-1]))
+            return Problem(f"unknown key '{path[-1]}'", hint, place.of(path))
+        case "missing":
+            parent = _shown(path[:-1]) or "the spec"
+            hint = _description(path) and f"{path[-1]}: {_description(path)}"
+            return Problem(f"{parent} lacks the key '{path[-1]}'", hint, place.of(path))
+        case "literal_error":
+            return _not_a_word(path, details, place)
+        case _:
+            return _not_of_type(path, details, place)
+
+
+def _shown(path: KeyPath) -> str:
+    """The path of keys as a reader would say it; items of a list are counted from 1."""
+    shown = ""
+    for part in path:
+        shown += f"[{part + 1}]" if isinstance(part, int) else f".{part}"
+    return shown.removeprefix(".")
+
+
+def _not_a_word(path: KeyPath, details: Sequence[ErrorDetails], place: _Place) -> Problem:
+    words = re.findall(r"'([^']*)'", str(details[0].get("ctx", {}).get("expected", "")))
+    given = details[0]["input"]
+    what = f"'{given}'" if isinstance(given, str) else _yaml_type(given)
+    number = any(part["type"].startswith("float") for part in details)
+    known = f"neither a number nor one of {', '.join(words)}" if number else _one_of(words)
+    hint = did_you_mean(given, words) if isinstance(given, str) else _description(path)
+    return Problem(f"{_shown(path)}: {what} is {known}", hint, place.value(path))
+
+
+def _one_of(words: Sequence[str]) -> str:
+    return f"not one of {', '.join(words)}" if len(words) > 1 else f"not {words[0]}"
+
+
+def _not_of_type(path: KeyPath, details: Sequence[ErrorDetails], place: _Place) -> Problem:
+    given, shown, hint = details[0]["input"], _shown(path), _description(path)
+    needed = list(dict.fromkeys(what for part in details if (what := _needed(part, path))))
+    if not needed:
+        return Problem(f"{shown}: {_limit(details[0])}", hint, place.value(path))
+    if given is None:
+        hint = "write the value after the colon, the word null in quotes, or remove the key"
+    elif "text" in needed and not isinstance(given, dict | list):
+        hint = "put it in quotes to make it text"
+    keys = " or ".join(needed)
+    message = f"{shown}: this is {_yaml_type(given)}, but {keys} is needed"
+    return Problem(message, hint, place.value(path))
+
+
+_NEEDED = {
+    "string": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "list": "a list",
+    "tuple": "a list",
+    "dict": "a mapping of keys",
+    "literal": "a word",
+}
+
+
+def _needed(detail: ErrorDetails, path: KeyPath) -> str:
+    """What sort of value is needed, or nothing where the sort is right."""
+    kind = detail["type"]
+    if kind in {"model_type", "model_attributes_type"}:
+        return f"a mapping of keys ({', '.join(_keys_at(path))})"
+    if kind.endswith(("_type", "_parsing", "_from_float")):
+        return _NEEDED.get(kind.partition("_")[0], "another value")
+    return ""
+
+
+_LIMITS = {
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "string_too_short": "must not be empty",
+    "string_too_long": "must not be longer than {max_length} characters",
+    "too_short": "must have at least {min_length} entries",
+    "too_long": "must have at most {max_length} entries",
+    "finite_number": "must be a finite number",
+    "string_unicode": "holds a character that is no valid text",
+    "int_parsing_size": "is too large a number",
+}
+
+
+def _limit(detail: ErrorDetails) -> str:
+    """Which limit a value of the right sort breaks."""
+    if detail["type"] == "string_pattern_mismatch":
+        given = str(detail["input"])
+        if any(ord(char) < 32 or ord(char) == 127 for char in given):
+            return "holds a control character, such as a line break or a tab"
+        return f"'{given}' cannot be used here"
+    template = _LIMITS.get(detail["type"])
+    if template:
+        limits = detail.get("ctx", {}).items()
+        return template.format(**{name: f"{limit:g}" for name, limit in limits if name in template})
+    return detail["msg"].removeprefix("Value error, ")
 
 
 def _model_at(path: KeyPath) -> type[BaseModel] | None:
     """The schema class that a path of keys leads to."""
     model: type[BaseModel] | None = AnalysisSpec
+    free = False
     for part in path:
         if model is None:
             return None
-        field = _field(model, part)
-        if field is None:
-            continue  # an index of a list, or a free name in a mapping
-        model = _class_in(field.annotation)
+        found = None if free else _field(model, part)
+        if found is None:
+            free = False  # an index of a list, or a free name in a mapping
+            continue
+        model, free = _class_in(found.annotation), _is_mapping(found.annotation)
     return model
 
 
 def _field(model: type[BaseModel], part: str | int) -> Any:
-    for name, field in model.model_fields.items():
-        if part in (name, field.alias):
-            return field
+    for name, entry in model.model_fields.items():
+        if part in (name, entry.alias):
+            return entry
     return None
 
 
@@ -298,12 +444,19 @@ def _class_in(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
+def _is_mapping(annotation: Any) -> bool:
+    """Whether keys of the user's choice stand there, such as names of predictors."""
+    return dict in {get_origin(member) for member in (annotation, *get_args(annotation))}
+
+
 def _keys_at(path: KeyPath) -> list[str]:
     model = _model_at(path)
-    return [field.alias or name for name, field in model.model_fields.items()] if model else []
+    return [entry.alias or name for name, entry in model.model_fields.items()] if model else []
 
 
 def _description(path: KeyPath) -> str:
+    while path and isinstance(path[-1], int):
+        path = path[:-1]
     model = _model_at(path[:-1])
     field = _field(model, path[-1]) if model and path else None
     return (field.description or "") if field else ""
@@ -313,4 +466,5 @@ def _yaml_type(value: Any) -> str:
     if value is None:
         return "empty"
     names = {dict: "a mapping", list: "a list", str: "text", bool: "a truth value"}
-    return names.get(type(value), "a number" if isinstance(value, int | float) else "a value")
+    names |= {int: "a number", float: "a number with decimals"}
+    return names.get(type(value), "a value")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mlmreport.errors import InputError, Problem, did_you_mean
+from mlmreport.errors import InputError, Location, Problem, did_you_mean
 from mlmreport.spec import formula as fm
 from mlmreport.spec.reader import Document
 from mlmreport.spec.rename import rename, rename_term
-from mlmreport.spec.schema import AnalysisSpec, ModelSpec
-from mlmreport.spec.variables import Level, Variable, levels_of, outcome_of, resolve
+from mlmreport.spec.schema import AnalysisSpec, ModelSpec, StepwiseSpec
+from mlmreport.spec.variables import Level, Variable, examine, levels_of, outcome_of, variables_of
 
-__all__ = ["ModelPlan", "Plan", "plan", "question_terms"]
+__all__ = ["ModelPlan", "Plan", "outline", "plan", "question_terms"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,27 +83,36 @@ def plan(document: Document) -> Plan:
     InputError
         With every problem that can be seen without the data.
     """
-    variables, spec = resolve(document), document.spec
-    problems: list[Problem] = []
-    _check_choice(document, problems)
-    models: tuple[ModelPlan, ...] = ()
-    if spec.models.stepwise is not None and not problems:
-        models = tuple(_stepwise(document, variables, problems))
-    elif spec.models.list_ is not None and not problems:
-        models = tuple(_explicit(document, variables, problems))
+    planned, problems = outline(document)
+    if planned is None or problems:
+        raise InputError(problems)
+    return planned
+
+
+def outline(document: Document) -> tuple[Plan | None, tuple[Problem, ...]]:
+    """The plan as far as it can be made, and all that is wrong in the spec.
+
+    With problems in the variables or models the plan lacks those parts, and serves to examine the
+    data all the same; with problems in the levels there is none.
+    """
+    blocking, others = examine(document)
+    if blocking:
+        return None, (*blocking, *others)
+    spec, problems = document.spec, list(others)
+    variables = variables_of(spec)
+    models = tuple(_models(document, variables, problems))
     _check_questions(document, variables, problems)
-    if problems:
-        raise InputError(tuple(problems))
-    wanted = spec.models.final or models[-1].id
-    final = next((model for model in models if model.id == wanted), None)
-    if final is None:
-        known = [model.id for model in models]
-        where = document.locate("models", "final", "=")
-        raise InputError.of(f"there is no model '{wanted}'", did_you_mean(wanted, known), where)
-    return Plan(levels_of(spec), outcome_of(spec), variables, models, final)
+    final = _final(document, models, problems)
+    if final and not problems:
+        _check_answers(document, variables, final, problems)
+    known = models or (_null(document),)
+    planned = Plan(levels_of(spec), outcome_of(spec), variables, known, final or known[-1])
+    return planned, tuple(problems)
 
 
-def _check_choice(document: Document, problems: list[Problem]) -> None:
+def _models(
+    document: Document, variables: Mapping[str, Variable], problems: list[Problem]
+) -> Iterator[ModelPlan]:
     models = document.spec.models
     if (models.stepwise is None) == (models.list_ is None):
         problems.append(
@@ -109,27 +120,54 @@ def _check_choice(document: Document, problems: list[Problem]) -> None:
                 "`models:` holds either `stepwise:` or `list:`", "keep one of the two", "models"
             )
         )
-    elif models.list_ is not None and not models.list_:
+    elif models.stepwise is not None:
+        yield from _stepwise(document, variables, models.stepwise, problems)
+    elif not models.list_:
         problems.append(
             document.problem("`models.list` is empty", "name a model", "models", "list")
         )
+    else:
+        yield from _explicit(document, variables, problems)
+
+
+def _final(
+    document: Document, models: Sequence[ModelPlan], problems: list[Problem]
+) -> ModelPlan | None:
+    wanted = document.spec.models.final
+    if wanted is None:
+        return models[-1] if models else None
+    found = next((model for model in models if model.id == wanted), None)
+    if found is None and not problems:
+        hint = did_you_mean(wanted, [model.id for model in models])
+        problems.append(
+            document.problem(f"there is no model '{wanted}'", hint, "models", "final", "=")
+        )
+    return found
 
 
 # --- stepwise -------------------------------------------------------------------------------
 
 
-def _stepwise(
-    document: Document, variables: Mapping[str, Variable], problems: list[Problem]
-) -> Iterator[ModelPlan]:
-    """Null; the predictors of each level from the lowest up; random slopes; cross-level terms."""
-    spec = document.spec
-    stepwise, levels = spec.models.stepwise, levels_of(spec)
-    assert stepwise is not None
+def _null(document: Document) -> ModelPlan:
+    levels = levels_of(document.spec)
     model = fm.Formula(
-        outcome=fm.Name(outcome_of(spec).column),
+        outcome=fm.Name(outcome_of(document.spec).column),
         random=tuple(fm.RandomTerm((), True, (level.group,)) for level in reversed(levels[1:])),
     )
-    yield ModelPlan("null", "Null", "splits the variance of the outcome between the levels", model)
+    return ModelPlan("null", "Null", "splits the variance of the outcome between the levels", model)
+
+
+def _stepwise(
+    document: Document,
+    variables: Mapping[str, Variable],
+    stepwise: StepwiseSpec,
+    problems: list[Problem],
+) -> Iterator[ModelPlan]:
+    """Null; the predictors of each level from the lowest up; random slopes; cross-level terms."""
+    levels, taken = levels_of(document.spec), {"null", "slopes", "crosslevel"}
+    null = _null(document)
+    model = null.formula
+    yield null
     for level in levels:
         added = [variable for variable in variables.values() if variable.level == level.index]
         if not added:
@@ -137,22 +175,15 @@ def _stepwise(
         model = _with(model, [fm.Term((fm.Name(entry.column),)) for entry in added])
         others = "" if level.index == 1 else f", controlling for the levels below {level.plural}"
         reason = f"adds the predictors at the level of {level.plural}{others}"
-        yield ModelPlan(_slug(level.plural), level.plural.capitalize(), reason, model)
+        yield ModelPlan(_model_id(level, taken), _capitalized(level.plural), reason, model)
     if stepwise.random_slopes:
-        slopes = _slopes(document, variables, problems)
-        model = replace(model, random=_with_slopes(model.random, slopes, stepwise.correlated))
+        slopes = _slopes(document, variables, stepwise, problems)
+        model = replace(model, random=_with_slopes(model, slopes, levels, stepwise.correlated))
         yield ModelPlan(
             "slopes", "Random slopes", "lets lower-level effects differ between groups", model
         )
     if stepwise.cross_level:
-        terms = [
-            term
-            for index, text in enumerate(stepwise.cross_level)
-            for term in _terms(
-                document, text, variables, problems, ("models", "stepwise", "cross_level", index)
-            )
-        ]
-        model = _with(model, terms)
+        model = _with(model, _cross_level(document, variables, stepwise, problems))
         yield ModelPlan(
             "crosslevel",
             "Cross-level",
@@ -161,9 +192,21 @@ def _stepwise(
         )
 
 
-def _slug(text: str) -> str:
-    kept = "".join(char if char.isascii() and char.isalnum() else "_" for char in text.lower())
-    return kept if kept[:1].isalpha() else f"level_{kept}"
+def _model_id(level: Level, taken: set[str]) -> str:
+    """A short name from the level's plural, unlike those in `taken`, to which it is added."""
+    plain = unicodedata.normalize("NFKD", level.plural.lower())
+    slug = re.sub(r"[^a-z0-9]+", "_", plain.encode("ascii", "ignore").decode()).strip("_")[:30]
+    slug = slug if slug[:1].isalpha() else f"level_{level.index}"
+    name = slug if slug not in taken else f"{slug}_{level.index}"
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name
+
+
+def _capitalized(text: str) -> str:
+    """With a capital first; the rest as it is, so that IDs and names keep theirs."""
+    return text[:1].upper() + text[1:]
 
 
 def _with(model: fm.Formula, terms: Iterable[fm.Term]) -> fm.Formula:
@@ -171,36 +214,85 @@ def _with(model: fm.Formula, terms: Iterable[fm.Term]) -> fm.Formula:
 
 
 def _slopes(
-    document: Document, variables: Mapping[str, Variable], problems: list[Problem]
+    document: Document,
+    variables: Mapping[str, Variable],
+    stepwise: StepwiseSpec,
+    problems: list[Problem],
 ) -> list[Variable]:
-    stepwise = document.spec.models.stepwise
-    found = []
-    for index, name in enumerate(stepwise.random_slopes if stepwise else ()):
+    found: list[Variable] = []
+    for index, name in enumerate(stepwise.random_slopes):
         place = ("models", "stepwise", "random_slopes", index)
         variable = variables.get(name)
         if variable is None:
-            hint = did_you_mean(name, variables)
-            problems.append(document.problem(f"no predictor is called '{name}'", hint, *place))
-        elif variable.level == len(document.spec.levels):
-            problems.append(
-                document.problem(
-                    f"'{name}' is constant within the highest groups, so its effect cannot vary over them",
-                    "a random slope belongs to a predictor of a lower level",
-                    *place,
-                )
-            )
+            problems += _unknown(document, [name], variables, document.locate(*place))
+            continue
+        fault = _slope_fault(variable, found, stepwise, len(document.spec.levels))
+        if fault:
+            problems.append(document.problem(*fault, *place))
         else:
             found.append(variable)
     return found
 
 
+def _slope_fault(
+    variable: Variable, found: Sequence[Variable], stepwise: StepwiseSpec, highest: int
+) -> tuple[str, str] | None:
+    """Why the effect of a variable cannot vary, and what to do."""
+    if variable in found:
+        return f"'{variable.name}' stands twice", "remove one of the two"
+    if variable.level == highest:
+        return (
+            f"'{variable.name}' is constant within the highest groups, "
+            "so its effect cannot vary over them",
+            "a random slope belongs to a predictor of a lower level",
+        )
+    if variable.type == "category" and not stepwise.correlated:
+        return (
+            f"'{variable.name}' is a category, whose slopes lme4 cannot make uncorrelated",
+            "use `correlated: true`, or declare a 0/1 variable as a number",
+        )
+    return None
+
+
 def _with_slopes(
-    random: Sequence[fm.RandomTerm], slopes: Sequence[Variable], correlated: bool
+    model: fm.Formula, slopes: Sequence[Variable], levels: Sequence[Level], correlated: bool
 ) -> tuple[fm.RandomTerm, ...]:
-    """The slopes are given to the groups of the lowest grouping level above each predictor."""
-    lowest = random[-1]
-    terms = tuple(fm.Term((fm.Name(slope.column),)) for slope in slopes)
-    return (*random[:-1], replace(lowest, terms=terms, correlated=correlated))
+    """A slope varies over the groups of the level next above its predictor's own."""
+    by_group: dict[str, list[fm.Term]] = {}
+    for slope in slopes:
+        group = levels[slope.level].group
+        by_group.setdefault(group, []).append(fm.Term((fm.Name(slope.column),)))
+    return tuple(
+        replace(term, terms=tuple(by_group[term.groups[0]]), correlated=correlated)
+        if term.groups[0] in by_group
+        else term
+        for term in model.random
+    )
+
+
+def _cross_level(
+    document: Document,
+    variables: Mapping[str, Variable],
+    stepwise: StepwiseSpec,
+    problems: list[Problem],
+) -> list[fm.Term]:
+    levels = {entry.column: entry.level for entry in variables.values()}
+    found: list[fm.Term] = []
+    for index, text in enumerate(stepwise.cross_level):
+        place = ("models", "stepwise", "cross_level", index)
+        terms = _terms(document, text, variables, problems, place)
+        spans = {levels[name] for term in terms for name in fm.names_in(*term.factors)}
+        if terms and not any(term.degree > 1 for term in terms):
+            message = f"'{text}' is no interaction"
+            hint = "join a lower-level and a higher-level predictor by a colon: ses:sector"
+            problems.append(document.problem(message, hint, *place))
+        elif terms and len(spans) < 2:
+            level = document.spec.levels[min(spans) - 1].name
+            message = f"'{text}' joins predictors of one level only ({level})"
+            hint = "for an interaction within a level name the models yourself in `models.list`"
+            problems.append(document.problem(message, hint, *place))
+        found += terms
+    return found
 
 
 # --- explicit -------------------------------------------------------------------------------
@@ -287,19 +379,50 @@ def _parsed(
         return None
     known = _columns(document, variables)
     unknown = [name for name in fm.variables(written) if name not in known]
-    problems.extend(
-        Problem(
-            f"the formula names '{name}', which is no predictor, level id or outcome",
-            did_you_mean(name, known),
-            where,
-        )
-        for name in unknown
-    )
-    return None if unknown else rename(written, known)
+    if unknown:
+        problems += _unknown(document, unknown, known, where)
+        return None
+    problems += _misplaced(document, written, variables, where)
+    return rename(written, known)
+
+
+def _misplaced(
+    document: Document, written: fm.Formula, variables: Mapping[str, Variable], where: Location
+) -> Iterator[Problem]:
+    """The outcome or an id among the effects, and a predictor as a grouping."""
+    predictors = {*variables, *(entry.column for entry in variables.values())}
+    terms = [*written.fixed, *(term for part in written.random for term in part.terms)]
+    effects = [factor for term in terms for factor in term.factors]
+    offset = [] if written.offset is None else [written.offset]
+    for name in dict.fromkeys(fm.names_in(*effects, *offset)):
+        if name not in predictors:
+            part = "the outcome" if name == document.spec.outcome.name else "the id of a level"
+            hint = "an effect needs an entry under `predictors:`"
+            yield Problem(f"the formula has '{name}', {part}, among its effects", hint, where)
+    groups = {name for level in levels_of(document.spec)[1:] for name in (level.id, level.group)}
+    for name in dict.fromkeys(name for part in written.random for name in part.groups):
+        if name not in groups:
+            known = [level.id for level in levels_of(document.spec)[1:] if level.id]
+            message = f"the formula groups by '{name}', which is no id of a level"
+            yield Problem(message, did_you_mean(name, known), where)
+
+
+def _unknown(
+    document: Document, names: Iterable[str], known: Iterable[str], where: Location
+) -> Iterator[Problem]:
+    """Names that stand for nothing, without those whose predictor is reported already."""
+    keys, words = document.spec.predictors, list(known)
+    for name in names:
+        if name not in keys and name.removesuffix("_mean") not in keys:
+            yield Problem(f"no predictor is called '{name}'", did_you_mean(name, words), where)
+        elif name not in keys:
+            key = name.removesuffix("_mean")
+            hint = f"write `contextual: true` at the predictor '{key}' to have its group mean"
+            yield Problem(f"no predictor is called '{name}'", hint, where)
 
 
 def _columns(document: Document, variables: Mapping[str, Variable]) -> dict[str, str]:
-    """Names that a formula may use -> prepared columns; a prepared column's own name is fine too."""
+    """Names that a formula may use -> prepared columns, which may go by their own names too."""
     outcome = outcome_of(document.spec)
     known = {entry.column: entry.column for entry in variables.values()}
     known |= {name: entry.column for name, entry in variables.items()}
@@ -345,10 +468,10 @@ def _random(
     terms = [
         term
         for index, effect in enumerate(effects)
-        if str(effect) not in {"0", "1"}
+        if str(effect) not in {"0", "1", "-1"}
         for term in _terms(document, str(effect), variables, problems, (*place, index))
     ]
-    intercept = "0" not in {str(effect) for effect in effects}
+    intercept = not {"0", "-1"} & {str(effect) for effect in effects}
     return fm.RandomTerm(tuple(terms), intercept, (groups.get(group, group),))
 
 
@@ -372,10 +495,7 @@ def _terms(
     columns |= {entry.column: entry.column for entry in variables.values()}
     names = {name for term in written for name in fm.names_in(*term.factors)}
     unknown = sorted(names - columns.keys())
-    problems.extend(
-        Problem(f"no predictor is called '{name}'", did_you_mean(name, variables), where)
-        for name in unknown
-    )
+    problems += _unknown(document, unknown, variables, where)
     return () if unknown else tuple(rename_term(term, columns) for term in written)
 
 
@@ -385,6 +505,31 @@ def _check_questions(
     for index, question in enumerate(document.spec.questions):
         for position, text in enumerate(question.terms):
             _terms(document, text, variables, problems, ("questions", index, "terms", position))
+
+
+def _check_answers(
+    document: Document,
+    variables: Mapping[str, Variable],
+    final: ModelPlan,
+    problems: list[Problem],
+) -> None:
+    """A question can be answered by terms of the final model only."""
+    names = {entry.column: name for name, entry in variables.items()}
+    known = [fm.term_r(rename_term(term, names)) for term in final.formula.fixed]
+    for index, asked in enumerate(question_terms(document.spec, variables)):
+        for term in asked:
+            if any(term.same_as(other) for other in final.formula.fixed):
+                continue
+            text = fm.term_r(rename_term(term, names))
+            problems.append(
+                document.problem(
+                    f"the final model, '{final.id}', has no term '{text}'",
+                    did_you_mean(text, known) or "add it to the model, or leave it out here",
+                    "questions",
+                    index,
+                    "terms",
+                )
+            )
 
 
 def question_terms(

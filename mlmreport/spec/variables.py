@@ -16,10 +16,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mlmreport.errors import InputError, Problem, did_you_mean
+from mlmreport.spec.formula import r_name
 from mlmreport.spec.reader import Document
 from mlmreport.spec.schema import AnalysisSpec, LevelSpec, PredictorSpec
 
-__all__ = ["Level", "Variable", "levels_of", "outcome_of", "resolve", "variables_of"]
+__all__ = [
+    "Level",
+    "Variable",
+    "examine",
+    "levels_of",
+    "outcome_of",
+    "resolve",
+    "variables_of",
+]
 
 Role = Literal["outcome", "plain", "within", "mean", "centred"]
 
@@ -90,6 +99,15 @@ class Variable:
     unit: str
     role: Role
 
+    @property
+    def axis(self) -> str:
+        """The label with the unit, as the title of an axis."""
+        if not self.unit:
+            return self.label
+        if self.label.endswith(")"):
+            return f"{self.label[:-1]}; {self.unit})"
+        return f"{self.label} ({self.unit})"
+
 
 def levels_of(spec: AnalysisSpec) -> tuple[Level, ...]:
     """The levels of a spec, lowest first."""
@@ -140,14 +158,14 @@ _TRANSFORMED = {
 
 def variables_of(spec: AnalysisSpec) -> Mapping[str, Variable]:
     """Every name that a model may use, with the prepared column it stands for."""
+    return {variable.name: variable for variable in _made(spec)}
+
+
+def _made(spec: AnalysisSpec) -> Iterator[Variable]:
     levels = {level.name: level for level in levels_of(spec)}
-    made = (
-        variable
-        for key, predictor in spec.predictors.items()
-        if predictor.level in levels
-        for variable in _of_predictor(key, predictor, levels, len(levels))
-    )
-    return {variable.name: variable for variable in made}
+    for key, predictor in spec.predictors.items():
+        if predictor.level in levels:
+            yield from _of_predictor(key, predictor, levels, len(levels))
 
 
 def _of_predictor(
@@ -202,6 +220,21 @@ def _centring(predictor: PredictorSpec, above: Level | None) -> tuple[Role, str,
             return "centred", "_c", f" (minus {value:g})"
 
 
+def examine(document: Document) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+    """What is wrong with levels, and what with variables, as far as the spec alone tells.
+
+    Returns
+    -------
+    tuple
+        The problems of levels, with which nothing further can be examined, and those of variables.
+    """
+    variables = (*_predictor_problems(document), *_time_problems(document))
+    return (
+        tuple(_level_problems(document)),
+        (*variables, *_name_problems(document), *_clashes(document)),
+    )
+
+
 def resolve(document: Document) -> Mapping[str, Variable]:
     """The variables of a spec, or every problem in how levels and predictors fit together.
 
@@ -210,14 +243,15 @@ def resolve(document: Document) -> Mapping[str, Variable]:
     InputError
         All that can be told without the data.
     """
-    problems = [*_level_problems(document), *_predictor_problems(document)]
-    if problems:
-        raise InputError(tuple(problems))
+    levels, variables = examine(document)
+    if levels or variables:
+        raise InputError((*levels, *variables))
     return variables_of(document.spec)
 
 
 def _level_problems(document: Document) -> Iterator[Problem]:
     spec, names = document.spec, [level.name for level in document.spec.levels]
+    yield from _simulation_problems(document)
     if (spec.data is None) == (spec.simulate is None):
         yield document.problem(
             "a spec has either `data:` or `simulate:`",
@@ -236,6 +270,15 @@ def _level_problems(document: Document) -> Iterator[Problem]:
                 "levels",
                 index,
             )
+        if level.id and level.id in [other.id for other in spec.levels[:index]]:
+            yield document.problem(
+                f"two levels have the id '{level.id}'",
+                "each level has an id column of its own",
+                "levels",
+                index,
+                "id",
+                "=",
+            )
         if level.within and level.within not in names[index + 1 :]:
             yield document.problem(
                 f"'{level.name}' is said to lie within '{level.within}', which is no higher level",
@@ -244,6 +287,19 @@ def _level_problems(document: Document) -> Iterator[Problem]:
                 index,
                 "within",
             )
+
+
+def _twofold(document: Document) -> Iterator[Problem]:
+    """A category must not stand under the name of a column that is also used as a number."""
+    predictors = document.spec.predictors
+    numbers = {
+        entry.column or key: key for key, entry in predictors.items() if entry.type == "number"
+    }
+    for key, predictor in predictors.items():
+        if predictor.type == "category" and key in numbers:
+            message = f"the column '{key}' is a category here and a number in '{numbers[key]}'"
+            hint = f"give the category another name, with `column: {key}`"
+            yield document.problem(message, hint, "predictors", key)
 
 
 def _predictor_problems(document: Document) -> Iterator[Problem]:
@@ -261,13 +317,94 @@ def _predictor_problems(document: Document) -> Iterator[Problem]:
             )
             continue
         yield from _centring_problems(document, key, predictor, names.index(predictor.level))
-    if spec.time and spec.time not in spec.predictors:
-        yield document.problem(
-            f"`time` names '{spec.time}', which is not among the predictors",
-            did_you_mean(spec.time, spec.predictors),
-            "time",
-            "=",
-        )
+
+
+def _simulation_problems(document: Document) -> Iterator[Problem]:
+    spec = document.spec
+    if spec.simulate is None:
+        return
+    if len(spec.levels) != 2:
+        message = f"`simulate` draws data of two levels, the spec has {len(spec.levels)}"
+        yield document.problem(message, "keep two levels", "levels")
+    if spec.simulate.units < spec.simulate.groups:
+        message = "`simulate` has fewer units than groups"
+        yield document.problem(message, "every group needs a unit", "simulate", "units", "=")
+    taken = {spec.outcome.name, *(level.id for level in spec.levels if level.id)}
+    names = [level.name for level in spec.levels]
+    for key, predictor in spec.simulate.predictors.items():
+        place = ("simulate", "predictors", key)
+        if key in taken:
+            message = f"the simulated predictor '{key}' has the name of the outcome or of an id"
+            yield document.problem(message, "rename it", *place)
+        if predictor.level not in names:
+            message = f"simulated predictor '{key}': there is no level '{predictor.level}'"
+            hint = did_you_mean(predictor.level, names)
+            yield document.problem(message, hint, *place, "level", "=")
+
+
+def _time_problems(document: Document) -> Iterator[Problem]:
+    spec = document.spec
+    if not spec.time:
+        return
+    time = spec.predictors.get(spec.time)
+    if time is None:
+        message = f"`time` names '{spec.time}', which is not among the predictors"
+        yield document.problem(message, did_you_mean(spec.time, spec.predictors), "time", "=")
+    elif time.type == "category":
+        message, hint = f"`time` names '{spec.time}', which is a category", "time is a number"
+        yield document.problem(message, hint, "time", "=")
+    elif time.level != spec.levels[0].name:
+        message = f"`time` names '{spec.time}', which is not of the lowest level"
+        yield document.problem(message, "time varies between measurements", "time", "=")
+
+
+Place = tuple[str | int, ...]
+
+
+def _name_problems(document: Document) -> Iterator[Problem]:
+    """Names that cannot be written in R: backticks, backslashes, invisible characters."""
+    spec = document.spec
+    names: list[tuple[str, Place]] = [(spec.outcome.name, ("outcome", "name", "="))]
+    for index, level in enumerate(spec.levels):
+        if level.id:
+            names.append((level.id, ("levels", index, "id", "=")))
+    for key, predictor in spec.predictors.items():
+        names.append((key, ("predictors", key)))
+        if predictor.column:
+            names.append((predictor.column, ("predictors", key, "column", "=")))
+    for name, place in names:
+        try:
+            r_name(name)
+        except InputError as error:
+            problem = error.problems[0]
+            yield document.problem(problem.message, problem.hint, *place)
+
+
+def _clashes(document: Document) -> Iterator[Problem]:
+    """Columns that two parts of the spec would both be."""
+    outcome = outcome_of(document.spec)
+    taken = {outcome.column: "the outcome", outcome.source: "the outcome"}
+    for level in levels_of(document.spec)[1:]:
+        for column in dict.fromkeys((level.id or "", level.group)):
+            if column in taken:
+                message = f"the id of the level '{level.name}' is also {taken[column]}"
+                at: Place = ("levels", level.index - 1, "id", "=")
+                yield document.problem(message, "name another column", *at)
+            taken[column] = f"the id of the level '{level.name}'"
+    names: dict[str, str] = {}
+    made: dict[str, str] = {}
+    yield from _twofold(document)
+    for variable in _made(document.spec):
+        place: Place = ("predictors", variable.key)
+        if variable.source in taken and variable.role != "mean":
+            message = f"predictor '{variable.key}' is {taken[variable.source]}"
+            yield document.problem(message, "one column has one part in the analysis", *place)
+        elif variable.column in taken | made or variable.name in names:
+            other = (taken | made).get(variable.column) or f"made for '{names[variable.name]}'"
+            message = f"predictor '{variable.key}' makes '{variable.column}', which is {other}"
+            yield document.problem(message, "give one of the two another key", *place)
+        made.setdefault(variable.column, f"made for the predictor '{variable.key}'")
+        names.setdefault(variable.name, variable.key)
 
 
 def _centring_problems(

@@ -7,7 +7,7 @@ from typing import Any
 
 from mlmreport.quantities import Figure, Row, Series, Table
 from mlmreport.steps.context import Context, FittedModel
-from mlmreport.steps.thresholds import RULES
+from mlmreport.thresholds import RULES
 
 __all__ = ["run"]
 
@@ -42,6 +42,8 @@ def run(context: Context) -> Mapping[str, Any]:
                 "skewness", "kurtosis", "outliers", "outliers_expected", "qq_outside",
             ),
             "normal": _looks_normal(context, "assumptions/residual"),
+            "inside": (context.value("assumptions/residual/qq_outside") or 0)
+            <= RULES["outside_band"].value,
         },
         "random": random,
         "spread": {
@@ -131,18 +133,26 @@ def _decide(context: Context, facts: Mapping[str, Any]) -> None:
     residual = facts["residual"]
     context.decide(
         STEP,
-        RULES["outside_band"].text,
-        ("level-1 residuals: ", residual["qq_outside"], " outside"),
+        f"{RULES['outside_band'].text}; {RULES['skewness'].text}; {RULES['kurtosis'].text}",
+        (
+            "level-1 residuals: ",
+            residual["qq_outside"],
+            " outside the band, skewness ",
+            residual["skewness"],
+            ", excess kurtosis ",
+            residual["kurtosis"],
+        ),
         "no transformation advised"
         if residual["normal"]
-        else "the distribution departs from normality: read intervals of small effects with care",
+        else "the residuals depart from normality: intervals of variances are to be read with care",
         RULES["outside_band"].citation,
     )
     if facts["homogeneity"]["have"]:
         homogeneity = facts["homogeneity"]
         context.decide(
             STEP,
-            "unequal level-1 variances are reported beside the model; with large n the test always rejects",
+            "unequal level-1 variances are reported beside the model; with large n the test "
+            "always rejects",
             ("H test p ", homogeneity["p"]),
             "variances differ between groups: cluster-robust standard errors are a safeguard"
             if homogeneity["rejected"]
@@ -207,7 +217,8 @@ def _figures(
         figures["spread"] = Figure(
             "spread",
             "group_spread",
-            f"Residual standard deviation within each {context.plan.groups[0].name}; the line is the "
+            f"Residual standard deviation within each {context.plan.groups[0].name}; the line "
+            f"is the "
             "model's common value.",
             "Residual standard deviations of the groups in order, beside the pooled value.",
             {
@@ -243,6 +254,7 @@ def _linearity(context: Context, numbers: list[tuple[str, str]], unit: str, n: i
         "linearity",
         "linearity_panels",
         "Level-1 residuals against each numeric predictor, with lowess smooths.",
-        "Residuals against predictors; a bend in the smooth would show a relation that is not linear.",
+        "Residuals against predictors; a bend in the smooth would show a relation that is not "
+        "linear.",
         {"panels": panels},
     )

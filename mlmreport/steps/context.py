@@ -10,7 +10,7 @@ from typing import Any
 from mlmreport.data.prepare import PreparedData
 from mlmreport.display import decimals_for
 from mlmreport.engine.fits import Engine, Fit
-from mlmreport.quantities import Cell, Decision, Item, Missing, Quantity, Source
+from mlmreport.quantities import Cell, Decision, Missing, Quantity, Source
 from mlmreport.spec.reader import Document
 from mlmreport.spec.schema import AnalysisSpec
 from mlmreport.spec.sequence import ModelPlan, Plan
@@ -121,7 +121,7 @@ class Context:
         item = self.engine.items.get(name)
         return item.value if isinstance(item, Quantity) else None
 
-    def all(self, prefix: str, *names: str) -> dict[str, Item]:
+    def all(self, prefix: str, *names: str) -> dict[str, Any]:
         """Items under a common prefix, by their last part."""
         return {name: self.item(f"{prefix}/{name}") for name in names}
 

@@ -122,8 +122,7 @@ def _test_grouping(context: Context) -> None:
         STEP,
         "test_grouping",
         null=null.id,
-        block=next(iter(null.fit.blocks)),
-        single={"one": True, "outcome": context.plan.outcome.column},
+        outcome=context.plan.outcome.column,
     )
 
 
@@ -194,7 +193,8 @@ def _ledger(context: Context) -> Table:
         ("Model", "Parameters", "Deviance", "AIC", "BIC", "Weight", "R²m", "R²c"),
         rows,
         "Deviance, AIC and BIC from ML refits; the n of BIC is the number of rows. Weight = Akaike "
-        "weight. R²m, R²c = marginal and conditional R² (Nakagawa & Schielzeth, 2013; Johnson, 2014) of "
+        "weight. R²m, R²c = marginal and conditional R² (Nakagawa & Schielzeth, 2013; "
+        "Johnson, 2014) of "
         f"the {context.spec.estimation.method} fits.",
     )
 
@@ -247,10 +247,12 @@ def _reduction_table(context: Context) -> Table:
     return Table(
         "reduction",
         "Variance explained at each level",
-        ("Model", f"Between {context.plan.levels[0].plural}",
+        ("Model", f"Within {context.plan.groups[0].plural}",
          *(f"Between {level.plural}" for level in levels)),
         rows,
-        "Proportional reduction of the variance component against the null model (Raudenbush & Bryk, "
-        "2002). It can be negative, and where slopes vary the intercept variance refers to units with "
+        "Proportional reduction of the variance component against the null model (Raudenbush "
+        "& Bryk, "
+        "2002). It can be negative, and where slopes vary the intercept variance refers to "
+        "units with "
         "zero on their predictors.",
     )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 from mlmreport.quantities import Figure, Quantity, Row, Table
 from mlmreport.spec.variables import Level
 from mlmreport.steps.context import Context
-from mlmreport.steps.thresholds import RULES
+from mlmreport.thresholds import RULES
 
 __all__ = ["run"]
 

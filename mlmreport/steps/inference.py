@@ -11,6 +11,7 @@ from mlmreport.quantities import Figure, Row, Series, Table
 from mlmreport.spec import formula as fm
 from mlmreport.spec.sequence import question_terms
 from mlmreport.steps.context import Context, FittedModel
+from mlmreport.steps.interpretation import pair_of
 from mlmreport.steps.models import COEFFICIENT
 from mlmreport.steps.questions import KINDS, kind_of
 
@@ -124,11 +125,13 @@ def _group_table(context: Context, named: list[dict[str, Any]]) -> dict[str, Tab
     return {
         "groups": Table(
             "groups",
-            f"Expected {context.plan.outcome.label} in named {level.plural} and in the average {level.name}",
+            f"Expected {context.plan.outcome.label} in named {level.plural} and in the average "
+            f"{level.name}",
             (level.name.capitalize(), "n", "Reliability", "Expected", f"{percent} % CI"),
             tuple(rows),
-            "For a unit with typical lower-level values; each group with its own higher-level values. "
-            "Reliability = weight of the group's own data, τ / (τ + σ² / n).",
+            "For a unit with typical lower-level values; each group with its own higher-level "
+            "values. "
+            "Reliability = weight of the group's own data, τ / (τ + σ² / n) for the intercept.",
         )
     }
 
@@ -194,7 +197,7 @@ def _ols_table(context: Context, model: FittedModel) -> Table:
     for entry in model.coefficients:
         own = context.all(f"{model.id}/fixef/{entry.name}", "estimate", "se")
         ols = context.all(f"inference/ols/{entry.name}", "estimate", "se", "ratio")
-        rows.append(Row(entry.label, (*own.values(), *ols.values())))  # type: ignore[arg-type]
+        rows.append(Row(entry.label, (*own.values(), *ols.values())))
     return Table(
         "ols",
         "The same fixed effects with the groups ignored (ordinary least squares)",
@@ -219,11 +222,12 @@ def _answer(
     question: Any,
     terms: tuple[fm.Term, ...],
 ) -> dict[str, Any]:
+    kind = kind_of(context, question, terms)
     wanted = {frozenset(map(fm.expression_r, term.factors)) for term in terms}
     matched = [
         entry
         for entry in model.coefficients
-        if entry.parts and frozenset(_factor_names(entry)) in wanted
+        if kind != "variance" and entry.parts and frozenset(_factor_names(entry)) in wanted
     ]
     effects = []
     for entry in matched:
@@ -241,6 +245,7 @@ def _answer(
                 if entry.parts[0].variable and entry.parts[0].category is not None
                 else "",
                 "kind": entry.kind,
+                "pair": pair_of(context, entry),
                 "unit": entry.parts[0].variable.unit if entry.parts[0].variable else "",
                 "positive": estimate >= 0,
                 "tested": p is not None,
@@ -248,17 +253,19 @@ def _answer(
                 **context.all(at, *COEFFICIENT),
             }
         )
-    kind = kind_of(context, question, terms)
+    varying = [
+        effect
+        for effect in _effects(model, context.lowest_group)
+        if kind == "variance" and (not terms or frozenset(effect.split(":")) in wanted)
+    ]
     return {
         "id": question.id,
         "text": question.text,
         "status": question.status,
         "kind": KINDS[kind],
         "effects": effects,
-        "variance": [_variance(context, model, e) for e in _effects(model, context.lowest_group)]
-        if kind == "variance"
-        else [],
-        "missing_terms": bool(terms) and not effects,
+        "variance": [_variance(context, model, effect) for effect in varying],
+        "missing_terms": bool(terms) and not effects and not varying,
         "slopes": [
             {
                 "label": entry["moderator"],

@@ -12,7 +12,7 @@ from mlmreport.steps.coefficients import INTERCEPT, Coefficient, effect_label
 from mlmreport.steps.context import Context, FittedModel
 from mlmreport.steps.models import COEFFICIENT
 
-__all__ = ["run"]
+__all__ = ["pair_of", "run"]
 
 STEP = "interpretation"
 MOST_CATEGORIES = 8
@@ -46,7 +46,11 @@ def run(context: Context) -> Mapping[str, Any]:
         "joint": _joint_facts(context, model),
         "truth": _truth(context, model),
         "tables": {"fixed": _fixed_table(context, model), "random": _random_table(context, model)},
-        "figures": _figures(context, interactions),
+        "figures": {
+            **_figures(context, interactions),
+            **_group_lines(context, model),
+            **_growth(context, model),
+        },
     }
 
 
@@ -73,7 +77,7 @@ def _effect(context: Context, model: FittedModel, entry: Coefficient) -> dict[st
     estimate = context.value(f"{model.id}/fixef/{entry.name}/estimate") or 0.0
     variables = [part.variable for part in entry.parts if part.variable]
     first = entry.parts[0] if entry.parts else None
-    pair = _pair(context, entry)
+    pair = pair_of(context, entry)
     reference = ""
     if first and first.variable and first.category is not None:
         reference = context.categories[first.variable.column][0]
@@ -101,7 +105,7 @@ def _effect(context: Context, model: FittedModel, entry: Coefficient) -> dict[st
     }
 
 
-def _pair(context: Context, entry: Coefficient) -> Mapping[str, Any] | None:
+def pair_of(context: Context, entry: Coefficient) -> Mapping[str, Any] | None:
     """Of a product of two, the number whose slope changes and what it changes with."""
     if len(entry.parts) != 2 or not all(part.variable for part in entry.parts):
         return None
@@ -268,6 +272,7 @@ def _covariances(context: Context, model: FittedModel) -> list[dict[str, Any]]:
             if name not in context.engine.items:
                 continue
             value = context.value(name)
+            low, high = (context.value(f"{name}/{side}") for side in ("lower", "upper"))
             found.append(
                 {
                     "label": effect_label(effect, model.coefficients),
@@ -275,6 +280,7 @@ def _covariances(context: Context, model: FittedModel) -> list[dict[str, Any]]:
                     "have": value is not None,
                     "positive": (value or 0) >= 0,
                     "limit": value is not None and abs(value) > 0.999,
+                    "determined": low is not None and high is not None and low * high > 0,
                 }
             )
     return found
@@ -318,6 +324,7 @@ def _simple_slopes(
         slopes.append(
             {
                 "label": value["label"],
+                "words": _place(value, moderator),
                 "at": at,
                 **context.all(at, *COEFFICIENT),
                 "moderator": context.engine.items.get(f"{at}/moderator"),
@@ -329,7 +336,7 @@ def _simple_slopes(
         "key": key,
         "key_columns": [focal.column, moderator.column],
         "focal": focal.base_label,
-        "focal_label": focal.label,
+        "focal_label": focal.axis,
         "focal_unit": focal.unit,
         "moderator": moderator.base_label,
         "moderator_type": moderator.type,
@@ -340,14 +347,28 @@ def _simple_slopes(
     }
 
 
+_POINTS = {
+    "low": ("mean − 1 SD", -1.0, "where {} is one SD below its mean"),
+    "mean": ("mean", 0.0, "at its mean"),
+    "high": ("mean + 1 SD", 1.0, "one SD above it"),
+}
+"""Where simple slopes of a numeric moderator are taken: label, SDs from the mean, words."""
+
+
+def _place(value: Mapping[str, Any], moderator: Variable) -> str:
+    """Where a simple slope is taken, in words."""
+    if moderator.type == "category":
+        return f"for {value['label']}"
+    return _POINTS[value["key"]][2].format(moderator.base_label)
+
+
 def _moderator_values(context: Context, moderator: Variable) -> list[dict[str, Any]]:
     if moderator.type == "category":
         categories = context.categories[moderator.column][:MOST_CATEGORIES]
         return [{"key": c, "label": c, "category": c, "at": 0.0} for c in categories]
     return [
-        {"key": "low", "label": "mean − 1 SD", "category": "", "at": -1.0},
-        {"key": "mean", "label": "mean", "category": "", "at": 0.0},
-        {"key": "high", "label": "mean + 1 SD", "category": "", "at": 1.0},
+        {"key": key, "label": label, "category": "", "at": at}
+        for key, (label, at, _) in _POINTS.items()
     ]
 
 
@@ -425,7 +446,8 @@ def _figures(context: Context, interactions: Sequence[dict[str, Any]]) -> dict[s
             f"slopes-{_slug(entry['key'])}",
             "simple_slopes",
             f"Expected {outcome.label} by {entry['focal']} at values of {entry['moderator']}, with "
-            f"pointwise {percent} % bands; other predictors at their means or reference categories.",
+            f"pointwise {percent} % bands; other predictors at their means or reference "
+            f"categories.",
             f"Lines of the expected outcome over {entry['focal']}, one for each value of "
             f"{entry['moderator']}.",
             {
@@ -436,6 +458,91 @@ def _figures(context: Context, interactions: Sequence[dict[str, Any]]) -> dict[s
             },
         )
     return figures
+
+
+def _group_lines(context: Context, model: FittedModel) -> dict[str, Figure]:
+    """The first random slope of a number: a line for every group."""
+    group = context.lowest_group
+    slopes = [
+        variable
+        for block, effects in model.fit.blocks.items()
+        for effect in effects
+        if model.fit.groups[block] == group
+        and effect in model.fit.coefficients
+        and (variable := context.plan.by_column(effect.strip("`")))
+        and variable.type == "number"
+    ]
+    if not slopes or slopes[0].name == context.spec.time:
+        return {}
+    variable = slopes[0]
+    context.run(STEP, "group_lines", id=model.id, group=group, x=variable.column)
+    at = "interpretation/lines"
+    found = context.all(at, "x", "mean", "left", "right")
+    if not all(isinstance(item, Series) for item in found.values()):
+        return {}
+    outcome = context.plan.outcome
+    unit = f" ({outcome.unit})" if outcome.unit else ""
+    level = context.plan.groups[0]
+    return {
+        "lines": Figure(
+            "lines",
+            "group_lines",
+            f"Expected {outcome.label} by {variable.base_label} in every {level.name}; bold: "
+            f"the average "
+            f"{level.name}. Other predictors at their means or reference categories.",
+            f"One thin line per {level.name} with its own intercept and slope, and the average "
+            f"line.",
+            {
+                **found,
+                "xlabel": variable.axis,
+                "ylabel": f"Expected {outcome.label}{unit}",
+                "groups": level.plural,
+            },
+        )
+    }
+
+
+MOST_PANELS = 18
+"""So many groups are drawn one by one."""
+
+
+def _growth(context: Context, model: FittedModel) -> dict[str, Figure]:
+    """Repeated measures: observations and the model's lines, group by group."""
+    time = context.plan.variables.get(context.spec.time or "")
+    if time is None or time.type != "number":
+        return {}
+    group, outcome, level = context.lowest_group, context.plan.outcome, context.plan.groups[0]
+    names = [str(name) for name in context.data.frame[group].cat.categories]
+    step = max(1, -(-len(names) // MOST_PANELS))
+    chosen = names[::step]
+    context.run(
+        STEP,
+        "growth_panels",
+        id=model.id,
+        group=group,
+        time=time.column,
+        outcome=outcome.column,
+        units=chosen,
+    )
+    at = "interpretation/growth"
+    unit = f" ({outcome.unit})" if outcome.unit else ""
+    shown = f"{len(chosen)} of {len(names)} {level.plural}" if len(chosen) < len(names) else ""
+    panels = [{"label": name, **context.all(f"{at}/{name}", "x", "y", "fitted")} for name in chosen]
+    return {
+        "growth": Figure(
+            "growth",
+            "growth",
+            f"{outcome.label} over {time.base_label}: measurements and the model's line for each "
+            f"{level.name}.",
+            f"A small panel per {level.name} with its measurements as dots and the fitted line.",
+            {
+                "panels": panels,
+                "xlabel": time.axis,
+                "ylabel": f"{outcome.label}{unit}",
+                "shown": shown,
+            },
+        )
+    }
 
 
 # --- factors, and simulated truths ------------------------------------------------------------

@@ -9,7 +9,7 @@ from mlmreport.errors import AnalysisError, InputError
 from mlmreport.quantities import Cell, Row, Table
 from mlmreport.steps.coefficients import effect_label
 from mlmreport.steps.context import Context, FittedModel
-from mlmreport.steps.thresholds import RULES
+from mlmreport.thresholds import RULES
 
 __all__ = ["fit_all", "run"]
 
@@ -130,9 +130,11 @@ def _decide(context: Context) -> None:
         if model.fit.singular:
             context.decide(
                 STEP,
-                "a variance estimated as zero, or a correlation at its limit, is reported, not mended",
+                "a variance estimated as zero, or a correlation at its limit, is reported, "
+                "not mended",
                 f"lme4::isSingular({model.object}) is TRUE",
-                f"{model.plan.label}: kept as fitted; its random part is more complex than the data support",
+                f"{model.plan.label}: kept as fitted; its random part is more complex than the "
+                f"data support",
                 "Bates2015b",
             )
 

@@ -103,7 +103,8 @@ def _variable(context: Context, variable: Variable) -> eq.Variable:
 
 
 _REASONS = {
-    "within": "within-group deviations carry no between-group differences: the slope is the within effect",
+    "within": "within-group deviations carry no between-group differences: the slope is the "
+    "within effect",
     "mean": "the group mean carries the between-group part",
     "centred": "zero is made a typical value, so that the intercept has a meaning",
     "plain": "as measured",

@@ -8,7 +8,7 @@ from typing import Any
 from mlmreport.quantities import Cell, Figure, Row, Table
 from mlmreport.spec.variables import Level, Variable
 from mlmreport.steps.context import Context
-from mlmreport.steps.thresholds import RULES
+from mlmreport.thresholds import RULES
 
 __all__ = ["run"]
 
@@ -182,7 +182,8 @@ def _levels_table(context: Context) -> Table:
         f"Units of each level and {lowest.plural} per unit",
         heads,
         tuple(rows),
-        f"Min to CV: {lowest.plural} per unit. CV = standard deviation of the sizes over their mean. "
+        f"Min to CV: {lowest.plural} per unit. CV = standard deviation of the sizes over their "
+        f"mean. "
         f"Singletons = units with one of the {lowest.plural} only.",
     )
 
@@ -201,7 +202,8 @@ def _variables_table(context: Context, described: list[Variable]) -> Table:
         "The variables, by the level at which they vary",
         ("Variable", "Mean or n", "SD", "Min", "Max", f"Between {above.plural}"),
         tuple(rows),
-        f"Means and SDs are taken over the units of the variable's own level; a category is counted. "
+        f"Means and SDs are taken over the units of the variable's own level; a category is "
+        f"counted. "
         f"Between {above.plural} = share of the sum of squares over {lowest} that lies between "
         f"{above.plural} (eta squared).",
     )
@@ -215,7 +217,7 @@ def _variable_rows(context: Context, variable: Variable) -> Iterator[Row]:
         names = ("mean", "sd", "min", "max")
         context.sharpen([f"{at}/{name}" for name in names], f"{at}/sd")
         found = context.all(at, *names)
-        yield Row(variable.label + unit, (*found.values(), between))  # type: ignore[arg-type]
+        yield Row(variable.label + unit, (*found.values(), between))
         return
     categories = context.categories[variable.column]
     for position, category in enumerate(categories[:40]):

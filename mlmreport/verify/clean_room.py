@@ -18,7 +18,7 @@ from typing import Any
 
 from mlmreport.errors import EnvironmentFault, InputError, VerificationError
 from mlmreport.quantities import Quantity, Results, Series, TraceEntry
-from mlmreport.verify.displayed import Mismatch, PageCheck, compare_page
+from mlmreport.verify.displayed import Mismatch, PageCheck, compare_page, untraced_numerals
 from mlmreport.verify.script import DATA_FILE, SCRIPT_FILE, digest, statement
 
 __all__ = ["Difference", "Rederived", "Verification", "rederive", "summary", "verify"]
@@ -68,7 +68,7 @@ class Difference:
     relative
         The absolute difference over the scale of the quantity; infinite where there is none.
     where
-        Where it was found.
+        Where it was found; of a series the element that differs most, and how many do.
     """
 
     id: str
@@ -114,15 +114,28 @@ class Rederived:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """A report's folder, verified: the numbers derived again, and the page read back."""
+    """A report's folder, verified: the numbers derived again, and the page read back.
+
+    Parameters
+    ----------
+    folder
+        Where the report is.
+    rederived
+        The comparison of the results with a clean R.
+    page
+        The comparison of the page with the results.
+    untraced
+        Numerals of the page that claim no quantity; a lab's own text may hold some.
+    """
 
     folder: Path
     rederived: Rederived
     page: PageCheck
+    untraced: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether nothing differs."""
+        """Whether nothing differs; untraced numerals are told, not counted."""
         return self.rederived.ok and self.page.ok
 
 
@@ -149,9 +162,9 @@ def verify(folder: Path, *, rscript: str | None = None, timeout: float = 1800) -
     """
     page = _existing(folder, PAGE_FILE).read_text(encoding="utf-8")
     results = _results(folder)
-    return Verification(
-        folder, rederive(folder, rscript=rscript, timeout=timeout), compare_page(page, results)
-    )
+    compared = compare_page(page, results)
+    derived = rederive(folder, rscript=rscript, timeout=timeout)
+    return Verification(folder, derived, compared, untraced_numerals(page))
 
 
 def rederive(folder: Path, *, rscript: str | None = None, timeout: float = 1800) -> Rederived:
@@ -338,11 +351,14 @@ class _Check:
             return
         numbers = [abs(value) for value in item.values if not isinstance(value, str)]
         scale, tolerance = max(numbers, default=0.0), self._tolerance(item)
-        for place, (stored, row) in enumerate(zip(item.values, rows, strict=True), 1):
-            derived, relative = self._element(stored, row, scale)
-            if relative > tolerance:
-                where = f"{SCRIPT_FILE}, element {place} of {len(rows)}"
-                yield Difference(item.id, item.label, stored, derived, relative, where)
+        pairs = zip(item.values, rows, strict=True)
+        found = [(*self._element(stored, row, scale), stored) for stored, row in pairs]
+        differing = [place for place, (_, relative, _) in enumerate(found) if relative > tolerance]
+        if differing:
+            worst = max(differing, key=lambda place: found[place][1])
+            derived, relative, stored = found[worst]
+            where = f"{SCRIPT_FILE}, element {worst + 1}; {len(differing)} of {len(found)} differ"
+            yield Difference(item.id, item.label, stored, derived, relative, where)
 
     def _element(self, stored: Value, row: Row, scale: float) -> tuple[Value, float]:
         kind, text = row
@@ -437,7 +453,11 @@ def summary(verification: Verification) -> str:
     verification
         What came out.
     """
-    return "\n".join([*_derivation(verification.rederived), *_page(verification.page)])
+    lines = [*_derivation(verification.rederived), *_page(verification.page)]
+    if verification.untraced:
+        lines.append(f"{len(verification.untraced):,} numerals of the page are not traced:")
+        lines += [f"  ... {context} ..." for context in verification.untraced]
+    return "\n".join(lines)
 
 
 def _derivation(found: Rederived) -> Iterator[str]:

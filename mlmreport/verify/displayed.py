@@ -291,9 +291,10 @@ _HIDING_CLASSES = frozenset(
     }
 )  # fmt: skip
 _NAMES = re.compile(
-    r"\b(?:Table|Figure|Equation|Section|Appendix|Step|level)[\s-]\d+(?:\.\d+)*", re.IGNORECASE
+    r"\b(?:Table|Figure|Equation|Section|Appendix|Step|level)[\s-]\d+(?:\.\d+)*|\bICC\(\d\)",
+    re.IGNORECASE,
 )
-"""Names of places and of the levels, not results."""
+"""Names of places, levels and statistics, not results."""
 
 _NUMERAL = re.compile(
     r"(?<![^\W_])[-+\N{MINUS SIGN}]?\.?\d[\d.,\N{NARROW NO-BREAK SPACE}]*(?<![.,])"

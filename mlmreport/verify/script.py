@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mlmreport.quantities import Results, TraceEntry, fingerprint
@@ -32,6 +34,7 @@ _REPORTING = Path(__file__).with_name("reporting.R")
 _WIDTH = 100
 _SYNTACTIC = re.compile(r"(?:[A-Za-z]|\.(?![0-9]))[A-Za-z0-9._]*\Z")
 _ESCAPES = {"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
+_SHORT = 16  # characters; a longer number gets no harder to read by one digit more
 _OF_THE_MACHINE = frozenset({"R", "platform", "BLAS", "RNG"})
 """Entries of ``session["r"]`` that are no package."""
 
@@ -140,7 +143,7 @@ def _packages(results: Results, definitions: str) -> str:
     return "\n".join(
         [
             "# Names outside ASCII need a UTF-8 locale.",
-            'if (!l10n_info()[["UTF-8"]]) Sys.setlocale("LC_CTYPE", "C.UTF-8")',
+            'if (!l10n_info()[["UTF-8"]]) invisible(Sys.setlocale("LC_CTYPE", "C.UTF-8"))',
             f"packages <- c({', '.join(map(r_string, named))})",
             "absent <- packages[!nzchar(vapply(packages, function(p) system.file(package = p), "
             '""))]',
@@ -218,8 +221,8 @@ def _steps(results: Results) -> Iterator[str]:
 def write_data(frame: pd.DataFrame, path: Path) -> None:
     """Write the prepared data so that R reads the same values back.
 
-    Numbers are written with the fewest digits that identify the double. R's reader, which rounds
-    twice, gets all but a few in ten thousand to the last bit, and those within one unit of it.
+    Doubles come back to the last bit where R computes with 80-bit long doubles, as on x86, and
+    within one unit of it elsewhere.
 
     Parameters
     ----------
@@ -235,8 +238,20 @@ def write_data(frame: pd.DataFrame, path: Path) -> None:
     }
     gap = _gap(column.cat.categories for column in texts.values())
     frame.assign(**{str(name): column for name, column in texts.items()}).to_csv(
-        path, index=False, na_rep=gap, encoding="utf-8", lineterminator="\n"
+        path, index=False, na_rep=gap, float_format=_digits, encoding="utf-8", lineterminator="\n"
     )
+
+
+def _digits(value: Any) -> str:
+    """The fewest digits that R reads back as this double.
+
+    R rounds twice, to a long double and then to a double, so the fewest digits that identify a
+    double are not always enough; 17 digits are.
+    """
+    fewest = repr(float(value))
+    if len(fewest) <= _SHORT and float(np.longdouble(fewest)) == value:
+        return fewest
+    return f"{value:.17g}"
 
 
 def digest(path: Path) -> str:

@@ -102,7 +102,7 @@
 
   /* Numbers ------------------------------------------------------------------------------------------ */
 
-  const ROWS = [["value", "Value"], ["unit", "Unit"], ["model", "Model"], ["method", "Method"], ["r", "R"]];
+  const ROWS = [["value", "Value"], ["unit", "Unit"], ["model", "Model"], ["method", "Method"], ["r", "R"], ["where", "Where"]];
 
   function quantities() {
     const block = document.getElementById("mlm-quantities");
@@ -168,7 +168,7 @@
     for (const [key, name] of ROWS) {
       if (data[key] === undefined || data[key] === "") continue;
       const text = String(data[key]).replace(/^-(?=\d)/, "\u2212");
-      list.append(element("dt", {}, name), element("dd", {}, key === "r" ? element("code", {}, String(data[key])) : text));
+      list.append(element("dt", {}, name), element("dd", {}, key === "r" || key === "where" ? element("code", {}, String(data[key])) : text));
     }
     return [element("p", { className: "card-label" }, data.label || data.id || "Value"), list];
   }

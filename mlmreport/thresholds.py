@@ -29,7 +29,8 @@ class Rule:
 RULES = {
     "few_groups": Rule(
         30,
-        "with fewer than 30 groups variance components are estimated poorly; REML with a small-sample "
+        "with fewer than 30 groups variance components are estimated poorly; REML with a "
+        "small-sample "
         "df method is needed",
         "McNeish2016",
     ),
@@ -50,7 +51,8 @@ RULES = {
     ),
     "outside_band": Rule(
         0.05,
-        "more than 5 % of the plotted quantiles outside the simultaneous band is a departure to look at",
+        "more than 5 % of the plotted quantiles outside the simultaneous band is a departure "
+        "to look at",
         "AldorNoiman2013",
     ),
     "skewness": Rule(
@@ -65,7 +67,8 @@ RULES = {
     ),
     "heteroscedastic": Rule(
         0.2,
-        "a rank correlation of fitted values and absolute residuals beyond .2 is marked (a convention of "
+        "a rank correlation of fitted values and absolute residuals beyond .2 is marked (a "
+        "convention of "
         "this report)",
         "",
     ),

@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import csv
+import math
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from traced_page import needs_r
+
+from mlmreport.analysis import STEPS
+from mlmreport.quantities import Results, TraceEntry
+from mlmreport.verify import script
+from mlmreport.verify.script import (
+    STEP_TITLES,
+    digest,
+    r_string,
+    reproduce_r,
+    statement,
+    write_data,
+)
+
+ODD_LEVELS = [
+    "NA",
+    "a,b",
+    'say "hi"',
+    "it's",
+    "back\\slash",
+    " led",
+    "Ås 東",
+    "",
+    "two\nlines",
+    "#1",
+]
+
+
+def _results(trace: Sequence[TraceEntry], frame: pd.DataFrame | None = None) -> Results:
+    columns = [] if frame is None else list(frame)
+    factors = (
+        {}
+        if frame is None
+        else {
+            name: list(frame[name].cat.categories)
+            for name in frame.select_dtypes("category").columns
+        }
+    )
+    session = {
+        "mlmreport": "1.0",
+        "r": {"R": "4.2.2", "lme4": "1.1.31", "BLAS": "/usr/lib/libblas.so", "platform": "x"},
+        "columns": columns,
+        "factors": factors,
+    }
+    spec = {"title": "A title\nstop('not code')"}
+    return Results(spec, {}, {}, (), tuple(trace), (), (), session)
+
+
+def _run(
+    folder: Path, frame: pd.DataFrame, trace: Sequence[TraceEntry], **environment: str
+) -> tuple[subprocess.CompletedProcess[str], Mapping[tuple[str, int], tuple[str, str]]]:
+    needs_r()
+    write_data(frame, folder / "data.csv")
+    text = reproduce_r(_results(trace, frame), "data.csv", "twice <- function(x) 2 * x")
+    (folder / "reproduce.R").write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        ["Rscript", "--vanilla", "reproduce.R", "values.csv"],
+        cwd=folder, capture_output=True, encoding="utf-8", check=False,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+    with (folder / "values.csv").open(encoding="utf-8", newline="") as file:
+        rows = {
+            (row["id"], int(row["element"])): (row["type"], row["value"])
+            for row in csv.DictReader(file)
+        }
+    return done, rows
+
+
+def _odd_frame() -> pd.DataFrame:
+    group = pd.Categorical(ODD_LEVELS * 2, categories=ODD_LEVELS)
+    values = np.linspace(0.1, 2, len(ODD_LEVELS) * 2)
+    return pd.DataFrame({"Läsår ✓": group, "y": values, 'q"uoted': values**2})
+
+
+# --- the text ---------------------------------------------------------------------------------
+
+
+def test_every_step_has_its_heading() -> None:
+    assert tuple(STEP_TITLES) == STEPS
+    assert STEP_TITLES["icc"] == "Step 4: Intraclass correlation"
+
+
+def test_trace_is_written_in_order_under_repeated_headings() -> None:
+    trace = [
+        TraceEntry("models", "object", "m_null", "lmer(y ~ 1 + (1 | g), data = d)"),
+        TraceEntry("icc", "quantity", "icc/x", "sigma(m_null)"),
+        TraceEntry("models", "series", "null/r", "residuals(m_null)"),
+    ]
+    text = reproduce_r(_results(trace), "data.csv", "")
+    order = [
+        "# Step 5: Models",
+        "m_null <- lmer(y ~ 1 + (1 | g), data = d)",
+        "# Step 4: Intraclass correlation",
+        'report("icc/x", sigma(m_null))',
+        "# Step 5: Models",
+        'report_series("null/r", residuals(m_null))',
+        "finish(commandArgs(trailingOnly = TRUE))",
+    ]
+    at = -1
+    for piece in order:
+        at = text.index(piece, at + 1)
+
+
+def test_definitions_stand_in_it_word_for_word() -> None:
+    definitions = "# A comment.\nf <- function(x) {\n  x + 1\n}"
+    assert definitions in reproduce_r(_results([]), "data.csv", definitions)
+
+
+def test_a_title_of_several_lines_stays_a_comment() -> None:
+    text = reproduce_r(_results([]), "data.csv", "")
+    assert text.startswith("# A title stop('not code')\n")
+
+
+def test_packages_are_those_that_the_code_names() -> None:
+    trace = [
+        TraceEntry("fit", "object", "x", 'RLRsim::exactRLRT(m, "not::this")'),
+        TraceEntry("fit", "object", "y", "clubSandwich::vcovCR(m)"),
+    ]
+    text = reproduce_r(_results(trace), "data.csv", "f <- function(m) lmerTest::ranova(m) # no::pe")
+    assert 'packages <- c("RLRsim", "clubSandwich", "lme4", "lmerTest")' in text
+
+
+def test_nothing_of_the_machine_is_in_it() -> None:
+    assert "/usr/lib" not in reproduce_r(_results([]), "data.csv", "")
+
+
+@pytest.mark.r
+def test_a_real_script_names_no_path(report: Path) -> None:
+    text = (report / "reproduce.R").read_text(encoding="utf-8")
+    for path in (report, Path(__file__).parents[2], Path.home()):
+        assert f"{path}/" not in text
+    assert "/usr/" not in text
+    assert "/tmp" not in text
+
+
+def test_names_that_are_not_syntactic_are_quoted() -> None:
+    assert statement(TraceEntry("fit", "object", "a b`c", "1")) == "`a b\\`c` <- 1"
+
+
+# --- run by R ---------------------------------------------------------------------------------
+
+
+@pytest.mark.r
+@pytest.mark.parametrize("locale", ["C.UTF-8", "C"])
+def test_odd_ids_levels_and_columns_survive(tmp_path: Path, locale: str) -> None:
+    names = ['quo"te', "back\\slash", "new\nline", "Ås/東", "it's, 'so'", "tab\t\x01"]
+    trace = [TraceEntry("fit", "quantity", name, str(i)) for i, name in enumerate(names)]
+    trace += [
+        TraceEntry("fit", "series", "levels", 'levels(d[["Läsår ✓"]])'),
+        TraceEntry("fit", "series", "values", "as.character(d$`Läsår ✓`)"),
+        TraceEntry("fit", "series", "y", "twice(d$y)"),
+        TraceEntry("fit", "quantity", "gaps", "sum(is.na(d))"),
+    ]
+    frame = _odd_frame()
+    done, rows = _run(tmp_path, frame, trace, LC_ALL=locale)
+    assert done.returncode == 0, done.stderr
+    assert [rows[name, 0] for name in names] == [("number", str(i)) for i in range(len(names))]
+    assert [rows["levels", i + 1] for i in range(len(ODD_LEVELS))] == [
+        ("text", level) for level in ODD_LEVELS
+    ]
+    assert [rows["values", i + 1][1] for i in range(len(frame))] == ODD_LEVELS * 2
+    assert [float(rows["y", i + 1][1]) for i in range(len(frame))] == list(2 * frame["y"])
+    assert rows["gaps", 0] == ("number", "0")
+    assert "Step 6: Fit" in done.stdout
+
+
+@pytest.mark.r
+def test_warnings_pass_and_errors_are_reported_while_the_rest_goes_on(tmp_path: Path) -> None:
+    trace = [
+        TraceEntry("fit", "object", "warned", '{\n    warning("careful")\n    1\n}'),
+        TraceEntry("fit", "quantity", "warned/value", "warned"),
+        TraceEntry("fit", "object", "broken", 'stop("no fit")'),
+        TraceEntry("fit", "quantity", "broken/value", "broken + 1"),
+        TraceEntry("fit", "quantity", "broken/two", "c(1, 2)"),
+        TraceEntry("fit", "series", "broken/series", 'stop("none, \\"really\\"")'),
+        TraceEntry("fit", "quantity", "after", "sqrt(2)"),
+    ]
+    done, rows = _run(tmp_path, _odd_frame(), trace)
+    assert done.returncode == 1
+    assert rows["warned/value", 0] == ("number", "1")
+    assert float(rows["after", 0][1]) == math.sqrt(2)
+    kinds = {name: kind for (name, _), (kind, _) in rows.items() if kind == "error"}
+    assert set(kinds) == {"broken/value", "broken/two", "broken/series"}
+    assert rows["broken/series", 0][1] == 'none, "really"'
+    assert "no fit" in done.stderr
+    assert "4 expression(s)" in done.stderr
+
+
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\r\0"), max_size=6)
+NUMBERS = st.floats(allow_infinity=False, allow_subnormal=False, min_value=-1e300, max_value=1e300)
+
+
+@st.composite
+def frames(draw: st.DrawFn) -> pd.DataFrame:
+    levels = draw(st.lists(TEXTS | st.just("NA"), min_size=1, max_size=6, unique=True))
+    rows = draw(st.lists(st.tuples(st.none() | st.sampled_from(levels), NUMBERS), min_size=1))
+    group = pd.Categorical([row[0] for row in rows], categories=levels)
+    return pd.DataFrame({"group": group, "x": [row[1] for row in rows]})
+
+
+def _reader(number: int, frame: pd.DataFrame) -> str:
+    """The script's own reading of a frame, then its codes and the exact digits of its doubles."""
+    return "\n".join(
+        [
+            script._data(_results([], frame), f"{number}.csv"),
+            'stopifnot(identical(class(d$x), "numeric"))',
+            f'cat({number}, paste(as.integer(d$group), sprintf("%a", d$x)), sep = "\\n")',
+        ]
+    )
+
+
+@pytest.mark.r
+@settings(max_examples=3, deadline=None, suppress_health_check=[*HealthCheck])
+@given(st.lists(frames(), min_size=40, max_size=40))
+def test_data_survive_the_way_to_r(tmp_path_factory: pytest.TempPathFactory, drawn: list) -> None:
+    needs_r()
+    folder = tmp_path_factory.mktemp("round")
+    for number, frame in enumerate(drawn):
+        write_data(frame, folder / f"{number}.csv")
+    code = "\n".join(_reader(number, frame) for number, frame in enumerate(drawn))
+    (folder / "read.R").write_text(code, encoding="utf-8")
+    read = subprocess.run(
+        ["Rscript", "--vanilla", "read.R"],
+        cwd=folder, capture_output=True, encoding="utf-8", check=False,
+        env={**os.environ, "LC_ALL": "C.UTF-8"},
+    )  # fmt: skip
+    assert read.returncode == 0, read.stderr
+    lines = iter(read.stdout.splitlines())
+    for number, frame in enumerate(drawn):
+        assert next(lines) == str(number)
+        for code_, value in zip(frame["group"].cat.codes, frame["x"], strict=True):
+            place, digits = next(lines).split()
+            assert place == ("NA" if code_ < 0 else str(code_ + 1))
+            if math.isnan(value):
+                assert digits == "NA"
+            else:
+                exact = np.finfo(np.longdouble).nmant == 63 and 1e-25 < abs(value) < 1e25
+                allowed = 0.0 if exact else math.ulp(value)
+                assert abs(float.fromhex(digits) - value) <= allowed
+
+
+def test_numbers_are_written_with_the_fewest_digits_that_r_reads_back(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"g": pd.Categorical([1, 2]), "x": [0.1 + 0.2, 249.56]})
+    write_data(frame, tmp_path / "data.csv")
+    text = (tmp_path / "data.csv").read_text(encoding="utf-8")
+    assert text == "g,x\n1,0.30000000000000004\n2,249.56\n"
+
+
+@pytest.mark.r
+def test_rounding_twice_loses_no_bit(tmp_path: Path) -> None:
+    """Six decimals: of 20,000 such values R misreads about six in their shortest form."""
+    needs_r()
+    values = np.round(np.random.default_rng(1).normal(size=20_000), 6)
+    write_data(pd.DataFrame({"x": values, "y": values * np.pi}), tmp_path / "data.csv")
+    code = 'd <- read.csv("data.csv", colClasses = "numeric"); writeBin(c(d$x, d$y), "bits")'
+    subprocess.run(["Rscript", "--vanilla", "-e", code], cwd=tmp_path, check=True)
+    read = np.fromfile(tmp_path / "bits")
+    units = np.abs(read.view("int64") - np.concatenate([values, values * np.pi]).view("int64"))
+    assert units.max() <= (0 if np.finfo(np.longdouble).nmant == 63 else 1)
+
+
+def test_a_missing_value_is_told_from_a_level_called_na(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"g": pd.Categorical(["NA", None]), "x": [math.nan, 1.0]})
+    write_data(frame, tmp_path / "data.csv")
+    assert (tmp_path / "data.csv").read_text(encoding="utf-8") == "g,x\nNA,<NA>\n<NA>,1.0\n"
+    assert 'na.strings = "<NA>"' in reproduce_r(_results([], frame), "data.csv", "")
+
+
+def test_the_digest_is_that_of_the_bytes(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"abc")
+    assert digest(tmp_path / "x").startswith("ba7816bf8f01cfea")
+
+
+def test_r_strings_escape_what_r_reads_otherwise() -> None:
+    assert r_string('a"b\\c\nd\x01é') == '"a\\"b\\\\c\\nd\\U{1}é"'
