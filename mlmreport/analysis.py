@@ -11,9 +11,10 @@ import mlmreport
 from mlmreport.data.prepare import PreparedData, prepare
 from mlmreport.engine.fits import Engine
 from mlmreport.engine.session import package_dataset, session, versions
+from mlmreport.errors import InputError
 from mlmreport.quantities import Results, repointed
 from mlmreport.spec.reader import Document
-from mlmreport.spec.sequence import plan
+from mlmreport.spec.sequence import outline, plan
 from mlmreport.steps import (
     assumptions,
     fit,
@@ -45,7 +46,10 @@ STEPS = (
 
 def check(document: Document) -> PreparedData:
     """Prepare the data without fitting anything: every problem of spec and data is raised."""
-    return prepare(document, plan(document), package_dataset)
+    planned, problems = outline(document)
+    if planned is None:
+        raise InputError(problems)
+    return prepare(document, planned, package_dataset, problems)
 
 
 def analyse(document: Document, progress: Progress) -> tuple[Results, PreparedData]:
@@ -64,8 +68,8 @@ def analyse(document: Document, progress: Progress) -> tuple[Results, PreparedDa
         All results, and the prepared data they come from.
     """
     progress("data", "reading and preparing")
+    data = check(document)
     planned = plan(document)
-    data = prepare(document, planned, package_dataset)
     context = Context(document, planned, data, Engine(session()))
     context.engine.begin(data.frame)
     _settings(context)

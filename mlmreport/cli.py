@@ -73,11 +73,13 @@ Folder = Annotated[
 ]
 Formats = Annotated[
     list[FormatName] | None,
-    typer.Option("--to", "-t", help="Format to render; may be repeated. The spec's if not given."),
+    typer.Option(
+        "--to", "-t", help="html, docx or pdf; may be repeated. The spec's if not given."
+    ),
 ]
 Renderer = Annotated[
     EngineName,
-    typer.Option(help="Who renders: Quarto where it is installed, else the embedded renderer."),
+    typer.Option(help="Who renders: quarto, embedded, or auto for Quarto where it is installed."),
 ]
 Roots = Annotated[
     list[Path] | None,

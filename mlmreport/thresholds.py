@@ -30,8 +30,7 @@ RULES = {
     "few_groups": Rule(
         30,
         "with fewer than 30 groups variance components are estimated poorly; REML with a "
-        "small-sample "
-        "df method is needed",
+        "small-sample df method is needed",
         "McNeish2016",
     ),
     "some_groups": Rule(
@@ -46,14 +45,14 @@ RULES = {
     ),
     "design_effect": Rule(
         2,
-        "a design effect above 2 makes single-level standard errors misleading",
+        "by a common rule of thumb a design effect above 2 makes a multilevel model advisable",
         "Muthen1995",
     ),
     "outside_band": Rule(
         0.05,
-        "more than 5 % of the plotted quantiles outside the simultaneous band is a departure "
-        "to look at",
-        "AldorNoiman2013",
+        "more than 5 % of the plotted quantiles outside the simultaneous band is marked (a "
+        "convention of this report)",
+        "",
     ),
     "skewness": Rule(
         1, "skewness beyond 1 in absolute value is marked (a convention of this report)", ""
@@ -68,8 +67,7 @@ RULES = {
     "heteroscedastic": Rule(
         0.2,
         "a rank correlation of fitted values and absolute residuals beyond .2 is marked (a "
-        "convention of "
-        "this report)",
+        "convention of this report)",
         "",
     ),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import shutil
+import subprocess
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 
 from mlmreport.analysis import analyse
+from mlmreport.engine.session import R_FOLDER
 from mlmreport.quantities import Missing, Quantity, Results
 from mlmreport.spec.reader import load
 
@@ -79,6 +81,24 @@ def _analysed(name: str) -> Results:
 def analysed() -> Callable[[str], Results]:
     """The results of an analysis that ships with the project, computed once a session."""
     return _analysed
+
+
+@pytest.fixture(scope="session")
+def reference() -> Mapping[str, float]:
+    """The school-achievement numbers by nlme, emmeans, performance and base R."""
+    return {name: float(values[0]) for name, *values in run_r("school_achievement.R", "school")}
+
+
+def run_r(script: str, what: str) -> list[list[str]]:
+    """The tab-separated lines that a script of ``reference/`` prints."""
+    where = {"school": ANALYSES / "school-achievement", "definitions": R_FOLDER / "definitions.R"}
+    path = ROOT / "tests" / "reference" / script
+    command = ["Rscript", "--vanilla", str(path), str(where[what])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    if "there is no package called" in done.stderr:
+        pytest.skip(done.stderr.strip().splitlines()[0])
+    assert done.returncode == 0, done.stderr
+    return [line.split("\t") for line in done.stdout.splitlines()]
 
 
 @pytest.fixture

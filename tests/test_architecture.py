@@ -22,7 +22,8 @@ LAYERS = (
     {"steps", "report", "verify"},
     {"analysis", "doctor"},
     {"workflow"},
-    {"cli", "__main__"},
+    {"cli"},
+    {"reference"},
 )
 """A module imports from its own part of the house and from the layers above it in this list."""
 

@@ -6,10 +6,13 @@ that only the data can show are collected, located in the spec, and raised toget
 
 from __future__ import annotations
 
+import datetime as dt
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,8 +29,9 @@ from mlmreport.spec.variables import Level, Variable
 __all__ = ["PreparedData", "prepare"]
 
 RDataset = Callable[[str, str], pd.DataFrame]
-MAX_CATEGORIES = 10_000
-"""More categories than this are taken for an id that was put down as a predictor."""
+Place = tuple[str | int, ...]
+MAX_CATEGORIES = 100
+"""More categories than this cannot be compared one by one with a reference."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +68,23 @@ class PreparedData:
 
 @dataclass
 class _Work:
-    """The frame on its way, with what was done and what is wrong."""
+    """The frame on its way, with what was done and what is wrong.
+
+    `known` are the names of all columns of the tables, read or not; `bad` those read columns that
+    cannot be used further, so that the others are examined all the same; `codes` are the numbers
+    behind value labels.
+    """
 
     document: Document
     plan: Plan
     frame: pd.DataFrame
-    steps: list[PrepStep] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    steps: list[PrepStep] = field(default_factory=list)
     files: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    known: dict[str, None] = field(default_factory=dict)
+    bad: set[str] = field(default_factory=set)
+    codes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def did(self, action: str, code: str, frame: pd.DataFrame) -> None:
         """Take a new frame and write down what led to it."""
@@ -88,8 +100,17 @@ class _Work:
         if self.problems:
             raise InputError(tuple(self.problems))
 
+    def usable(self, column: str) -> bool:
+        """Whether a column is there and nothing is wrong with it."""
+        return column in self.frame and column not in self.bad
 
-def prepare(document: Document, plan: Plan, r_dataset: RDataset | None = None) -> PreparedData:
+
+def prepare(
+    document: Document,
+    plan: Plan,
+    r_dataset: RDataset | None = None,
+    earlier: Sequence[Problem] = (),
+) -> PreparedData:
     """Read, join, check, code, delete, transform and centre.
 
     Parameters
@@ -98,31 +119,38 @@ def prepare(document: Document, plan: Plan, r_dataset: RDataset | None = None) -
         The spec and what follows from it.
     r_dataset
         Fetches a data set of an R package.
+    earlier
+        Problems found in the spec before, to be raised together with those of the data.
 
     Raises
     ------
     InputError
-        With every problem that the data show.
+        With every problem that the data show, and the earlier ones.
     """
-    work = _Work(document, plan, pd.DataFrame())
-    _read(work, r_dataset)
+    work = _Work(document, plan, pd.DataFrame(), list(earlier))
+    try:
+        _read(work, r_dataset)
+    except InputError as error:
+        raise InputError((*work.problems, *error.problems)) from None
     _require_columns(work)
-    work.stop_if_wrong()
     _identify_groups(work)
     _code_categories(work)
     _code_numbers(work)
-    work.stop_if_wrong()
-    missing = {v.source: int(work.frame[v.source].isna().sum()) for v in _analysed(plan)}
+    missing = {
+        v.source: int(work.frame[v.source].isna().sum())
+        for v in _analysed(plan)
+        if v.source in work.frame
+    }
     rows_read, groups_before = len(work.frame), _counts(work)
     _drop_incomplete(work)
     _check_variation(work)
+    _check_named_groups(work)
     work.stop_if_wrong()
-    groups_lost = {
-        name: before - after
-        for (name, before), after in zip(groups_before.items(), _counts(work).values(), strict=True)
-    }
+    groups_lost = {name: groups_before[name] - after for name, after in _counts(work).items()}
     _transform(work)
+    work.stop_if_wrong()
     _centre(work)
+    _check_prepared(work)
     work.stop_if_wrong()
     return PreparedData(
         _final_columns(work),
@@ -144,19 +172,36 @@ def _read(work: _Work, r_dataset: RDataset | None) -> None:
         group, outcome = work.plan.groups[0].id or "group", spec.outcome.name
         frame = simulate(spec.simulate, outcome, group, spec.levels[0].name)
         work.did(f"drew {len(frame):,} rows from the model of `simulate:`", "simulate(spec)", frame)
+        work.known |= dict.fromkeys(map(str, frame.columns))
         return
     assert spec.data is not None
-    first = _table(work, spec.data, ("data",), r_dataset)
+    keys = {key for join in spec.data.join for key in _keys(join)}
+    wanted = {name for name, _ in _named_columns(work)} | keys
+    first = _table(work, spec.data, wanted, ("data",), r_dataset)
     work.steps.append(PrepStep(f"read {first.description}", "read", 0, len(first.frame)))
     work.frame = first.frame
     for index, join in enumerate(spec.data.join):
-        table = _table(work, join, ("data", "join", index), r_dataset)
+        table = _table(work, join, wanted, ("data", "join", index), r_dataset)
         _join(work, table, join, index)
 
 
+def _keys(join: JoinSpec) -> list[str]:
+    return [join.by] if isinstance(join.by, str) else list(dict.fromkeys(join.by))
+
+
 def _table(
-    work: _Work, table: TableSpec, place: tuple[str | int, ...], r_dataset: RDataset | None
+    work: _Work,
+    table: TableSpec,
+    wanted: Collection[str],
+    place: Place,
+    r_dataset: RDataset | None,
 ) -> sources.RawTable:
+    """Of a table the columns that the spec names; what else it holds is never read."""
+
+    def choose(header: Sequence[str]) -> Sequence[str]:
+        work.known |= dict.fromkeys(header)
+        return [name for name in header if name in wanted] or header[:1]
+
     where = work.document.locate(*place, "file") if table.file else work.document.locate(*place)
     if (table.file is None) == (table.package is None or table.dataset is None):
         raise InputError.of(
@@ -165,9 +210,10 @@ def _table(
     path = None if table.file is None else _allowed(work, table.file, where)
     shown = table.file or f"{table.package}::{table.dataset}"
     source = sources.DataSource(path, table.sheet, table.package, table.dataset, shown)
-    found = sources.read(source, None, where, r_dataset)
+    found = sources.read(source, choose, where, r_dataset)
     work.files.append((found.description, found.sha256))
     work.notes.extend(found.notes)
+    work.codes |= found.codes
     return found
 
 
@@ -186,57 +232,61 @@ def _allowed(work: _Work, file: str, where: Location) -> Path:
 
 
 def _join(work: _Work, table: sources.RawTable, join: JoinSpec, index: int) -> None:
-    keys = [join.by] if isinstance(join.by, str) else list(join.by)
+    keys, shown = _keys(join), join.file or join.dataset
     place = ("data", "join", index, "by")
-    for side, columns in (
-        ("the lower table", work.frame),
-        (join.file or join.dataset, table.frame),
-    ):
+    for side, columns in (("the lower table", work.frame.columns), (shown, table.frame.columns)):
         for key in keys:
-            if key not in columns.columns:
-                hint = did_you_mean(key, map(str, columns.columns))
+            if key not in columns:
+                hint = did_you_mean(key, work.known)
                 work.wrong(f"the column '{key}' to join by is not in {side}", hint, *place)
     work.stop_if_wrong()
-    left, right = _same_keys(work.frame, table.frame, keys)
+    left, right = _same_keys(work.frame, table.frame.dropna(subset=keys), keys)
     repeated = right[keys].duplicated()
     if repeated.any():
-        named = ", ".join(str(value) for value in right.loc[repeated, keys[0]].unique()[:3])
+        named = _few(right.loc[repeated, keys[0]].unique())
         work.wrong(
-            f"the id is not unique in {join.file or join.dataset}: {int(repeated.sum())} rows repeat one ({named})",
+            f"the id is not unique in {shown}: {int(repeated.sum())} rows repeat one ({named})",
             "a higher-level table has one row per unit",
             *place,
         )
+        work.stop_if_wrong()
     shared = [column for column in right.columns if column in left.columns and column not in keys]
-    work.stop_if_wrong()
     joined = left.merge(
-        right, on=keys, how="left", validate="m:1", indicator="_found", suffixes=("", _SECOND)
+        right, on=keys, how="left", validate="m:1", indicator=_FOUND, suffixes=("", _SECOND)
     )
     joined = _without_repeats(work, joined, shared, place)
-    unmatched = joined.loc[joined["_found"] == "left_only", keys[0]].unique()
-    if len(unmatched):
-        named = ", ".join(str(value) for value in unmatched[:5])
+    alone = (joined[_FOUND] == "left_only") & joined[keys].notna().all(axis=1)
+    if alone.any():
+        missing = joined.loc[alone, keys[0]].unique()
         work.wrong(
-            f"{len(unmatched)} of the ids in the lower table have no row in "
-            f"{join.file or join.dataset}: {named}",
-            "add them, or remove their rows",
+            f"{len(missing):,} of the ids in the lower table have no row in {shown}: "
+            f"{_few(missing)}",
+            f"add them, or remove their rows; ids there are {_few(right[keys[0]].unique())}",
             *place,
         )
     code = f"frame.merge(table, on={keys!r}, how='left', validate='m:1')"
-    work.did(
-        f"joined {table.description} by {', '.join(keys)}", code, joined.drop(columns="_found")
-    )
+    work.did(f"joined {table.description} by {', '.join(keys)}", code, joined.drop(columns=_FOUND))
 
 
+# A zero byte can stand in no column that a spec names.
 _SECOND = "\N{NULL}second"
+_FOUND = "\N{NULL}found"
+
+
+def _few(values: Iterable[object], most: int = 5) -> str:
+    """The first few values, for a message."""
+    shown = [str(value) for value in islice(values, most + 1)]
+    return ", ".join(shown[:most]) + (", ..." if len(shown) > most else "")
 
 
 def _without_repeats(
-    work: _Work, joined: pd.DataFrame, shared: Sequence[str], place: tuple[str | int, ...]
+    work: _Work, joined: pd.DataFrame, shared: Sequence[str], place: Place
 ) -> pd.DataFrame:
     """A column that both tables have is kept once where they agree, and refused where not."""
+    found = joined[_FOUND] == "both"
     for column in shared:
-        first, second = _as_ids(joined[column]), _as_ids(joined[column + _SECOND])
-        if not (first.isna() == second.isna()).all() or (first.dropna() != second.dropna()).any():
+        first, second = _as_text(joined[column]), _as_text(joined[column + _SECOND])
+        if ((first != second) & found & ~(first.isna() & second.isna())).any():
             work.wrong(
                 f"both tables have the column '{column}', with different values",
                 "rename or remove one",
@@ -249,26 +299,74 @@ def _same_keys(
     left: pd.DataFrame, right: pd.DataFrame, keys: Sequence[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Ids read as numbers in one table and as text in the other are compared as text."""
-    differing = [
-        key
-        for key in keys
-        if pd.api.types.is_numeric_dtype(left[key]) != pd.api.types.is_numeric_dtype(right[key])
-        or isinstance(left[key].dtype, pd.CategoricalDtype)
-        or isinstance(right[key].dtype, pd.CategoricalDtype)
-    ]
+    differing = [key for key in keys if left[key].dtype != right[key].dtype]
     if not differing:
         return left, right
     return (
-        left.assign(**{key: _as_ids(left[key]) for key in differing}),
-        right.assign(**{key: _as_ids(right[key]) for key in differing}),
+        left.assign(**{key: _as_text(left[key]) for key in differing}),
+        right.assign(**{key: _as_text(right[key]) for key in differing}),
     )
 
 
-def _as_ids(column: pd.Series) -> pd.Series:
-    """Ids as text; whole numbers without a decimal point."""
-    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
-        column = column.astype("Int64")
-    return column.astype("string").astype(object).where(column.notna(), None)
+# --- ids and categories as codes of texts -----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Coded:
+    """A column as positions in a list of distinct texts, -1 where there is no value."""
+
+    codes: np.ndarray
+    texts: list[str]
+
+    @property
+    def present(self) -> list[str]:
+        """The texts that stand in any row."""
+        counts = np.bincount(self.codes + 1, minlength=len(self.texts) + 1)[1:]
+        return [text for text, n in zip(self.texts, counts, strict=True) if n]
+
+    def recoded(self, texts: Sequence[str | None]) -> _Coded:
+        """The same with other texts, None for no value; equal ones become one."""
+        codes, distinct = pd.factorize(np.array([*texts, None], dtype=object))
+        return _Coded(codes[self.codes], [str(text) for text in distinct])
+
+    def categorical(self, levels: Sequence[str]) -> pd.Categorical[str]:
+        """The column with its categories in a given order."""
+        place = {level: i for i, level in enumerate(levels)}
+        order = np.array([*(place.get(text, -1) for text in self.texts), -1], dtype=np.int64)
+        return pd.Categorical.from_codes(order[self.codes], categories=pd.Index(list(levels)))
+
+
+def _coded(column: pd.Series) -> _Coded:
+    """A column of any type as codes; only its distinct values are turned into text."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        codes, distinct = column.cat.codes.to_numpy(), column.cat.categories
+    else:
+        codes, distinct = pd.factorize(column)
+    texts = [_text(value) for value in distinct]
+    # The values 1 and "1" of a mixed column read the same.
+    return _Coded(codes, texts).recoded(texts)
+
+
+def _text(value: object) -> str:
+    """A value as its reader writes it: whole numbers without a decimal point, days without time."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    text = str(value)
+    return text.removesuffix(" 00:00:00") if isinstance(value, pd.Timestamp) else text
+
+
+def _as_text(column: pd.Series) -> pd.Series:
+    coded = _coded(column)
+    texts = np.array([*coded.texts, None], dtype=object)
+    return pd.Series(texts[coded.codes], index=column.index, dtype=object)
+
+
+def _natural(text: str) -> list[tuple[int, int, str]]:
+    """Sorts 2 before 10, and numbers before words."""
+    parts = re.findall(r"[0-9]{1,300}|[^0-9]+", text)
+    return [
+        (0, int(part), "") if part.isdigit() and part.isascii() else (1, 0, part) for part in parts
+    ]
 
 
 def _analysed(plan: Plan) -> tuple[Variable, ...]:
@@ -277,81 +375,91 @@ def _analysed(plan: Plan) -> tuple[Variable, ...]:
     return tuple(unique.values())
 
 
-def _require_columns(work: _Work) -> None:
-    columns = [str(column) for column in work.frame.columns]
-    wanted: list[tuple[str, tuple[str | int, ...]]] = [
-        (level.id, ("levels", level.index - 1, "id", "=")) for level in work.plan.levels if level.id
-    ]
-    wanted.append((work.plan.outcome.source, ("outcome", "name", "=")))
+def _named_columns(work: _Work) -> Iterator[tuple[str, Place]]:
+    """The columns that the spec names, and where."""
+    for level in work.plan.levels:
+        if level.id:
+            yield level.id, ("levels", level.index - 1, "id", "=")
+    yield work.plan.outcome.source, ("outcome", "name", "=")
     for key, predictor in work.document.spec.predictors.items():
         at = ("predictors", key, "column", "=") if predictor.column else ("predictors", key)
-        wanted.append((predictor.column or key, at))
-    for name, place in wanted:
-        if name not in columns:
-            work.wrong(f"the data have no column '{name}'", did_you_mean(name, columns), *place)
-    made = {v.column for v in work.plan.variables.values() if v.column != v.source}
-    for name in sorted(made & set(columns)):
-        key = next(v.key for v in work.plan.variables.values() if v.column == name)
+        yield predictor.column or key, at
+
+
+def _require_columns(work: _Work) -> None:
+    for name, place in _named_columns(work):
+        if name not in work.frame:
+            hint = did_you_mean(name, work.known)
+            work.wrong(f"the data have no column '{name}'", hint, *place)
+    made = {v.column: v.key for v in work.plan.variables.values() if v.column != v.source}
+    for name in sorted(made.keys() & set(work.frame.columns)):
         work.wrong(
-            f"the data already have a column '{name}', which the preparation would make",
+            f"the spec uses a column '{name}' of the data, and this predictor would make one",
             "rename the column, or give the predictor another key with `column:`",
             "predictors",
-            key,
+            made[name],
         )
 
 
 # --- groups, categories, numbers --------------------------------------------------------------
 
 
-def _natural(text: str) -> list[tuple[int, int, str]]:
-    """Sorts 2 before 10, and numbers before words."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", text)
-    return [
-        (0, int(part), "") if part.isdigit() and part.isascii() else (1, 0, part) for part in parts
-    ]
-
-
-def _categorical(values: pd.Series, levels: Sequence[str] | None = None) -> pd.Series:
-    text = _as_ids(values)
-    if levels is None:
-        levels = sorted((str(value) for value in text.dropna().unique()), key=_natural)
-    return pd.Series(pd.Categorical(text, categories=list(levels)), index=values.index)
-
-
 def _identify_groups(work: _Work) -> None:
     frame = work.frame.copy(deep=False)
-    by_name = {level.name: level for level in work.plan.levels}
-    for level in work.plan.groups:
+    # From the top down, because an id that is unique within a group only is joined to the group's.
+    for level in reversed(work.plan.groups):
         assert level.id is not None
-        place = ("levels", level.index - 1, "id")
-        if frame[level.id].isna().all():
-            work.wrong(f"the id '{level.id}' has no values", "name the id's column", *place)
-            continue
-        values = _as_ids(frame[level.id])
-        if level.within:
-            above = by_name[level.within].id
-            assert above is not None
-            values = (_as_ids(frame[above]) + ":" + values).where(values.notna(), None)
-        frame[level.group] = _categorical(values)
-        if frame[level.group].nunique() < 2:
-            work.wrong(
-                f"there is only one {level.name} in the data",
-                "a level needs at least two groups, and about twenty to estimate a variance well",
-                *place,
-            )
+        if level.id in frame:
+            frame[level.group] = _group_ids(work, level, frame)
     work.did("took the ids of the groups as categories", "astype('category')", frame)
     _check_nesting(work)
     _check_lowest_id(work)
 
 
+def _group_ids(work: _Work, level: Level, frame: pd.DataFrame) -> pd.Categorical[str]:
+    place = ("levels", level.index - 1, "id", "=")
+    coded = _coded(frame[str(level.id)])
+    blank = [text for text in coded.present if not text.strip()]
+    if not coded.present:
+        work.wrong(f"the id '{level.id}' has no values", "name the id's column", *place)
+    elif blank:
+        message = f"the id '{level.id}' is an empty text in some rows"
+        work.wrong(message, "give them an id, or remove the rows", *place)
+    elif len(coded.present) < 2 and not level.within:
+        work.wrong(
+            f"there is only one {level.name} in the data",
+            "a level needs at least two groups, and about twenty to estimate a variance well",
+            *place,
+        )
+    above = next((other for other in work.plan.groups if other.name == level.within), None)
+    if above and above.group in frame:
+        coded = _within_ids(coded, _coded(frame[above.group]))
+    return coded.categorical(sorted(coded.present, key=_natural))
+
+
+def _within_ids(own: _Coded, above: _Coded) -> _Coded:
+    """The pairs of two ids as ids."""
+    width = len(own.texts) + 1
+    pairs = np.where((own.codes < 0) | (above.codes < 0), -1, above.codes * width + own.codes)
+    codes, distinct = pd.factorize(pd.Series(pairs).where(pairs >= 0))
+    parts = [divmod(int(pair), width) for pair in distinct]
+    for mark in (":", "/", " / ", " within "):
+        texts = [f"{above.texts[i]}{mark}{own.texts[j]}" for i, j in parts]
+        if len(set(texts)) == len(texts):
+            break
+    return _Coded(codes, texts)
+
+
 def _check_nesting(work: _Work) -> None:
     if work.document.spec.structure == "crossed":
         return
-    for lower, upper in zip(work.plan.groups, work.plan.groups[1:], strict=False):
+    for lower, upper in pairwise(work.plan.groups):
+        if not (work.usable(lower.group) and work.usable(upper.group)):
+            continue
         pairs = work.frame[[lower.group, upper.group]].dropna().drop_duplicates()
         repeated = pairs[lower.group].duplicated()
         if repeated.any():
-            named = ", ".join(map(str, pairs.loc[repeated, lower.group].unique()[:3]))
+            named = _few(pairs.loc[repeated, lower.group].unique(), 3)
             work.wrong(
                 f"the {lower.name} ids {named} stand in more than one {upper.name}",
                 f"if they are different {lower.plural}, write `within: {upper.name}` at the level; "
@@ -363,18 +471,18 @@ def _check_nesting(work: _Work) -> None:
 
 
 def _check_lowest_id(work: _Work) -> None:
-    lowest = work.plan.levels[0]
-    if not lowest.id or lowest.id not in work.frame:
+    lowest, groups = work.plan.levels[0], [level.group for level in work.plan.groups]
+    if not lowest.id or work.document.spec.time is not None:
         return
-    keys = (
-        [lowest.id, *(level.group for level in work.plan.groups)]
-        if work.document.spec.time is None
-        else []
-    )
-    if keys and work.frame[keys].duplicated().any():
-        first = work.frame.loc[work.frame[keys].duplicated(), lowest.id].iloc[0]
+    if not all(work.usable(column) for column in (lowest.id, *groups)):
+        return
+    ids = work.frame[[lowest.id, *groups]].dropna()
+    repeated = ids.duplicated()
+    if repeated.any():
+        named = _few(ids.loc[repeated, lowest.id].unique(), 3)
         work.wrong(
-            f"the id '{lowest.id}' is not unique: {first} stands twice in one {work.plan.groups[0].name}",
+            f"the id '{lowest.id}' is not unique: {int(repeated.sum()):,} rows repeat one within "
+            f"the same {work.plan.groups[0].name} ({named})",
             "remove the duplicates, or leave out the lowest level's id",
             "levels",
             0,
@@ -388,126 +496,197 @@ def _code_categories(work: _Work) -> None:
         column = predictor.column or key
         if predictor.type != "category" or column not in frame:
             continue
-        values = _recoded(work, key, predictor, frame[column])
+        values = _recoded(work, key, predictor, _coded(frame[column]))
         levels = _category_levels(work, key, predictor, values)
-        frame[key] = _categorical(values, levels)
+        frame[key] = values.categorical(levels)
         coded.append(key)
     if coded:
         what = f"coded {', '.join(coded)} as categories, the reference first"
         work.did(what, "pd.Categorical(values, categories=[reference, ...])", frame)
 
 
-def _recoded(work: _Work, key: str, predictor: PredictorSpec, values: pd.Series) -> pd.Series:
-    text = _as_ids(values)
+def _recoded(work: _Work, key: str, predictor: PredictorSpec, values: _Coded) -> _Coded:
+    """The labels of `categories` in place of the codes."""
     if predictor.categories is None:
-        return text
-    unknown = sorted(set(text.dropna()) - set(predictor.categories))
+        return values
+    keys = _code_texts(work, predictor.column or key, predictor.categories)
+    labels = {name: predictor.categories[written] for name, written in keys.items()}
+    texts = [labels.get(text, labels.get(text.lower())) for text in values.texts]
+    found = values.present
+    unknown = [
+        text
+        for text, label in zip(values.texts, texts, strict=True)
+        if label is None and text in found
+    ]
     if unknown:
+        work.bad.add(key)
         work.wrong(
-            f"predictor '{key}': the data have the codes {', '.join(unknown[:5])}, which `categories` lacks",
+            f"predictor '{key}': the data have {_few(unknown)}, which `categories` lacks",
             "list every code",
             "predictors",
             key,
             "categories",
         )
-    return text.map(predictor.categories)
+    return values.recoded(texts)
 
 
-def _category_levels(
-    work: _Work, key: str, predictor: PredictorSpec, values: pd.Series
-) -> list[str]:
-    found = [str(value) for value in values.dropna().unique()]
+def _code_texts(work: _Work, column: str, written: Iterable[str]) -> dict[str, str]:
+    """What stands in the data -> the key as written: a code may stand for its value label."""
+    labels = {_text(code): label for label, code in work.codes.get(column, {}).items()}
+    return {name: key for key in written for name in (key, key.lower(), labels.get(key, key))}
+
+
+def _category_levels(work: _Work, key: str, predictor: PredictorSpec, values: _Coded) -> list[str]:
+    found = values.present
     if predictor.categories is not None:
-        levels = [label for label in predictor.categories.values() if label in found]
+        wanted = dict.fromkeys(predictor.categories.values())
+        levels = [label for label in wanted if label in found]
     elif isinstance(work.frame[predictor.column or key].dtype, pd.CategoricalDtype):
-        declared = [str(value) for value in work.frame[predictor.column or key].cat.categories]
-        levels = [value for value in declared if value in found]
+        levels = [text for text in values.texts if text in set(found)]
     else:
         levels = sorted(found, key=_natural)
+    fault = _category_fault(levels)
+    if fault:
+        work.bad.add(key)
+        work.wrong(f"predictor '{key}' {fault[0]}", fault[1], "predictors", key)
+    elif predictor.reference is not None:
+        return _with_reference(work, key, predictor, levels)
+    return levels
+
+
+def _category_fault(levels: Sequence[str]) -> tuple[str, str] | None:
+    if not levels:
+        return "has no values at all", "name another column, or leave it out"
+    if any(not level.strip() for level in levels):
+        return "has an empty text as a category", "name it, or clean the column"
     if len(levels) > MAX_CATEGORIES:
-        work.wrong(
-            f"predictor '{key}' has {len(levels):,} categories",
-            "is it an id, or a number?",
-            "predictors",
-            key,
+        return (
+            f"has {len(levels):,} categories, more than the {MAX_CATEGORIES} that can be compared "
+            "with a reference one by one",
+            "an id belongs to `levels`, a measurement is `type: number`; else join categories",
         )
-    if predictor.reference is None:
-        return levels
-    reference = str(predictor.reference)
-    if reference not in levels:
-        work.wrong(
-            f"predictor '{key}': no row has the reference category '{reference}'",
-            did_you_mean(reference, levels),
-            "predictors",
-            key,
-            "reference",
-            "=",
-        )
-        return levels
-    return [reference, *(level for level in levels if level != reference)]
+    return None
+
+
+def _with_reference(
+    work: _Work, key: str, predictor: PredictorSpec, levels: Sequence[str]
+) -> list[str]:
+    """The reference first, which may be given as it stands in the data or as it is shown."""
+    wanted, shown = _text(predictor.reference), predictor.categories or {}
+    names = _code_texts(work, predictor.column or key, [wanted, *shown])
+    by_case = {level.lower(): level for level in reversed(levels)}
+    labels = {code: label for label, code in work.codes.get(predictor.column or key, {}).items()}
+    label = next((text for code, text in labels.items() if _text(code) == wanted), wanted)
+    for candidate in (wanted, shown.get(wanted), shown.get(names.get(label, label)), label):
+        if candidate in levels:
+            return [str(candidate), *(level for level in levels if level != candidate)]
+    if wanted.lower() in by_case:
+        reference = by_case[wanted.lower()]
+        return [reference, *(level for level in levels if level != reference)]
+    work.wrong(
+        f"predictor '{key}': no row has the reference category '{wanted}'",
+        did_you_mean(wanted, levels),
+        "predictors",
+        key,
+        "reference",
+        "=",
+    )
+    return list(levels)
 
 
 def _code_numbers(work: _Work) -> None:
     frame = work.frame.copy(deep=False)
-    columns: dict[str, tuple[str | int, ...]] = {
-        predictor.column or key: ("predictors", key)
-        for key, predictor in work.document.spec.predictors.items()
-        if predictor.type == "number"
-    }
-    columns[work.plan.outcome.source] = ("outcome", "name", "=")
-    for column, place in columns.items():
-        frame[column] = _number(work, column, frame[column], place)
+    for column, place in _number_columns(work).items():
+        if column not in frame:
+            continue
+        numbers, fault = _number(work, column, frame[column])
+        if fault:
+            work.bad.add(column)
+            work.wrong(f"'{column}' {fault[0]}", fault[1], *place)
+        frame[column] = numbers
     work.frame = frame
 
 
-def _number(work: _Work, column: str, values: pd.Series, place: tuple[str | int, ...]) -> pd.Series:
+def _number_columns(work: _Work) -> dict[str, Place]:
+    columns: dict[str, Place] = {}
+    for key, predictor in work.document.spec.predictors.items():
+        if predictor.type == "number":
+            at = ("column", "=") if predictor.column else ()
+            columns.setdefault(predictor.column or key, ("predictors", key, *at))
+    columns[work.plan.outcome.source] = ("outcome", "name", "=")
+    return columns
+
+
+def _number(
+    work: _Work, column: str, values: pd.Series
+) -> tuple[pd.Series, tuple[str, str] | None]:
+    """The column as numbers, and what is wrong with it."""
+    if values.isna().all():
+        empty = pd.Series(np.nan, index=values.index)
+        return empty, ("has no values at all", "name another column")
+    if values.dtype.kind in "mM" or isinstance(values.dropna().iloc[0], _MOMENTS):
+        nothing = pd.Series(np.nan, index=values.index)
+        return nothing, ("is a date or a time", "make a number of it, such as days since the start")
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(object)
+        values = values.map(work.codes[column]) if column in work.codes else values
     numbers = pd.to_numeric(values, errors="coerce").astype("float64")
     bad = numbers.isna() & values.notna()
     if bad.any():
-        row = int(np.flatnonzero(bad.to_numpy())[0])
-        named = ", ".join(repr(str(value)) for value in values[bad].unique()[:3])
-        commas = values[bad].astype(str).str.fullmatch(r"-?\d+,\d+").mean() > 0.9
-        hint = (
-            "decimal commas: write 3.14, not 3,14"
-            if commas
-            else ("for a predictor, `type: category`; else clean the column")
-        )
-        work.wrong(
-            f"'{column}' is not a number in {int(bad.sum()):,} rows: {named} (first in data row {row + 1})",
-            hint,
-            *place,
-        )
-    infinite = np.isinf(numbers)
-    if infinite.any():
-        work.wrong(
-            f"'{column}' is infinite in {int(infinite.sum()):,} rows", "clean the column", *place
-        )
-    if values.isna().all() and len(values):
-        work.wrong(f"'{column}' has no values at all", "name another column", *place)
-    return numbers
+        return numbers, _not_numbers(values, bad, column == work.plan.outcome.source)
+    infinite = int(np.isinf(numbers).sum())
+    return numbers, (f"is infinite in {infinite:,} rows", "clean the column") if infinite else None
+
+
+_MOMENTS = (dt.date, dt.time, dt.timedelta)
+
+
+def _not_numbers(values: pd.Series, bad: pd.Series, outcome: bool) -> tuple[str, str]:
+    row = int(np.flatnonzero(bad.to_numpy())[0])
+    named = _few((repr(str(value)) for value in values[bad].unique()), 3)
+    hint = "for a predictor that is a category, `type: category`; else clean the column"
+    if values[bad].astype(str).str.fullmatch(r"-?\d+,\d+").mean() > 0.9:
+        hint = "decimal commas: write 3.14, not 3,14"
+    elif outcome:
+        hint = "the outcome of a linear model is a number; name another column or clean this one"
+    message = f"is not a number in {int(bad.sum()):,} rows: {named} (first in data row {row + 1})"
+    return message, hint
 
 
 # --- the analysis sample ----------------------------------------------------------------------
 
 
 def _counts(work: _Work) -> dict[str, int]:
-    return {level.group: int(work.frame[level.group].nunique()) for level in work.plan.groups}
+    return {
+        level.group: int(work.frame[level.group].nunique())
+        for level in work.plan.groups
+        if work.usable(level.group)
+    }
 
 
 def _prepared_source(variable: Variable) -> str:
     return variable.key if variable.type == "category" else variable.source
 
 
+def _needed(work: _Work) -> list[str]:
+    """The columns in which a row must have values, as far as nothing is wrong with them."""
+    plan = work.plan
+    columns = [_prepared_source(variable) for variable in (plan.outcome, *plan.used)]
+    time = plan.variables.get(work.document.spec.time or "")
+    columns += [time.source] if time else []
+    columns += [level.group for level in plan.groups]
+    return [column for column in dict.fromkeys(columns) if work.usable(column)]
+
+
 def _drop_incomplete(work: _Work) -> None:
-    needed = [_prepared_source(v) for v in _analysed(work.plan)]
-    needed += [level.group for level in work.plan.groups]
+    needed = _needed(work)
     frame = work.frame.dropna(subset=needed)
     if frame.empty:
+        gaps = work.frame[needed].isna().sum().sort_values(ascending=False)
+        worst = ", ".join(f"{name} ({int(n):,})" for name, n in gaps.head(3).items() if n)
         work.wrong(
             "no row has values in all variables of the models",
-            "leave out the variable that is missing most",
+            f"most are missing in {worst}, of {len(work.frame):,} rows",
             "outcome",
         )
         return
@@ -523,52 +702,142 @@ def _drop_incomplete(work: _Work) -> None:
 
 
 def _check_variation(work: _Work) -> None:
-    frame, plan = work.frame, work.plan
-    if frame[plan.outcome.source].nunique() < 2:
-        work.wrong(
-            f"the outcome '{plan.outcome.source}' is constant",
-            "there is nothing to explain",
-            "outcome",
-        )
+    plan, outcome = work.plan, work.plan.outcome.source
+    if work.usable(outcome) and work.frame[outcome].nunique() == 1:
+        message = f"the outcome '{outcome}' is constant"
+        work.wrong(message, "there is nothing to explain", "outcome", "name", "=")
     for level in plan.groups:
-        if frame[level.group].nunique() < 2:
-            work.wrong(
-                f"only one {level.name} is left after incomplete rows were dropped",
-                "see which variable is missing most",
-                "levels",
-                level.index - 1,
-            )
+        if work.usable(level.group):
+            _check_sizes(work, level)
     for variable in plan.used:
-        if variable.role == "mean":
-            continue
-        column = _prepared_source(variable)
-        if frame[column].nunique() < 2:
-            what = (
-                "one category only" if variable.type == "category" else "the same value throughout"
-            )
-            work.wrong(
-                f"predictor '{variable.key}' has {what}", "leave it out", "predictors", variable.key
-            )
-        elif variable.level > 1:
-            _check_level(work, variable, column)
+        if variable.role != "mean" and work.usable(_prepared_source(variable)):
+            _check_predictor(work, variable)
+    _check_coefficients(work)
+
+
+def _check_sizes(work: _Work, level: Level) -> None:
+    ids = work.frame[level.group]
+    if ids.nunique() < 2 and not _noted(work, level):
+        work.wrong(
+            f"only one {level.name} is left after incomplete rows were dropped",
+            "see which variable is missing most",
+            "levels",
+            level.index - 1,
+        )
+    elif ids.nunique() == ids.notna().sum() > 1:
+        work.wrong(
+            f"every {level.name} has one row only",
+            f"a variance of {level.plural} needs some of them to have two rows or more",
+            "levels",
+            level.index - 1,
+            "id",
+        )
+
+
+def _noted(work: _Work, level: Level) -> bool:
+    """Whether a problem of the level's id is known already."""
+    where = work.document.locate("levels", level.index - 1, "id", "=")
+    return any(problem.location == where for problem in work.problems)
+
+
+def _check_predictor(work: _Work, variable: Variable) -> None:
+    column, key = _prepared_source(variable), variable.key
+    distinct = work.frame[column].nunique()
+    own = work.plan.levels[variable.level - 1]
+    units = len(work.frame)
+    if variable.level > 1 and work.usable(own.group):
+        units = work.frame[own.group].nunique()
+    if distinct == 0:
+        return  # told already: no row is complete
+    if distinct == 1:
+        what = "one category only" if variable.type == "category" else "the same value throughout"
+        work.wrong(f"predictor '{key}' has {what}", "leave it out", "predictors", key)
+    elif variable.type == "category" and distinct >= units:
+        work.wrong(
+            f"predictor '{key}': every {own.name} has a category of its own",
+            "is it an id, or a number?",
+            "predictors",
+            key,
+        )
+    else:
+        _check_level(work, variable, column)
+
+
+def _varying(work: _Work, column: str, level: Level) -> list[str]:
+    """The groups of a level within which a column varies."""
+    ids = work.frame[level.group].cat
+    codes, values = ids.codes.to_numpy(), work.frame[column]
+    coded = values.cat.codes if isinstance(values.dtype, pd.CategoricalDtype) else values
+    numbers = coded.to_numpy(dtype="float64")
+    present = (codes >= 0) & values.notna().to_numpy()
+    codes, numbers = codes[present], numbers[present]
+    first = np.empty(len(ids.categories))
+    first[codes[::-1]] = numbers[::-1]
+    found = np.unique(codes[numbers != first[codes]])
+    return [str(name) for name in ids.categories[found]]
 
 
 def _check_level(work: _Work, variable: Variable, column: str) -> None:
-    """A variable of a higher level must be constant within that level's units."""
-    level = work.plan.levels[variable.level - 1]
-    distinct = work.frame.groupby(level.group, observed=True)[column].nunique()
-    varying = distinct[distinct > 1]
-    if len(varying):
-        named = ", ".join(map(str, varying.index[:3]))
+    """A variable is constant within the units of its own level, and varies within the next."""
+    levels = work.plan.levels
+    constant = [
+        level
+        for level in levels[1:]
+        if work.usable(level.group) and not _varying(work, column, level)
+    ]
+    own = levels[variable.level - 1]
+    place = ("predictors", variable.key, "level", "=")
+    if variable.level > 1 and own not in constant and work.usable(own.group):
+        varying = _varying(work, column, own)
+        actual = next((level for level in constant if level.index < own.index), levels[0])
         work.wrong(
-            f"predictor '{variable.key}' is said to be of the level '{level.name}', but varies within "
-            f"{len(varying):,} of {len(distinct):,} {level.plural} (first: {named})",
-            f"its level is '{work.plan.levels[0].name}', or the data have an error",
-            "predictors",
-            variable.key,
-            "level",
-            "=",
+            f"predictor '{variable.key}' is said to be of the level '{own.name}', but varies "
+            f"within {len(varying):,} of {work.frame[own.group].nunique():,} {own.plural} "
+            f"({_few(varying, 3)})",
+            f"its level is '{actual.name}', or the data have an error",
+            *place,
         )
+    higher = [level for level in constant if level.index > variable.level]
+    if higher and (variable.level == 1 or own in constant):
+        actual = higher[-1] if work.document.spec.structure == "nested" else higher[0]
+        work.wrong(
+            f"predictor '{variable.key}' is said to be of the level '{own.name}', but is the same "
+            f"for all {own.plural} of every {actual.name}",
+            f"write `level: {actual.name}`",
+            *place,
+        )
+
+
+def _check_coefficients(work: _Work) -> None:
+    """R names a category's coefficient by column and category, which must not be ambiguous."""
+    names: dict[str, str] = {}
+    for variable in work.plan.used:
+        if not work.usable(_prepared_source(variable)):
+            continue
+        ends = [""]
+        if variable.type == "category":
+            ends = [str(category) for category in work.frame[variable.key].cat.categories]
+        for name in (variable.column + end for end in ends):
+            if name in names:
+                work.wrong(
+                    f"R would call coefficients of '{names[name]}' and '{variable.key}' both "
+                    f"'{name}'",
+                    "give one of the predictors another key, with `column:`",
+                    "predictors",
+                    variable.key,
+                )
+            names[name] = variable.key
+
+
+def _check_named_groups(work: _Work) -> None:
+    level = work.plan.groups[0]
+    if not work.usable(level.group):
+        return
+    known = [str(name) for name in work.frame[level.group].cat.categories]
+    for index, wanted in enumerate(work.document.spec.report.groups):
+        if str(wanted) not in known:
+            message = f"there is no {level.name} '{wanted}' among the rows that are analysed"
+            work.wrong(message, did_you_mean(str(wanted), known), "report", "groups", index)
 
 
 # --- transforming and centring ----------------------------------------------------------------
@@ -585,7 +854,7 @@ _TRANSFORMS: Mapping[str, tuple[Callable[[pd.Series], pd.Series], float]] = {
 
 def _transform(work: _Work) -> None:
     spec, plan = work.document.spec, work.plan
-    todo: list[tuple[str, str, str, tuple[str | int, ...]]] = []
+    todo: list[tuple[str, str, str, Place]] = []
     if spec.outcome.transform != "none":
         todo.append(
             (plan.outcome.source, plan.outcome.column, spec.outcome.transform, ("outcome",))
@@ -636,48 +905,34 @@ def _copy_plain(work: _Work, variable: Variable) -> None:
 Centred = tuple[pd.Series, str, str]
 
 
-def _group_means(work: _Work, values: pd.Series, level: Level) -> pd.Series:
-    means: pd.Series = values.groupby(work.frame[level.group], observed=True).transform("mean")
-    return means
-
-
 def _within(work: _Work, variable: Variable, values: pd.Series, _: PredictorSpec) -> Centred:
     above = work.plan.levels[variable.level]
-    code = f"frame[{{source!r}}] - frame.groupby('{above.group}')[{{source!r}}].transform('mean')"
-    made = values - _units_mean(work, variable, values)
-    return made, f"minus its mean in the {above.name}", code
+    code = f"frame[{{source!r}}] - frame.groupby({above.group!r})[{{source!r}}].transform('mean')"
+    made = values - _units_mean(work, variable.level, values)
+    return made, f"minus its mean in the {above.name}, {_SAMPLE}", code
 
 
-def _units_mean(work: _Work, variable: Variable, values: pd.Series) -> pd.Series:
-    """Means over the units of the variable's own level within the next level's groups."""
-    above = work.plan.levels[variable.level]
-    if variable.level == 1:
-        return _group_means(work, values, above)
-    own = work.plan.levels[variable.level - 1]
-    units = pd.DataFrame({"v": values, "u": work.frame[own.group], "a": work.frame[above.group]})
-    means = units.drop_duplicates("u").groupby("a", observed=True)["v"].mean()
-    return work.frame[above.group].map(means).astype(float)
+_SAMPLE = "over the rows of the analysis sample"
+
+
+def _units_mean(work: _Work, level: int, values: pd.Series) -> pd.Series:
+    """Means over the units of a level (its index) within each group of the next."""
+    above = work.frame[work.plan.levels[level].group]
+    if level == 1:
+        means: pd.Series = values.groupby(above, observed=True).transform("mean")
+        return means
+    first = ~work.frame[work.plan.levels[level - 1].group].duplicated()
+    by_group = values[first].groupby(above[first], observed=False).mean().to_numpy()
+    return pd.Series(by_group[above.cat.codes.to_numpy()], index=values.index)
 
 
 def _mean(work: _Work, variable: Variable, values: pd.Series, _: PredictorSpec) -> Centred:
     level = work.plan.levels[variable.level - 1]
     below = work.plan.levels[variable.level - 2]
-    lower = Variable(
-        variable.name,
-        variable.column,
-        variable.source,
-        variable.key,
-        below.index,
-        "number",
-        variable.label,
-        variable.base_label,
-        variable.unit,
-        variable.role,
-    )
-    code = f"frame.groupby('{level.group}')[{{source!r}}].transform('mean')"
+    code = f"frame.groupby({level.group!r})[{{source!r}}].transform('mean')"
     return (
-        _units_mean(work, lower, values),
-        f"averaged over the {below.plural} of each {level.name}",
+        _units_mean(work, below.index, values),
+        f"averaged over the {below.plural} of each {level.name}, {_SAMPLE}",
         code,
     )
 
@@ -693,12 +948,12 @@ def _grand(work: _Work, variable: Variable, values: pd.Series, predictor: Predic
     if variable.level == 1:
         return (
             values - values.mean(),
-            "minus its mean over all rows",
+            "minus its mean over all rows of the analysis sample",
             "frame[{source!r}] - frame[{source!r}].mean()",
         )
     units = values[~work.frame[level.group].duplicated()]
     what = f"minus its mean over the {len(units):,} {level.plural}"
-    code = f"frame[{{source!r}}] - frame.drop_duplicates('{level.group}')[{{source!r}}].mean()"
+    code = f"frame[{{source!r}}] - frame.drop_duplicates({level.group!r})[{{source!r}}].mean()"
     return values - units.mean(), what, code
 
 
@@ -707,6 +962,25 @@ _CENTRED: Mapping[str, Callable[[_Work, Variable, pd.Series, PredictorSpec], Cen
     "mean": _mean,
     "centred": _grand,
 }
+
+
+def _check_prepared(work: _Work) -> None:
+    """Nothing is left of a variable that is centred at the means of groups it is constant in."""
+    for variable in work.plan.used:
+        if variable.type == "category" or not work.usable(variable.column):
+            continue
+        values = work.frame[variable.column]
+        scale = np.abs(work.frame[variable.source]).max()
+        if np.ptp(values) <= 1e-12 * scale:
+            work.wrong(
+                f"'{variable.column}', made of the predictor '{variable.key}', has the same value "
+                "throughout",
+                "leave out `contextual`: all groups have the same mean"
+                if variable.role == "mean"
+                else "another centring, or leave it out",
+                "predictors",
+                variable.key,
+            )
 
 
 def _wanted(plan: Plan) -> Iterator[str]:

@@ -114,6 +114,7 @@ def _start() -> Any:
         raise EnvironmentFault(
             "R is not installed, or not on the PATH\n  hint: `mlmreport doctor` says how to get it"
         )
+    libraries = os.environ.get("LD_LIBRARY_PATH")
     try:
         import rpy2.rinterface as ri
         from rpy2.rinterface_lib import callbacks, embedded
@@ -124,10 +125,19 @@ def _start() -> Any:
     if not embedded.isinitialized():
         embedded.set_initoptions(("mlmreport", "--vanilla", "--quiet", "--no-save"))
         ri.initr()
+    _restore("LD_LIBRARY_PATH", libraries)
     _speak_utf8(ri)
     for name in ("consolewrite_print", "consolewrite_warnerror"):
         setattr(callbacks, name, _silent)  # conditions come back as data, see r/conditions.R
     return ri
+
+
+def _restore(name: str, value: str | None) -> None:
+    """Undo what rpy2 set: with R's libraries first, programs started later can break."""
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
 
 
 def _speak_utf8(ri: Any) -> None:

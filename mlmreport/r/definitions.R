@@ -356,7 +356,7 @@ factor_levels <- function(m) {
 with_values <- function(.row, ...) {
   new <- list(...)
   n <- max(lengths(new), 1L)
-  rows <- .row[rep(1L, n), , drop = FALSE]
+  rows <- if (nrow(.row) == 1L) .row[rep(1L, n), , drop = FALSE] else .row
   rownames(rows) <- NULL
   for (name in names(new)) {
     old <- .row[[name]]
@@ -457,10 +457,22 @@ variance_at <- function(m, row) {
   }, 0))
 }
 
-# Expected outcome in every group at a row of values: fixed part plus the group's conditional modes.
-group_values_at <- function(m, group, row) {
-  x <- fixed_rows(m, row)
-  modes <- ranef(m)[[group]]
-  z <- vapply(names(modes), effect_value, 0, x = x, row = row)
-  sum(x * fixef(m)) + as.vector(as.matrix(modes) %*% z)
+# Expected outcome in every group: fixed part at the group's own row of values plus its modes.
+group_values_at <- function(m, group, rows) {
+  x <- fixed_rows(m, rows)
+  modes <- as.matrix(ranef(m)[[group]])
+  z <- vapply(seq_len(nrow(rows)), function(i) {
+    row <- rows[i, , drop = FALSE]
+    vapply(colnames(modes), effect_value, 0, x = x[i, , drop = FALSE], row = row)
+  }, numeric(ncol(modes)))
+  as.vector(x %*% fixef(m)) + rowSums(modes * matrix(z, nrow(rows), byrow = TRUE))
+}
+
+# A row per group, in the order of the levels: the given row with the group's own values of `columns`.
+group_rows <- function(row, group, data, columns) {
+  first <- match(levels(data[[group]]), as.character(data[[group]]))
+  rows <- row[rep(1L, length(first)), , drop = FALSE]
+  rownames(rows) <- NULL
+  rows[columns] <- data[first, columns, drop = FALSE]
+  rows
 }

@@ -1,6 +1,6 @@
 # Step 4: the null model's variance split, and what it means for the design.
 
-step_icc <- function(null, blocks, level, lowest) {
+step_icc <- function(null, blocks, level) {
   m <- as.name(null)
   statistic(
     "icc/sigma2", sigma(M)^2, "Residual variance of the null model", "variance", bind = list(M = m),

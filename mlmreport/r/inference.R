@@ -30,10 +30,9 @@ average_prediction <- function(id, level, unit) {
 }
 
 # Where a new group's mean may lie: the average with the groups' own variance added.
-new_group <- function(id, group, level, unit) {
+new_group <- function(id, level, unit) {
   name <- paste0("m_", id)
-  m <- get(name, envir = analysis)
-  b <- list(M = as.name(name), G = group, TAIL = 1 - (1 - level) / 2)
+  b <- list(M = as.name(name), TAIL = 1 - (1 - level) / 2)
   if (!have("average")) {
     for (what in c("lower", "upper")) {
       absent(paste0("inference/new/", what), why("average", "not computed"))
@@ -79,7 +78,7 @@ caterpillar <- function(id, group, effect, level) {
 }
 
 # Groups in the order of their modes; the wanted ones, or the lowest, the median and the highest.
-named_groups <- function(id, group, wanted, rows) {
+named_groups <- function(id, group, wanted) {
   m <- get(paste0("m_", id), envir = analysis)
   modes <- ranef(m)[[group]]
   effect <- if ("(Intercept)" %in% names(modes)) "(Intercept)" else names(modes)[1L]

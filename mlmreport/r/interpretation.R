@@ -222,22 +222,24 @@ joint_test <- function(id, key, coefficients, ddf) {
   list()
 }
 
-# The ends of every group's line over a predictor with a random slope, and of the average line.
-group_lines <- function(id, group, x) {
+# The ends of every group's line over a predictor with a random slope, each group with its own
+# higher-level values (`columns`), and of the average line.
+group_lines <- function(id, group, x, columns) {
   name <- paste0("m_", id)
-  b <- list(M = as.name(name), G = group, X = x, XC = as.name(x))
+  b <- list(M = as.name(name), G = group, X = x, XC = as.name(x), COLUMNS = columns)
   at <- function(what) paste0("interpretation/lines/", what)
+  object("rows_of_groups", group_rows(typical, G, d, COLUMNS), bind = b)
   series(at("x"), range(d$XC), x, model = name, bind = b)
   series(
     at("mean"), as.vector(fixed_rows(M, with_list(typical, X, range(d$XC))) %*% fixef(M)),
     "Average line", model = name, bind = b
   )
   series(
-    at("left"), group_values_at(M, G, with_list(typical, X, min(d$XC))), "Groups' lines, left end",
-    model = name, bind = b
+    at("left"), group_values_at(M, G, with_list(rows_of_groups, X, min(d$XC))),
+    "Groups' lines, left end", model = name, bind = b
   )
   series(
-    at("right"), group_values_at(M, G, with_list(typical, X, max(d$XC))),
+    at("right"), group_values_at(M, G, with_list(rows_of_groups, X, max(d$XC))),
     "Groups' lines, right end", model = name, bind = b
   )
   list()

@@ -48,7 +48,7 @@ fit_by_ml <- function(id) {
   }
 }
 
-model_quantities <- function(id, labels, unit, level, ddf, reml) {
+model_quantities <- function(id, labels, unit, level, ddf) {
   name <- paste0("m_", id)
   m <- get(name, envir = analysis)
   b <- list(
@@ -186,7 +186,7 @@ random_pair <- function(at, block, label, b, unit, name) {
   }
 }
 
-# Intervals of the SDs and correlations of one model, by profile likelihood.
+# Intervals of the SDs and correlations of one model, by profile likelihood or bootstrap.
 variance_intervals <- function(id, level, method, nsim, seed) {
   name <- paste0("m_", id)
   ci <- paste0("ci_", id)

@@ -1,6 +1,6 @@
 # Step 1: sizes, balance, and the level at which each variable varies.
 
-step_structure <- function(levels, groups, outcome, variables, time) {
+step_structure <- function(groups, variables, time) {
   statistic("structure/n", nrow(d), "Number of rows", "count")
   for (i in seq_along(groups)) {
     structure_of_group(names(groups)[i], groups[[i]], if (i > 1) groups[[i - 1]])

@@ -275,6 +275,8 @@ def _yaml_problem(error: yaml.MarkedYAMLError, place: _Place) -> Problem:
         hint = "YAML is indented with spaces, not with tabs"
     elif "mapping values are not allowed" in said:
         hint = "put text that holds a colon into quotes, and a space after the colon of a key"
+    elif "but got '?'" in said:
+        hint = "put text that ends in a question mark into quotes"
     elif "could not determine a constructor" in said:
         hint = "remove the tag, the word that begins with an exclamation mark"
     elif "another document" in said:

@@ -196,7 +196,8 @@ def _model_id(level: Level, taken: set[str]) -> str:
     """A short name from the level's plural, unlike those in `taken`, to which it is added."""
     plain = unicodedata.normalize("NFKD", level.plural.lower())
     slug = re.sub(r"[^a-z0-9]+", "_", plain.encode("ascii", "ignore").decode()).strip("_")[:30]
-    slug = slug if slug[:1].isalpha() else f"level_{level.index}"
+    lost = 2 * len(slug) < sum(char.isalnum() for char in level.plural[:30])
+    slug = f"level_{level.index}" if lost or not slug[:1].isalpha() else slug
     name = slug if slug not in taken else f"{slug}_{level.index}"
     while name in taken:
         name += "_"

@@ -91,7 +91,14 @@ def _relation(smaller: FittedModel, larger: FittedModel) -> tuple[str, str]:
         nested = fixed_a <= fixed_b and _larger_random(a, b) is not None
         return ("both" if nested else "not nested"), ""
     found = _larger_random(a, b)
-    return ("variance", found) if found is not None else ("not nested", "")
+    if found is None:
+        return "not nested", ""
+    # A category or a polynomial adds several variances: their joint null is no simple mixture.
+    return ("variance", found) if _effects(larger) - _effects(smaller) == 1 else ("several", "")
+
+
+def _effects(model: FittedModel) -> int:
+    return sum(len(effects) for effects in model.fit.blocks.values())
 
 
 def _terms(formula: fm.Formula) -> set[frozenset[fm.Expression]]:
@@ -142,6 +149,7 @@ def _tests_table(context: Context, comparisons: list[dict[str, Any]]) -> Table:
         "fixed": "fixed effects, ML",
         "variance": f"variance, {context.spec.estimation.method}",
         "both": "none: fixed and random parts both differ",
+        "several": "none: several variances at zero at once",
         "not nested": "none: not nested",
     }
     rows = []

@@ -25,7 +25,7 @@ def run(context: Context, interactions: Sequence[Mapping[str, Any]]) -> Mapping[
     model, level, unit = context.final, context.spec.inference.level, context.unit
     group = context.lowest_group
     context.run(STEP, "average_prediction", id=model.id, level=level, unit=unit)
-    context.run(STEP, "new_group", id=model.id, group=group, level=level, unit=unit)
+    context.run(STEP, "new_group", id=model.id, level=level, unit=unit)
     context.sharpen(
         [f"inference/{part}" for part in
          ("average/estimate", "average/lower", "average/upper", "new/lower", "new/upper")],
@@ -74,7 +74,7 @@ def _effects(model: FittedModel, group: str) -> list[str]:
 def _named(context: Context, model: FittedModel) -> list[dict[str, Any]]:
     group = context.lowest_group
     wanted = [str(name) for name in context.spec.report.groups]
-    found = context.run(STEP, "named_groups", id=model.id, group=group, wanted=wanted, rows=0)
+    found = context.run(STEP, "named_groups", id=model.id, group=group, wanted=wanted)
     if found["unknown"]:
         categories = [str(c) for c in context.data.frame[group].cat.categories]
         name = found["unknown"][0]

@@ -475,7 +475,14 @@ def _group_lines(context: Context, model: FittedModel) -> dict[str, Figure]:
     if not slopes or slopes[0].name == context.spec.time:
         return {}
     variable = slopes[0]
-    context.run(STEP, "group_lines", id=model.id, group=group, x=variable.column)
+    context.run(
+        STEP,
+        "group_lines",
+        id=model.id,
+        group=group,
+        x=variable.column,
+        columns=higher_columns(context, model),
+    )
     at = "interpretation/lines"
     found = context.all(at, "x", "mean", "left", "right")
     if not all(isinstance(item, Series) for item in found.values()):
@@ -487,9 +494,9 @@ def _group_lines(context: Context, model: FittedModel) -> dict[str, Figure]:
         "lines": Figure(
             "lines",
             "group_lines",
-            f"Expected {outcome.label} by {variable.base_label} in every {level.name}; bold: "
-            f"the average "
-            f"{level.name}. Other predictors at their means or reference categories.",
+            f"Expected {outcome.label} by {variable.base_label} in every {level.name}, each "
+            f"with its own higher-level values; bold: the reference categories and means. Other "
+            f"predictors are at their means or reference categories.",
             f"One thin line per {level.name} with its own intercept and slope, and the average "
             f"line.",
             {
@@ -500,6 +507,12 @@ def _group_lines(context: Context, model: FittedModel) -> dict[str, Figure]:
             },
         )
     }
+
+
+def higher_columns(context: Context, model: FittedModel) -> list[str]:
+    """The columns of the model's higher-level variables."""
+    used = fm.variables(model.plan.formula)
+    return [v.column for v in context.plan.used if v.level > 1 and v.column in used]
 
 
 MOST_PANELS = 18

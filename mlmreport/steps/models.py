@@ -44,7 +44,6 @@ def fit_all(context: Context, progress: Callable[[str], None]) -> None:
             unit=context.unit,
             level=inference.level,
             ddf=context.ddf,
-            reml=estimation.method == "REML",
         )
         context.run(STEP, "fit_by_ml", id=plan.id)
         _sharpen(context, model)

@@ -94,12 +94,19 @@ def _variable(context: Context, variable: Variable) -> eq.Variable:
     name = fm.r_name(variable.column)
     return eq.Variable(
         variable.column,
-        variable.label if variable.role == "mean" else variable.base_label,
+        _equation_label(variable),
         variable.level,
-        columns=categories[1:],
+        columns=tuple(f"{variable.base_label}: {category}" for category in categories[1:]),
         coefficients=tuple(name + category for category in categories[1:]),
         reference=categories[0] if categories else "",
     )
+
+
+def _equation_label(variable: Variable) -> str:
+    """Short, and telling the within-group deviation from the variable itself."""
+    if variable.role == "within":
+        return f"{variable.base_label} (within)"
+    return variable.label if variable.role == "mean" else variable.base_label
 
 
 _REASONS = {

@@ -23,9 +23,7 @@ def run(context: Context) -> Mapping[str, Any]:
     context.run(
         STEP,
         "step_structure",
-        levels=[level.name for level in plan.levels],
         groups={level.name: level.group for level in plan.groups},
-        outcome=plan.outcome.column,
         variables=[_argument(context, variable) for variable in described],
         time=_time(context),
     )

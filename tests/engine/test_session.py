@@ -228,3 +228,14 @@ def test_letters_survive_a_locale_without_utf8() -> None:
         "print(ascii(ri.evalr('deparse(quote(`é` + 1))')[0]))"
     )
     assert elsewhere(code, LC_ALL="C", PYTHONUTF8="1").stdout.strip() == r"'\xe9 + 1'"
+
+
+def test_programs_started_later_do_not_get_the_libraries_of_r() -> None:
+    code = (
+        "import os\n"
+        "before = os.environ.get('LD_LIBRARY_PATH')\n"
+        "from mlmreport.engine.session import session\n"
+        "session()\n"
+        "print(os.environ.get('LD_LIBRARY_PATH') == before)"
+    )
+    assert elsewhere(code).stdout.strip() == "True"

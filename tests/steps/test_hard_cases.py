@@ -56,13 +56,15 @@ def test_a_variance_of_zero(run_spec: RunSpec) -> None:
 
 
 def test_two_crossed_groupings(run_spec: RunSpec) -> None:
-    found = run_spec(spec("""
+    found = run_spec(
+        spec("""
         data: {package: lme4, dataset: Penicillin}
         structure: crossed
         levels: [{name: assay}, {name: plate, id: plate}, {name: sample, id: sample}]
         outcome: {name: diameter, unit: mm}
         models: {list: [{id: "null", fixed: [], random: {plate: [1], sample: [1]}}]}
-        """))
+        """)
+    )
     check_sound(found)
     plate, sample = 0.8467, 1.9316
     assert value(found, "null/var/plate/(Intercept)/sd") == pytest.approx(plate, abs=5e-5)
@@ -76,7 +78,8 @@ def test_two_crossed_groupings(run_spec: RunSpec) -> None:
 
 
 def test_three_levels_with_ids_reused_within_the_level_above(run_spec: RunSpec) -> None:
-    found = run_spec(spec("""
+    found = run_spec(
+        spec("""
         data: {package: lme4, dataset: Pastes}
         levels:
           - {name: sample}
@@ -84,7 +87,8 @@ def test_three_levels_with_ids_reused_within_the_level_above(run_spec: RunSpec) 
           - {name: batch, plural: batches, id: batch}
         outcome: {name: strength}
         models: {list: [{id: "null", fixed: [], random: {cask: [1], batch: [1]}}]}
-        """))
+        """)
+    )
     check_sound(found)
     assert value(found, "structure/cask/groups") == 30
     assert value(found, "structure/batch/units_min") == 3
@@ -132,7 +136,7 @@ def test_a_random_slope_without_a_random_intercept(run_spec: RunSpec) -> None:
 @pytest.mark.parametrize("df", ["satterthwaite", "kenward-roger"])
 def test_both_kinds_of_degrees_of_freedom(run_spec: RunSpec, df: str) -> None:
     text = SLEEP.replace("FORMULA", "Reaction ~ Days + (Days | Subject)")
-    found = run_spec(spec(text, f"inference: {{df: {df}}}\n"))
+    found = run_spec(spec(text, f"inference: {{df: {df}, variance_ci: none}}\n"))
     check_sound(found)
     assert value(found, "m/fixef/Days/df") == pytest.approx(17, abs=5e-4)
 
@@ -165,7 +169,7 @@ def named_table(rows: int = 240, groups: int = 24) -> pd.DataFrame:
         "row": rng.normal(size=rows).round(6),
         "r": rng.normal(size=rows).round(6),
         "M": rng.normal(size=rows).round(6),
-        "my kind": np.where(rng.random(rows) < 0.4, "No good", np.where(rng.random(rows) < 0.5, "Yes", "Maybe: so")),
+        "my kind": rng.choice(["No good", "Yes", "Maybe: so"], rows),
     })  # fmt: skip
     effects = table["a b"] * 0.5 + table["if"] * 0.4 + table["größe"] + 0.3 * table["row"]
     effects += table["a b"] * table["größe"] * 0.3 + (table["my kind"] == "Yes") * 0.8
@@ -193,7 +197,9 @@ NAMES = """
       list:
         - {id: "null", fixed: [], random: {class: [1]}}
         - id: full
-          formula: "`the outcome` ~ `a b` * größe + `if` + a.b + a_b + row * M + r + `my kind` + (`a b` | `my class`)"
+          formula: >-
+            `the outcome` ~ `a b` * größe + `if` + a.b + a_b + row * M + r + `my kind` +
+            (`a b` | `my class`)
     inference: {variance_ci: none}
     """
 
@@ -295,3 +301,18 @@ def test_a_grouping_whose_name_ends_in_a_number(run_spec: RunSpec) -> None:
     found = run_spec(spec(text), {"rows.csv": table})
     check_sound(found)
     assert value(found, "full/var/site.1/(Intercept)/sd") > 0
+
+
+def test_several_variances_at_once_are_not_tested_by_the_mixture_of_one(run_spec: RunSpec) -> None:
+    models = """[
+      {id: small, formula: "y ~ f + x + (1 | g)"},
+      {id: one, formula: "y ~ f + x + (1 + x | g)"},
+      {id: category, formula: "y ~ f + x + (1 + x + f | g)"}]"""
+    text = FACTORS.partition("models:")[0] + f"models: {{list: {models}}}\n"
+    more = "inference: {variance_ci: none}\n"
+    found = run_spec(spec(dedent(text), more), {"rows.csv": crossed_factor_table()})
+    check_sound(found)
+    kinds = [entry["kind"] for entry in found.steps["fit"]["comparisons"]]
+    assert kinds == ["variance", "several"]
+    assert value(found, "fit/one/lrt/df") == 2
+    assert "fit/category/lrt/p" not in found.items

@@ -1,0 +1,187 @@
+"""The analyses that ship with the project give the numbers that others have printed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import ANALYSES, ROOT, check_sound, value
+
+from mlmreport.analysis import analyse, check
+from mlmreport.quantities import Results
+from mlmreport.spec.reader import load
+
+pytestmark = pytest.mark.r
+
+Analysed = Callable[[str], Results]
+NELS = ROOT.parent / "shared" / "data" / "nels88-school23.csv"
+
+
+def near(printed: str, *, units: float = 0.5) -> object:
+    """As printed: within half a unit of the last digit, or so many units of it."""
+    last = 10.0 ** -len(printed.partition(".")[2])
+    return pytest.approx(float(printed), abs=units * last * (1 + 1e-9))
+
+
+@pytest.mark.parametrize(
+    "name", ["hsb-textbook", "school-achievement", "simulated-schools", "sleep-deprivation"]
+)
+def test_every_value_is_finite_or_missing_for_a_reason(analysed: Analysed, name: str) -> None:
+    check_sound(analysed(name))
+
+
+# --- High School and Beyond -----------------------------------------------------------------------
+# Raudenbush & Bryk (2002), chapter 4, print the estimates of HLM. Theirs and lme4's differ where
+# HLM stops a little before the optimum; there the allowance stands beside the number.
+
+
+def test_hsb_one_way_anova(analysed: Analysed) -> None:
+    found = analysed("hsb-textbook")
+    assert value(found, "null/fixef/(Intercept)/estimate") == near("12.64")
+    assert value(found, "null/fixef/(Intercept)/se") == near("0.24")
+    assert value(found, "null/var/School/(Intercept)/variance") == near("8.61")
+    assert value(found, "null/sigma2") == near("39.15")
+    assert value(found, "icc/School/icc") == near("0.18")
+    assert value(found, "icc/reliability") == near("0.90")
+    assert value(found, "structure/n") == 7185
+    assert value(found, "structure/school/groups") == 160
+
+
+def test_hsb_means_as_outcomes(analysed: Analysed) -> None:
+    found = analysed("hsb-textbook")
+    assert value(found, "means/fixef/(Intercept)/estimate") == near("12.65")
+    assert value(found, "means/fixef/meanses/estimate") == near("5.86")
+    assert value(found, "means/fixef/meanses/se") == near("0.36")
+    assert value(found, "means/var/School/(Intercept)/variance") == near("2.64")
+    assert value(found, "means/sigma2") == near("39.16")
+    # (8.61 - 2.64) / 8.61: mean SES accounts for 69 % of the variance between schools.
+    assert value(found, "fit/means/reduction/School") == near("0.69")
+
+
+def test_hsb_random_coefficients(analysed: Analysed) -> None:
+    found = analysed("hsb-textbook")
+    assert value(found, "coefficients/fixef/(Intercept)/estimate") == near("12.64")
+    assert value(found, "coefficients/fixef/(Intercept)/se") == near("0.24")
+    assert value(found, "coefficients/fixef/ses_within/estimate") == near("2.19")
+    assert value(found, "coefficients/fixef/ses_within/se") == near("0.13")
+    assert value(found, "coefficients/var/School/(Intercept)/variance") == near("8.68")
+    # Printed .68; REML by lme4, nlme and SAS has its optimum at .694 (HLM stopped at .68).
+    assert value(found, "coefficients/var/School/ses_within/variance") == near("0.68", units=1.5)
+    assert value(found, "coefficients/sigma2") == near("36.70")
+
+
+def test_hsb_intercepts_and_slopes_as_outcomes(analysed: Analysed) -> None:
+    """The cross-level model, whose intercept depends on how SES is centred.
+
+    The set of nlme holds the school means of SES rounded to 3 decimals. As in the book they are a
+    predictor as they stand, and SES is centred on the means of the sample: 12.10. Centred on the
+    rounded means the intercept is 12.1136 (Singer, 1998; published/hsb-cross-level.yml), and with
+    computed means in both places 12.1279.
+    """
+    found = analysed("hsb-textbook")
+    at = "outcomes/fixef/"
+    assert value(found, f"{at}(Intercept)/estimate") == near("12.10")
+    assert value(found, f"{at}meanses/estimate") == near("5.33")
+    assert value(found, f"{at}sectorCatholic/estimate") == near("1.23")
+    assert value(found, f"{at}ses_within/estimate") == near("2.94")
+    # Printed 1.03 from HLM; the optimum is at 1.0389, as PROC MIXED has it too.
+    assert value(found, f"{at}ses_within:meanses/estimate") == near("1.03", units=1)
+    assert value(found, f"{at}ses_within:sectorCatholic/estimate") == near("-1.64")
+    assert value(found, f"{at}meanses/se") == near("0.37")
+    assert value(found, f"{at}sectorCatholic/se") == near("0.31")
+    assert value(found, f"{at}ses_within/se") == near("0.16")
+    assert value(found, f"{at}ses_within:meanses/se") == near("0.30")
+    assert value(found, f"{at}ses_within:sectorCatholic/se") == near("0.24")
+    assert value(found, "outcomes/var/School/(Intercept)/variance") == near("2.38")
+    # The residual variance and that of the slopes as Singer (1998) has them: HLM stops before them.
+    assert value(found, "outcomes/sigma2") == near("36.72")
+    assert value(found, "outcomes/var/School/ses_within/variance") == near("0.10")
+
+
+def test_both_sets_of_the_schools_agree(analysed: Analysed) -> None:
+    """The two CSV files are the sets of nlme: the null models are one."""
+    textbook, files = analysed("hsb-textbook"), analysed("school-achievement")
+    for name in ("fixef/(Intercept)/estimate", "sigma2", "criterion"):
+        assert value(textbook, f"null/{name}") == pytest.approx(
+            value(files, f"null/{name}"), rel=1e-9
+        )
+
+
+# --- sleepstudy -----------------------------------------------------------------------------------
+
+
+def test_sleep_deprivation(analysed: Analysed) -> None:
+    """Bates, Mächler, Bolker & Walker (2015), sections 1 and 5."""
+    found = analysed("sleep-deprivation")
+    assert value(found, "slopes/fixef/(Intercept)/estimate") == near("251.405")
+    assert value(found, "slopes/fixef/(Intercept)/se") == near("6.825")
+    assert value(found, "slopes/fixef/Days/estimate") == near("10.467")
+    assert value(found, "slopes/fixef/Days/se") == near("1.546")
+    assert value(found, "slopes/var/Subject/(Intercept)/sd") == near("24.741")
+    assert value(found, "slopes/var/Subject/Days/sd") == near("5.922")
+    assert value(found, "slopes/var/Subject/Days/cor/(Intercept)") == near("0.07")
+    assert value(found, "slopes/sigma") == near("25.592")
+    assert value(found, "slopes/criterion") == near("1743.6")
+    # The article's profile intervals: SDs 14.381 to 37.716 and 3.801 to 8.753, correlation -0.482
+    # to 0.685, residual SD 22.898 to 28.858.
+    for name, low, high in (
+        ("Subject/(Intercept)/sd", "14.381", "37.716"),
+        ("Subject/Days/sd", "3.801", "8.753"),
+        ("Subject/Days/cor/(Intercept)", "-0.482", "0.685"),
+        ("residual/residual/sd", "22.898", "28.858"),
+    ):
+        assert value(found, f"slopes/var/{name}/lower") == near(low, units=2)
+        assert value(found, f"slopes/var/{name}/upper") == near(high, units=2)
+
+
+# --- simulated data -------------------------------------------------------------------------------
+
+
+def test_the_truth_lies_inside_its_intervals(analysed: Analysed) -> None:
+    found = analysed("simulated-schools")
+    model = found.steps["models"]["final"]["id"]
+    for name, truth in (("(Intercept)", 0.0), ("ses", 0.5), ("resources", 0.3)):
+        at = f"{model}/fixef/{name}"
+        assert value(found, f"{at}/lower") < truth < value(found, f"{at}/upper")
+    for name in ("school/(Intercept)", "residual/residual"):
+        at = f"{model}/var/{name}/sd"
+        assert value(found, f"{at}/lower") < 0.5 < value(found, f"{at}/upper")
+    assert found.steps["interpretation"]["truth"]["all_inside"] is True
+    assert value(found, "structure/n") == 500
+    assert value(found, "structure/school/groups") == 100
+
+
+def test_the_seed_alone_decides_the_data(tmp_path: Path) -> None:
+    source = ANALYSES / "simulated-schools" / "analysis.yml"
+    first, second = (check(load(source)).frame for _ in range(2))
+    assert first.to_csv().encode() == second.to_csv().encode()
+    other = tmp_path / "analysis.yml"
+    other.write_text(source.read_text(encoding="utf-8").replace("seed: 2026", "seed: 2027"))
+    assert not first["ses"].equals(check(load(other)).frame["ses"])
+
+
+# --- NELS:88 --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def nels(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    if not NELS.exists():
+        pytest.skip(f"the data are not part of the project and not at {NELS}")
+    folder = tmp_path_factory.mktemp("nels88")
+    shutil.copy(ANALYSES / "nels88" / "analysis.yml", folder)
+    shutil.copy(NELS, folder)
+    return analyse(load(folder / "analysis.yml"), lambda *_: None)[0]
+
+
+def test_nels88(nels: Results) -> None:
+    check_sound(nels)
+    assert value(nels, "structure/n") == 519
+    assert value(nels, "structure/school/groups") == 23
+    assert value(nels, "null/var/school_id/(Intercept)/sd") == near("5.111")
+    assert value(nels, "null/sigma") == near("9.014")
+    assert value(nels, "icc/school_id/icc") == near("0.243")
+    assert value(nels, "students/var/school_id/(Intercept)/sd") == near("3.018")
+    assert value(nels, "students/sigma") == near("8.689")
+    assert value(nels, "students/fixef/ses/estimate") == near("3.908")
