@@ -114,6 +114,7 @@ def _environment(house: House) -> _Environment:
     )
     environment.filters |= {
         "show": markup.show,
+        "code": markup.code,
         "label": markup.label,
         "table": markup.table,
         "figure": markup.figure,
@@ -191,7 +192,9 @@ def _cards(results: Results, body: str) -> str:
     shown = set(re.findall(r'class="q" data-id="([^"]*)"', body))
     objects = {entry.name: entry.code for entry in results.trace if entry.kind == "object"}
     cards = {
-        item.id: _card(item, objects) for item in results.quantities if markup.attribute(item.id) in shown
+        item.id: _card(item, objects)
+        for item in results.quantities
+        if markup.attribute(item.id) in shown
     }
     block = json.dumps(cards, ensure_ascii=False).replace("<", "\\u003c")
     return (

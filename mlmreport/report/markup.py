@@ -12,6 +12,7 @@ from mlmreport.quantities import Cell, Figure, Missing, Part, Quantity, Row, Tab
 __all__ = [
     "attribute",
     "cell_text",
+    "code",
     "figure",
     "label",
     "rule",
@@ -71,6 +72,13 @@ def sentence(text: str) -> str:
     return text if text[1:2].isupper() else text[:1].upper() + text[1:]
 
 
+def code(text: str) -> str:
+    """A code span that holds, whatever backticks are in it."""
+    fence = "`" * (max((len(run) for run in re.findall(r"`+", text)), default=0) + 1)
+    pad = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{pad}{text}{pad}{fence}"
+
+
 def rule(text: str) -> str:
     """A threshold of the methods literature."""
     return _span("rule", html.escape(text))
@@ -98,6 +106,8 @@ def _part_html(part: Part) -> str:
 
 def _inline(text: str) -> str:
     """A plain text of a cell; backticks mark code."""
+    if len(text) > 2 and text.startswith("`") and text.endswith("`"):
+        return f"<code>{html.escape(text[1:-1])}</code>"
     pieces = text.split("`")
     if len(pieces) % 2 == 0:
         return _counted(text)
