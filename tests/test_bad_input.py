@@ -363,14 +363,17 @@ predictors:
   if: {level: function, type: category}
   größe, in m²: {level: function, center: grand mean}
 questions: [{id: Q1, text: "Is it?", terms: [a.b, a_b, "TRUE", "if", "größe, in m²"]}]
-models: {stepwise: {random_slopes: [a_b], cross_level: ["a_b:`größe, in m²`"]}}
+models:
+  list:
+    - id: all
+      formula: >-
+        `my score` ~ a.b + a.b_mean + a_b * `größe, in m²` + `TRUE` + d + `if` + (1 + a_b | `NA`)
 inference: {variance_ci: none}
 """
     desk.write(spec, frame)
     page, results = desk.report()
     assert "größe, in m²" in page
-    final = results.steps["interpretation"]["model"]
-    assert final == "Cross-level"
+    assert results.steps["interpretation"]["model"] == "All"
 
 
 HOSTILE = [
