@@ -143,3 +143,18 @@ dimensions <- function(m, group, least = 1e-4) sum(pca_shares(m, group) > least)
 largest_shift <- function(m, other) {
   max(abs(fixef(other)[names(fixef(m))] - fixef(m)) / sqrt(diag(as.matrix(vcov(m)))))
 }
+
+# Limits of all fixed effects but the intercept, q standard errors away.
+fixed_limit <- function(m, q) {
+  (fixef(m) + q * sqrt(diag(as.matrix(vcov(m)))))[names(fixef(m)) != "(Intercept)"]
+}
+
+# P-value of a restricted likelihood ratio for one variance, by simulation of its exact null
+# distribution (Crainiceanu & Ruppert, 2004; with other variances in the model: Greven,
+# Crainiceanu, Kuechenhoff & Peters, 2008). `only` has the tested effect as its one random effect.
+simulated_p <- function(only, larger, smaller, simulations, seed) {
+  set.seed(seed, "Mersenne-Twister", "Inversion", "Rejection")
+  found <- RLRsim::exactRLRT(only, larger, smaller, nsim = simulations)
+  # A simulated p of 0 says no more than below one in the number of samples.
+  max(found$p.value, 1 / (simulations + 1))
+}

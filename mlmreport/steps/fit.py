@@ -208,8 +208,8 @@ def _ledger(context: Context) -> Table:
         rows,
         "Deviance and criteria from ML refits. AICc = AIC corrected for small samples. The n of "
         "BIC is the number of rows, that of BIC groups the number of groups that are independent "
-        "of each other. Weight = Akaike weight. R²m, R²c = marginal and conditional R² (Nakagawa & Schielzeth, 2013; "
-        "Johnson, 2014) of "
+        "of each other. Weight = Akaike weight. R²m, R²c = marginal and conditional R² (Nakagawa & "
+        "Schielzeth, 2013; Johnson, 2014) of "
         f"the {context.spec.estimation.method} fits.",
     )  # fmt: skip
 
@@ -312,13 +312,16 @@ def _two_levels(context: Context) -> str:
 
 
 def _partition(context: Context) -> dict[str, Any]:
-    reason = _two_levels(context)
+    final, reason = context.final, _two_levels(context)
+    if not final.plan.formula.fixed:
+        reason = "the model that is interpreted has no predictors"
     if reason:
         return {"have": False, "reason": reason}
-    final = context.final
     facts = context.run(STEP, "variance_partition", id=final.id)
     names = [
-        final.coefficient(name).label for name in facts.get("conflated", ()) if name in _known(final)
+        final.coefficient(name).label
+        for name in facts.get("conflated", ())
+        if name in _known(final)
     ]
     return {
         "have": True,
@@ -331,10 +334,6 @@ def _partition(context: Context) -> dict[str, Any]:
         "group": context.plan.groups[0].name,
         "groups": context.plan.groups[0].plural,
     }
-
-
-def _known(model: FittedModel) -> set[str]:
-    return {entry.name for entry in model.coefficients}
 
 
 def _parts(context: Context) -> dict[str, str]:
@@ -405,7 +404,9 @@ def _snijders_of(context: Context) -> list[tuple[FittedModel, str]]:
             continue
         if _only_intercepts(model):
             found.append((model, model.object))
-        elif model is context.final and "models/structures/intercepts/same" in context.engine.items:
+        elif (
+            model is context.final and "models/structures/intercepts/shift" in context.engine.items
+        ):
             found.append((model, "s_intercepts"))
     return found
 
