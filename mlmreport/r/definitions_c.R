@@ -144,6 +144,12 @@ largest_shift <- function(m, other) {
   max(abs(fixef(other)[names(fixef(m))] - fixef(m)) / sqrt(diag(as.matrix(vcov(m)))))
 }
 
+# Largest ratio of the standard errors of a fixed effect in two fits, the larger one above.
+largest_se_ratio <- function(m, other) {
+  ratio <- sqrt(diag(as.matrix(vcov(other)))[names(fixef(m))] / diag(as.matrix(vcov(m))))
+  max(ratio, 1 / ratio)
+}
+
 # Limits of all fixed effects but the intercept, q standard errors away.
 fixed_limit <- function(m, q) {
   (fixef(m) + q * sqrt(diag(as.matrix(vcov(m)))))[names(fixef(m)) != "(Intercept)"]

@@ -363,6 +363,10 @@ fit_structure <- function(key, id, formula, labels, unit, level, same) {
     "", "", name, b
   )
   statistic(
+    at("se_ratio"), largest_se_ratio(M, S), "Largest ratio of two standard errors", "ratio", "", "",
+    name, b
+  )
+  statistic(
     at("criterion"), -2 * as.numeric(logLik(S)), "-2 log-likelihood", "criterion", "",
     if (b$REML) "REML" else "ML", name, b
   )

@@ -318,11 +318,8 @@ def _partition(context: Context) -> dict[str, Any]:
     if reason:
         return {"have": False, "reason": reason}
     facts = context.run(STEP, "variance_partition", id=final.id)
-    names = [
-        final.coefficient(name).label
-        for name in facts.get("conflated", ())
-        if name in _known(final)
-    ]
+    shared = facts.get("conflated", ())
+    names = [entry.label for entry in final.coefficients if entry.name in shared]
     return {
         "have": True,
         "conflated": names,
@@ -399,14 +396,13 @@ def _only_intercepts(model: FittedModel) -> bool:
 def _snijders_of(context: Context) -> list[tuple[FittedModel, str]]:
     """Models with the object that the measure is computed from."""
     found = []
+    refitted = "models/structures/intercepts/shift" in context.engine.items
     for model in context.models:
         if model is context.null:
             continue
         if _only_intercepts(model):
             found.append((model, model.object))
-        elif (
-            model is context.final and "models/structures/intercepts/shift" in context.engine.items
-        ):
+        elif model is context.final and refitted:
             found.append((model, "s_intercepts"))
     return found
 

@@ -301,6 +301,7 @@ def _structure(context: Context, key: str, own: bool) -> dict[str, Any]:
         "fitted": True,
         "singular": facts["singular"][0],
         "shift": context.item(f"models/structures/{key}/shift"),
+        "se_ratio": context.item(f"models/structures/{key}/se_ratio"),
         "value": context.value(f"models/structures/{key}/shift") or 0.0,
     }
 
@@ -325,6 +326,7 @@ def _structure_table(context: Context) -> Table:
     method = context.spec.estimation.method
     for what, label in (
         ("shift", "Largest difference, in SE"),
+        ("se_ratio", "Largest ratio of two SEs"),
         ("criterion", f"−2 log-likelihood ({method})"),
         ("parameters", "Parameters"),
     ):
@@ -337,9 +339,10 @@ def _structure_table(context: Context) -> Table:
         f"The fixed effects of {context.final.plan.label} under other random parts",
         ("", *(STRUCTURES[key].capitalize() for key in keys)),
         tuple(rows),
-        "Estimates with standard errors in parentheses. "
+        "Estimates with standard errors (SE) in parentheses. "
         + (f"{STRUCTURES[own].capitalize()}: the model as interpreted. " if own in keys else "")
-        + "Differences are from the model as interpreted, in its standard errors.",
+        + "Differences and ratios are to the model as interpreted; a ratio is that of the "
+        "larger to the smaller.",
     )
 
 
