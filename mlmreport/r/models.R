@@ -273,12 +273,12 @@ other_optimizers <- function(id, optimizers) {
     object(other, update(M, control = lmerControl(optimizer = OPT)), bind = b)
     if (have(other)) {
       statistic(
-        at("gain"), as.numeric(logLik(O)) - as.numeric(logLik(M)),
+        at("gain"), round(as.numeric(logLik(O)) - as.numeric(logLik(M)), 5),
         paste("Log-likelihood above that of the model:", optimizer), "gradient", bind = b,
         model = other
       )
       statistic(
-        at("shift"), largest_shift(M, O),
+        at("shift"), round(largest_shift(M, O), 5),
         paste("Largest difference of a fixed effect, in SE:", optimizer), "gradient", bind = b,
         model = other
       )
