@@ -64,6 +64,18 @@ RULES = {
     "gradient": Rule(
         0.002, "lme4 warns where the largest scaled gradient exceeds 0.002", "Bates2015"
     ),
+    "optimizers": Rule(
+        0.001,
+        "log-likelihoods of two optimizers that differ by no more than 0.001 are the same optimum "
+        "(a convention of this report)",
+        "Bates2015",
+    ),
+    "shift": Rule(
+        0.5,
+        "a fixed effect that moves by half a standard error or more with the random part is marked "
+        "(a convention of this report)",
+        "",
+    ),
     "heteroscedastic": Rule(
         0.2,
         "a rank correlation of fitted values and absolute residuals beyond .2 is marked (a "

@@ -131,3 +131,129 @@ variance_explained <- function(id, null, blocks) {
   }
   list()
 }
+
+# A second n for BIC, and AICc.
+small_sample_criteria <- function(id, group) {
+  name <- paste0("m_", id)
+  b <- list(M = as.name(name), ML = as.name(paste0("ml_", id)), G = group)
+  n <- nobs(get(name, envir = analysis))
+  at <- function(what) paste("fit", id, what, sep = "/")
+  statistic(
+    at("aicc"), aic_corrected(ML), "AICc", "criterion", bind = b, model = name,
+    method = sprintf("ML, n = %d rows", n)
+  )
+  if (nzchar(group) && group %in% names(ngrps(get(name, envir = analysis)))) {
+    groups <- ngrps(get(name, envir = analysis))[[group]]
+    statistic(
+      at("bic_groups"), bic_groups(ML, G), "BIC, n = number of groups", "criterion", bind = b,
+      model = name, method = sprintf("ML, n = %d groups", groups)
+    )
+  } else {
+    absent(
+      at("bic_groups"), "the model has no grouping whose units are independent of each other",
+      "BIC, n = number of groups"
+    )
+  }
+  list()
+}
+
+# Shares of the variance within and between groups (Rights & Sterba, 2019).
+variance_partition <- function(id) {
+  name <- paste0("m_", id)
+  b <- list(M = as.name(name))
+  said <- "Rights & Sterba (2019), columns of the design split at the group means"
+  object("parts", variance_parts(M), bind = b)
+  wholes <- list(
+    total = c("f1", "f2", "v", "m", "residual"), within = c("f1", "v", "residual"),
+    between = c("f2", "m")
+  )
+  words <- c(
+    f1 = "fixed effects within groups", f2 = "fixed effects between groups",
+    v = "slopes that vary over groups", m = "group means that vary", residual = "residual"
+  )
+  for (what in names(words)) {
+    b$W <- what
+    partition_entry(
+      paste0("fit/partition/", what), quote(parts[[W]]), words[[what]], "variance", name, said, b
+    )
+  }
+  for (whole in names(wholes)) {
+    b$ALL <- as.call(c(list(as.name("c")), as.list(wholes[[whole]])))
+    for (what in wholes[[whole]]) {
+      b$W <- what
+      partition_entry(
+        paste("fit/partition", whole, what, sep = "/"), quote(share_of(parts, W, ALL)),
+        paste0("Share of ", words[[what]], ", ", whole), "share", name, said, b
+      )
+    }
+  }
+  if (have("parts")) list(conflated = conflated(get(name, envir = analysis))) else list()
+}
+
+partition_entry <- function(id, expr, label, type, name, said, b) {
+  if (!have("parts")) {
+    return(absent(id, why("parts", "not computed"), label))
+  }
+  statistic(
+    id, EXPR, label, type, "", said, name, list(EXPR = resolve(expr, b)),
+    otherwise = "this part of the variance is zero, there is nothing to divide"
+  )
+}
+
+# Prediction error for rows and for group means, against the null model.
+snijders_bosker <- function(id, of, null, group) {
+  b <- list(M = as.name(of), NULLM = as.name(paste0("m_", null)), G = as.name(group))
+  at <- function(what) paste("fit", id, "snijders", what, sep = "/")
+  said <- "Snijders & Bosker (2012), random intercepts only, against the null model"
+  statistic(
+    at("rows"), error_reduction(M, NULLM), "Reduction of prediction error, rows", "share",
+    method = said, model = of, bind = b
+  )
+  statistic(
+    at("groups"), error_reduction(M, NULLM, harmonic_mean(group_sizes(d$G))),
+    "Reduction of prediction error, group means", "share",
+    method = paste0(said, "; harmonic mean of the group sizes"), model = of, bind = b
+  )
+  list()
+}
+
+# How the fixed part predicts groups that its coefficients were not estimated from.
+leave_group_out <- function(id, predictors, unit) {
+  name <- paste0("m_", id)
+  found <- paste0("leftout_", id)
+  b <- list(M = as.name(name), P = as.name(found))
+  at <- function(what) paste("fit", id, "leftout", what, sep = "/")
+  said <- "each group predicted by fixed effects estimated without it, variances held"
+  object(found, left_out_predictions(M), bind = b)
+  statistic(
+    at("inside"), prediction_error(getME(M, "y"), fixed_predictions(M)),
+    "RMSE of the fixed part in the sample", "sd", unit, bind = b, model = name
+  )
+  labels <- c(
+    outside = "RMSE for groups left out", slope = "Calibration slope",
+    intercept = "Calibration intercept"
+  )
+  if (!have(found)) {
+    for (what in names(labels)) absent(at(what), why(found, "not computed"), labels[[what]])
+    return(list())
+  }
+  statistic(
+    at("outside"), prediction_error(getME(M, "y"), P), labels[["outside"]], "sd", unit, said, name,
+    b
+  )
+  if (!predictors) {
+    for (what in c("slope", "intercept")) {
+      absent(at(what), "a model without predictors has no predictions that differ", labels[[what]])
+    }
+    return(list())
+  }
+  statistic(
+    at("slope"), coef(lm(getME(M, "y") ~ P))[[2L]], labels[["slope"]], "ratio", "",
+    paste0("outcome regressed on the predictions; ", said), name, b
+  )
+  statistic(
+    at("intercept"), coef(lm(getME(M, "y") ~ P))[[1L]], labels[["intercept"]], "estimate", unit,
+    paste0("outcome regressed on the predictions; ", said), name, b
+  )
+  list()
+}

@@ -259,3 +259,173 @@ interval_rows <- function(m) {
     list(list(row = "sigma", block = "residual", i = "residual", what = "sd", j = "", type = "sd"))
   )
 }
+
+# --- other optimizers and other random structures -------------------------------------------------
+
+# The model fitted again by other optimizers of lme4.
+other_optimizers <- function(id, optimizers) {
+  name <- paste0("m_", id)
+  said <- character()
+  for (optimizer in optimizers) {
+    other <- paste0("opt_", optimizer)
+    b <- list(M = as.name(name), O = as.name(other), OPT = optimizer)
+    at <- function(what) paste("models/optimizer", optimizer, what, sep = "/")
+    object(other, update(M, control = lmerControl(optimizer = OPT)), bind = b)
+    if (have(other)) {
+      statistic(
+        at("gain"), round(as.numeric(logLik(O)) - as.numeric(logLik(M)), 5),
+        paste("Log-likelihood above that of the model:", optimizer), "gradient", bind = b,
+        model = other
+      )
+      statistic(
+        at("shift"), round(largest_shift(M, O), 5),
+        paste("Largest difference of a fixed effect, in SE:", optimizer), "gradient", bind = b,
+        model = other
+      )
+      said <- c(said, length(complaints(get(other, envir = analysis))) > 0)
+    } else {
+      for (what in c("gain", "shift")) absent(at(what), "this optimizer gave no fit", optimizer)
+      said <- c(said, NA)
+    }
+  }
+  list(complained = said %in% "TRUE")
+}
+
+# The dimensions in which the random effects of a grouping vary.
+random_dimensions <- function(id, group) {
+  name <- paste0("m_", id)
+  b <- list(M = as.name(name), G = group)
+  at <- function(what) paste("models/pca", group, what, sep = "/")
+  said <- "principal components of the relative covariance (lme4::rePCA)"
+  statistic(
+    at("dimensions"), dimensions(M, G), "Dimensions that carry variance", "count", "", said, name, b
+  )
+  statistic(
+    at("effects"), length(rePCA(M)[[G]]$sdev), "Random effects", "count", "", said, name, b
+  )
+  statistic(
+    at("last"), min(pca_shares(M, G)), "Share of variance of the last dimension", "share", "",
+    said, name, b
+  )
+  list()
+}
+
+# The fixed part of a model with another random part.
+fit_structure <- function(key, id, formula, labels, unit, level, same) {
+  name <- paste0("s_", key)
+  m <- paste0("m_", id)
+  b <- list(
+    M = as.name(m), S = as.name(name), FORMULA = str2lang(formula),
+    REML = isREML(get(m, envir = analysis)), Q = 1 - (1 - level) / 2
+  )
+  at <- function(what) paste("models/structures", key, what, sep = "/")
+  if (same) {
+    object(name, M, bind = b)
+  } else {
+    control <- get(m, envir = analysis)@call$control
+    if (is.null(control)) {
+      object(name, lmer(FORMULA, data = d, REML = REML), bind = b)
+    } else {
+      b$CONTROL <- control
+      object(name, lmer(FORMULA, data = d, REML = REML, control = CONTROL), bind = b)
+    }
+  }
+  if (!have(name)) {
+    return(list(fitted = FALSE, singular = FALSE))
+  }
+  terms_ <- names(fixef(get(name, envir = analysis)))
+  for (term in terms_) {
+    b$TERM <- term
+    label <- if (is.null(labels[[term]])) term else labels[[term]]
+    statistic(
+      at(paste0("fixef/", term, "/estimate")), fixef(S)[[TERM]], label, "estimate", unit, "", name,
+      b
+    )
+    statistic(
+      at(paste0("fixef/", term, "/se")), sqrt(vcov(S)[TERM, TERM]), paste("SE:", label), "se", unit,
+      "", name, b
+    )
+  }
+  if (length(setdiff(terms_, "(Intercept)"))) {
+    series(
+      at("estimates"), fixef(S)[names(fixef(S)) != "(Intercept)"], "Estimates", model = name,
+      bind = b
+    )
+    series(
+      at("lower"), fixed_limit(S, -qnorm(Q)), "Lower limits", model = name, bind = b
+    )
+    series(
+      at("upper"), fixed_limit(S, qnorm(Q)), "Upper limits", model = name, bind = b
+    )
+  }
+  statistic(
+    at("shift"), largest_shift(M, S), "Largest difference of a fixed effect, in SE", "ratio",
+    "", "", name, b
+  )
+  statistic(
+    at("se_ratio"), largest_se_ratio(M, S), "Largest ratio of two standard errors", "ratio", "", "",
+    name, b
+  )
+  statistic(
+    at("criterion"), -2 * as.numeric(logLik(S)), "-2 log-likelihood", "criterion", "",
+    if (b$REML) "REML" else "ML", name, b
+  )
+  statistic(
+    at("parameters"), parameters(S), "Estimated parameters", "count", "", "", name, b
+  )
+  list(fitted = TRUE, singular = isSingular(get(name, envir = analysis)))
+}
+
+# A random slope tested: `larger` and `smaller` are objects or formulas to fit; `alone` is the
+# formula with nothing random but the slope, for the simulated null distribution.
+test_slope <- function(key, reml, larger, smaller, df, alone, reason, simulations, seed, label) {
+  at <- function(what) paste("models/slope", key, what, sep = "/")
+  larger <- slope_model(paste0("slope_larger_", make.names(key)), larger, reml)
+  smaller <- slope_model(paste0("slope_smaller_", make.names(key)), smaller, reml)
+  method <- if (reml) "REML" else "ML"
+  labels <- c(
+    chisq = "Likelihood-ratio statistic", df = "Parameters", p = "p, mixture of chi-squares",
+    p_exact = "p, simulated null distribution"
+  )
+  if (!have(larger, smaller)) {
+    for (what in names(labels)) {
+      absent(at(what), "one of the two models could not be fitted", label)
+    }
+    return(list(singular = FALSE))
+  }
+  b <- list(A = as.name(smaller), B = as.name(larger), DF = df, NSIM = simulations, SEED = seed)
+  statistic(
+    at("chisq"), likelihood_ratio(A, B), paste0(labels[["chisq"]], ": ", label), "statistic",
+    bind = b, model = larger, method = method
+  )
+  statistic(at("df"), DF, labels[["df"]], "integer", bind = b, model = larger)
+  statistic(
+    at("p"), boundary_p(likelihood_ratio(A, B), DF), paste0(labels[["p"]], ": ", label), "p",
+    bind = b, model = larger,
+    method = sprintf("%s; mixture of chi-squares with %d and %d df", method, df - 1, df)
+  )
+  if (nzchar(reason)) {
+    absent(at("p_exact"), reason, labels[["p_exact"]])
+  } else {
+    only <- slope_model(paste0("slope_alone_", make.names(key)), alone, TRUE)
+    b$ONLY <- as.name(only)
+    statistic(
+      at("p_exact"), simulated_p(ONLY, B, A, NSIM, SEED),
+      paste0(labels[["p_exact"]], ": ", label), "p", bind = b, model = larger,
+      method = sprintf("restricted likelihood ratio, %d simulated samples (RLRsim)", simulations),
+      otherwise = "the null distribution could not be simulated"
+    )
+  }
+  list(singular = isSingular(get(larger, envir = analysis)))
+}
+
+# The name of an object that is there, or of the one fitted from a formula.
+slope_model <- function(name, what, reml) {
+  if (!grepl("~", what, fixed = TRUE)) {
+    return(what)
+  }
+  object(
+    name, lmer(FORMULA, data = d, REML = REML), bind = list(FORMULA = str2lang(what), REML = reml)
+  )
+  name
+}

@@ -191,6 +191,30 @@ class EstimationSpec(Base):
     optimizer: Literal["nloptwrap", "bobyqa", "Nelder_Mead"] = Field(
         "nloptwrap", description="The optimizer of lme4; its default if not given."
     )
+    check_optimizers: bool = Field(
+        True,
+        description="Whether the final model is fitted again by lme4's other optimizers; takes "
+        "two to five times as long as the model itself.",
+    )
+    compare_structures: bool = Field(
+        True,
+        description="Whether the final model is fitted again with random intercepts only, "
+        "with independent and with correlated slopes; up to three fits.",
+    )
+    slope_tests: int = Field(
+        6,
+        ge=0,
+        le=30,
+        description="The most lowest-level predictors of the final model whose random slope is "
+        "tested, one at a time; one or two fits each, 0 for none.",
+    )
+    slope_simulations: int = Field(
+        5000,
+        ge=0,
+        le=1_000_000,
+        description="Simulated samples for each exact test of a random slope (RLRsim); about a "
+        "second each for 5,000 samples and 200 groups, 0 for none.",
+    )
 
 
 class InferenceSpec(Base):

@@ -7,6 +7,7 @@ from typing import Any
 
 from mlmreport.errors import AnalysisError, InputError
 from mlmreport.quantities import Cell, Row, Table
+from mlmreport.steps import random_part
 from mlmreport.steps.coefficients import effect_label
 from mlmreport.steps.context import Context, FittedModel
 from mlmreport.thresholds import RULES
@@ -80,7 +81,9 @@ def run(context: Context) -> Mapping[str, Any]:
             seed=inference.seed,
         )
     _decide(context)
+    examined = random_part.examine(context)
     return {
+        "examined": {key: examined[key] for key in examined if key not in {"tables", "figures"}},
         "models": [_model(context, model) for model in context.models],
         "final": {"id": context.final.id, "label": context.final.plan.label},
         "stepwise": context.spec.models.stepwise is not None,
@@ -89,7 +92,12 @@ def run(context: Context) -> Mapping[str, Any]:
         "ddf": context.ddf,
         "singular": [model.plan.label for model in context.models if model.fit.singular],
         "unconverged": [model.plan.label for model in context.models if model.fit.messages],
-        "tables": {"models": stepped_table(context), "convergence": _convergence_table(context)},
+        "tables": {
+            "models": stepped_table(context),
+            "convergence": _convergence_table(context),
+            **examined["tables"],
+        },
+        "figures": examined["figures"],
     }
 
 

@@ -1,0 +1,550 @@
+"""Part of step 5: how far the final model rests on its optimizer and its random part."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mlmreport.quantities import Cell, Figure, Row, Series, Table
+from mlmreport.spec import formula as fm
+from mlmreport.steps.coefficients import INTERCEPT
+from mlmreport.steps.context import Context, FittedModel
+from mlmreport.thresholds import RULES
+
+__all__ = ["examine"]
+
+STEP = "models"
+OPTIMIZERS = ("nloptwrap", "bobyqa", "Nelder_Mead")
+CELLS = 5_000_000
+"""Rows times groups up to which null distributions are simulated: their matrices are dense."""
+
+STRUCTURES = {
+    "intercepts": "intercepts only",
+    "independent": "independent slopes",
+    "correlated": "correlated slopes",
+}
+
+
+def examine(context: Context) -> dict[str, Any]:
+    """Other optimizers, dimensions, other random structures, slopes tested one at a time."""
+    structures = _structures(context)
+    slopes = _slopes(context)
+    optimizers = _optimizers(context)
+    return {
+        "optimizers": optimizers,
+        "dimensions": _dimensions(context),
+        "structures": structures,
+        "slopes": slopes,
+        "boundary": _boundary(context),
+        "tables": {
+            **({"optimizers": _optimizer_table(context)} if optimizers["have"] else {}),
+            **({"structures": _structure_table(context)} if structures["have"] else {}),
+            **({"slopes": _slope_table(context, slopes["tests"])} if slopes["tests"] else {}),
+        },
+        "figures": {"structures": _structure_figure(context)} if structures["drawn"] else {},
+    }
+
+
+# --- other optimizers ----------------------------------------------------------------------------
+
+
+def _others(context: Context) -> list[str]:
+    return [name for name in OPTIMIZERS if name != context.final.fit.optimizer]
+
+
+def _optimizers(context: Context) -> dict[str, Any]:
+    if not context.spec.estimation.check_optimizers:
+        return {"have": False}
+    names = _others(context)
+    context.run(STEP, "other_optimizers", id=context.final.id, optimizers=names)
+    gains = {name: context.value(f"models/optimizer/{name}/gain") for name in names}
+    known = {name: gain for name, gain in gains.items() if gain is not None}
+    tolerance = RULES["optimizers"].value
+    best = max(known, key=lambda name: known[name], default="")
+    better = bool(best) and known[best] > tolerance
+    facts = {
+        "have": True,
+        "used": context.final.fit.optimizer,
+        "best": best,
+        "better": better,
+        "gain": context.engine.items.get(f"models/optimizer/{best}/gain"),
+        "shift": context.engine.items.get(f"models/optimizer/{best}/shift"),
+        "short": [name for name, gain in known.items() if gain < -tolerance],
+        "agreeing": [name for name, gain in known.items() if abs(gain) <= tolerance],
+        "failed": [name for name, gain in gains.items() if gain is None],
+        "alarm": bool(context.final.fit.messages),
+    }
+    context.decide(
+        STEP,
+        RULES["optimizers"].text,
+        _evidence(context, list(known)),
+        _verdict(facts),
+        RULES["optimizers"].citation,
+    )
+    return facts
+
+
+def _evidence(context: Context, names: Sequence[str]) -> Cell:
+    if not names:
+        return "no other optimizer gave a fit"
+    parts: list[Any] = ["log-likelihood above the model's: "]
+    for name in names:
+        parts += [f"{name} ", context.item(f"models/optimizer/{name}/gain"), ", "]
+    return tuple(parts[:-1])
+
+
+def _verdict(facts: Mapping[str, Any]) -> str:
+    if facts["better"]:
+        return (
+            f"a better optimum exists: {facts['best']} finds it; the model is reported as "
+            f"{facts['used']} left it"
+        )
+    if not facts["agreeing"]:
+        return "no other optimizer confirms the optimum, none finds a better one"
+    if facts["alarm"]:
+        return "lme4's complaint is a false alarm: other optimizers reach the same optimum"
+    return "the optimum is confirmed"
+
+
+def _optimizer_table(context: Context) -> Table:
+    rows = tuple(
+        Row(
+            name,
+            tuple(context.item(f"models/optimizer/{name}/{what}") for what in ("gain", "shift")),
+        )
+        for name in _others(context)
+    )
+    return Table(
+        "optimizers",
+        f"{context.final.plan.label}, fitted again by other optimizers",
+        ("Optimizer", "Log-likelihood, difference", "Largest difference of a fixed effect, in SE"),
+        rows,
+        f"Compared with {context.final.fit.optimizer}; above zero: a better optimum. "
+        f"{RULES['optimizers'].text[0].upper()}{RULES['optimizers'].text[1:]}.",
+    )
+
+
+# --- dimensions and the boundary ------------------------------------------------------------------
+
+
+def _dimensions(context: Context) -> list[dict[str, Any]]:
+    """Groupings with more than one random effect: in how many dimensions they vary."""
+    final = context.final
+    effects: dict[str, list[str]] = {}
+    for block, names in final.fit.blocks.items():
+        effects.setdefault(final.fit.groups[block], []).extend(names)
+    found = []
+    for group in (group for group, names in effects.items() if len(names) > 1):
+        context.run(STEP, "random_dimensions", id=final.id, group=group)
+        at = f"models/pca/{group}"
+        carrying, all_ = context.value(f"{at}/dimensions"), context.value(f"{at}/effects")
+        found.append(
+            {
+                **context.all(at, "dimensions", "effects", "last"),
+                "groups": _plural(context, group),
+                "have": carrying is not None,
+                "one": carrying == 1,
+                "full": carrying is not None and carrying == all_,
+            }
+        )
+    return found
+
+
+def _plural(context: Context, group: str) -> str:
+    return next((level.plural for level in context.plan.groups if level.group == group), group)
+
+
+def _boundary(context: Context) -> dict[str, Any]:
+    """The components of a singular final model that lie at their boundary."""
+    final = context.final
+    zero, limits = [], []
+    sigma2 = context.value(f"{final.id}/sigma2") or 0.0
+    for block, effects in final.fit.blocks.items():
+        groups = _plural(context, final.fit.groups[block])
+        for i, effect in enumerate(effects):
+            at = f"{final.id}/var/{block}/{effect}"
+            phrase = context.effect_phrase(final, effect)
+            variance = context.value(f"{at}/variance")
+            if variance is not None and variance <= 1e-8 * sigma2:
+                zero.append(f"{phrase} over {groups}")
+            for other in effects[:i]:
+                found = context.value(f"{at}/cor/{other}")
+                if found is not None and abs(found) > 1 - 1e-4:
+                    limits.append(f"{phrase} with {context.effect_phrase(final, other)}")
+    return {"singular": final.fit.singular, "zero": zero, "limits": limits}
+
+
+# --- random structures ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Varying:
+    """What varies over one grouping: the intercept, and the terms with random slopes."""
+
+    groups: tuple[str, ...]
+    intercept: bool
+    terms: tuple[fm.Term, ...]
+
+
+def _varying(model: FittedModel) -> list[Varying]:
+    """The random part by grouping, however it was split into terms."""
+    found: dict[tuple[str, ...], Varying] = {}
+    for part in model.plan.formula.random:
+        known = found.get(part.groups, Varying(part.groups, False, ()))
+        new = tuple(term for term in part.terms if not any(map(term.same_as, known.terms)))
+        found[part.groups] = replace(
+            known, intercept=known.intercept or part.intercept, terms=known.terms + new
+        )
+    return list(found.values())
+
+
+def _correlation(model: FittedModel) -> str:
+    """``correlated``, ``independent``, ``intercepts`` or, where these are mixed, nothing."""
+    random = model.plan.formula.random
+    if not any(part.terms for part in random):
+        return "intercepts"
+    single = len({part.groups for part in random}) == len(random)
+    slopes = [part for part in random if part.terms]
+    if single and all(part.correlated and part.intercept for part in slopes):
+        return "correlated"
+    alone = all(not part.correlated or len(part.terms) + part.intercept == 1 for part in random)
+    return "independent" if alone else ""
+
+
+def _columns(context: Context, term: fm.Term) -> list[str]:
+    """A term as the numeric columns of its slope; none where it has no such simple form."""
+    if not any(name in context.categories for name in fm.names_in(*term.factors)):
+        return [] if "poly(" in fm.term_r(term) else [fm.term_r(term)]
+    (factor, *rest) = term.factors
+    if rest or not isinstance(factor, fm.Name):
+        return []
+    return [_dummy(factor.name, category) for category in context.categories[factor.name][1:]]
+
+
+def _dummy(column: str, category: str) -> str:
+    return f"dummy({fm.r_name(column)}, {json.dumps(category, ensure_ascii=False)})"
+
+
+def _formula(context: Context, random: Sequence[str]) -> str:
+    return " + ".join([fm.to_r(replace(context.final.plan.formula, random=())), *random])
+
+
+def _group_r(groups: tuple[str, ...]) -> str:
+    return ":".join(map(fm.r_name, groups))
+
+
+def _random(context: Context, key: str) -> list[str]:
+    """The random part of a structure; empty where it cannot be written."""
+    parts: list[str] = []
+    for entry in _varying(context.final):
+        group = _group_r(entry.groups)
+        slopes = [column for term in entry.terms for column in _columns(context, term)]
+        if key == "correlated":
+            inside = ["1", *map(fm.term_r, entry.terms)]
+            parts.append(f"({' + '.join(inside)} | {group})")
+            continue
+        parts.append(f"(1 | {group})")
+        if key == "independent":
+            if any(not _columns(context, term) for term in entry.terms):
+                return []
+            parts += [f"(0 + {column} | {group})" for column in slopes]
+    return parts
+
+
+def _structures(context: Context) -> dict[str, Any]:
+    nothing = {"have": False, "drawn": False, "entries": []}
+    own = _correlation(context.final)
+    if own == "intercepts":
+        return {**nothing, "reason": "the model that is interpreted has no random slopes"}
+    if not context.spec.estimation.compare_structures:
+        return {**nothing, "reason": "the spec leaves it out (`estimation.compare_structures`)"}
+    entries = [_structure(context, key, key == own) for key in STRUCTURES]
+    fitted = [entry for entry in entries if entry["fitted"]]
+    return {
+        "have": bool(fitted),
+        "drawn": bool(fitted) and any(e.parts for e in context.final.coefficients),
+        "reason": "no other random part could be fitted",
+        "entries": fitted,
+        "failed": [entry["label"] for entry in entries if not entry["fitted"]],
+        "own": STRUCTURES.get(own, ""),
+        "others": [entry for entry in fitted if not entry["own"]],
+        "stable": max((entry["value"] for entry in fitted), default=0) < RULES["shift"].value,
+        "singular": [entry["label"] for entry in fitted if entry["singular"]],
+    }
+
+
+def _structure(context: Context, key: str, own: bool) -> dict[str, Any]:
+    random = _random(context, key)
+    entry = {"key": key, "label": STRUCTURES[key], "own": own, "fitted": False}
+    if not random and not own:
+        return entry
+    facts = context.run(
+        STEP,
+        "fit_structure",
+        key=key,
+        id=context.final.id,
+        formula=_formula(context, random) if random else context.final.plan.r,
+        labels={e.name: e.label for e in context.final.coefficients},
+        unit=context.unit,
+        level=context.spec.inference.level,
+        same=own,
+    )
+    if not facts["fitted"][0]:
+        return entry
+    for coefficient in context.final.coefficients:
+        at = f"models/structures/{key}/fixef/{coefficient.name}"
+        context.sharpen([f"{at}/estimate", f"{at}/se"], f"{at}/se")
+    return {
+        **entry,
+        "fitted": True,
+        "singular": facts["singular"][0],
+        "shift": context.item(f"models/structures/{key}/shift"),
+        "se_ratio": context.item(f"models/structures/{key}/se_ratio"),
+        "value": context.value(f"models/structures/{key}/shift") or 0.0,
+    }
+
+
+def _fitted(context: Context) -> list[str]:
+    items = context.engine.items
+    return [key for key in STRUCTURES if f"models/structures/{key}/shift" in items]
+
+
+def _structure_table(context: Context) -> Table:
+    keys = _fitted(context)
+
+    def cell(key: str, name: str) -> Cell:
+        at = f"models/structures/{key}/fixef/{name}"
+        return (context.item(f"{at}/estimate"), " (", context.item(f"{at}/se"), ")")
+
+    rows = [
+        Row(entry.label, tuple(cell(key, entry.name) for key in keys))
+        for entry in context.final.coefficients
+    ]
+    rows.append(Row("Comparison", (), group=True))
+    method = context.spec.estimation.method
+    for what, label in (
+        ("shift", "Largest difference, in SE"),
+        ("se_ratio", "Largest ratio of two SEs"),
+        ("criterion", f"−2 log-likelihood ({method})"),
+        ("parameters", "Parameters"),
+    ):
+        rows.append(
+            Row(label, tuple(context.item(f"models/structures/{key}/{what}") for key in keys))
+        )
+    own = _correlation(context.final)
+    return Table(
+        "structures",
+        f"The fixed effects of {context.final.plan.label} under other random parts",
+        ("", *(STRUCTURES[key].capitalize() for key in keys)),
+        tuple(rows),
+        "Estimates with standard errors (SE) in parentheses. "
+        + (f"{STRUCTURES[own].capitalize()}: the model as interpreted. " if own in keys else "")
+        + "Differences and ratios are to the model as interpreted; a ratio is that of the "
+        "larger to the smaller.",
+    )
+
+
+def _structure_figure(context: Context) -> Figure:
+    def series(key: str) -> list[Any]:
+        at = f"models/structures/{key}"
+        columns = (context.engine.items.get(f"{at}/{n}") for n in ("estimates", "lower", "upper"))
+        return [STRUCTURES[key], *columns]
+
+    drawn = [series(key) for key in _fitted(context)]
+    complete = [entry for entry in drawn if all(isinstance(c, Series) for c in entry[1:])]
+    level = f"{100 * context.spec.inference.level:g}"
+    unit = f" ({context.unit})" if context.unit else ""
+    return Figure(
+        "structures",
+        "coefficients",
+        f"The fixed effects of {context.final.plan.label} under other random parts, with "
+        f"{level} % Wald intervals.",
+        "Estimates and intervals of each fixed effect, side by side for each random part.",
+        {
+            "terms": [e.label for e in context.final.coefficients if e.name != INTERCEPT],
+            "series": complete,
+            "xlabel": f"Estimate{unit}",
+        },
+    )
+
+
+# --- slopes one at a time -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SlopeTest:
+    """A random slope tested: what is compared, and why no null distribution is simulated."""
+
+    key: str
+    label: str
+    how: str
+    larger: str
+    smaller: str
+    df: int
+    alone: str
+    reason: str = ""
+
+
+def _slopes(context: Context) -> dict[str, Any]:
+    most = context.spec.estimation.slope_tests
+    group = context.plan.groups[0]
+    candidates, left_out = _candidates(context)
+    over = candidates[most:]
+    tests = [
+        _tested(context, test) for term in candidates[:most] for test in _tests_of(context, term)
+    ]
+    return {
+        "tests": tests,
+        "groups": group.plural,
+        "none": not candidates,
+        "off": most == 0,
+        "over": [_label(context, term) for term in over] if most else [],
+        "left_out": left_out,
+        "simulated": any(test["p_exact"] for test in tests),
+        "reasons": sorted({test["reason"] for test in tests if test["reason"]}),
+        "clear": [test["phrase"] for test in tests if test["clear"]],
+        "unclear": [test["phrase"] for test in tests if test["clear"] is False],
+        "alpha": context.item("settings/alpha"),
+    }
+
+
+def _candidates(context: Context) -> tuple[list[fm.Term], list[str]]:
+    """Lowest-level predictors of the final model, and those whose slope is not tested."""
+    found, left_out = [], []
+    for term in context.final.plan.formula.fixed:
+        names = list(fm.names_in(*term.factors))
+        variables = [context.plan.by_column(name) for name in names]
+        if term.degree > 1 or not all(v is not None and v.level == 1 for v in variables):
+            continue
+        if not isinstance(term.factors[0], fm.Name) or len(_columns(context, term)) != 1:
+            left_out.append(_label(context, term))
+        else:
+            found.append(term)
+    return found, left_out
+
+
+def _label(context: Context, term: fm.Term) -> str:
+    variable = context.plan.by_column(next(iter(fm.names_in(*term.factors)), ""))
+    return variable.label if variable else fm.term_r(term)
+
+
+def _tests_of(context: Context, term: fm.Term) -> Iterator[SlopeTest]:
+    """Its slope removed where the final model has it, added where not."""
+    final, group = context.final, context.lowest_group
+    varying = [entry for entry in _varying(final) if entry.groups == (group,)]
+    if not varying:
+        return
+    (entry,) = varying
+    name, label = fm.term_r(term), _label(context, term)
+    column = _columns(context, term)[0]
+    slope = f"(0 + {column} | {fm.r_name(group)})"
+    alone = _formula(context, [slope])
+    if not any(map(term.same_as, entry.terms)):
+        added = _formula(context, [*map(fm.random_r, final.plan.formula.random), slope])
+        yield SlopeTest(
+            f"{name}/added", label, "added, independent", added, final.object, 1, alone,
+            _not_simulated(context, _correlation(final) == "correlated"),
+        )  # fmt: skip
+        return
+    own = _correlation(final)
+    if own == "correlated":
+        df = len(entry.terms) + 1
+        removed = _without(context, term)
+        yield SlopeTest(
+            f"{name}/removed", label, "removed, correlated", final.object, removed, df, alone,
+            "the slope is correlated with other random effects",
+        )  # fmt: skip
+    if own in {"correlated", "independent"} and len(entry.terms) == 1:
+        yield SlopeTest(
+            f"{name}/independent", label, "removed, independent",
+            _object_or_formula(context, "independent"), _object_or_formula(context, "intercepts"),
+            1, alone, _not_simulated(context, False),
+        )  # fmt: skip
+
+
+def _without(context: Context, term: fm.Term) -> str:
+    """The final model less one random slope."""
+    random = [
+        replace(part, terms=tuple(t for t in part.terms if not t.same_as(term)))
+        if part.groups == (context.lowest_group,)
+        else part
+        for part in context.final.plan.formula.random
+    ]
+    return _formula(context, [fm.random_r(part) for part in random])
+
+
+def _object_or_formula(context: Context, key: str) -> str:
+    """The structure as fitted before, or its formula."""
+    if key in _fitted(context) and len([v for v in _varying(context.final) if v.terms]) == 1:
+        return f"s_{key}"
+    return _formula(context, _random(context, key))
+
+
+def _not_simulated(context: Context, correlated: bool) -> str:
+    """Why the null distribution is not simulated; empty where it is."""
+    if correlated:
+        return "other random effects of the model are correlated with each other"
+    if context.spec.estimation.method != "REML":
+        return "the models are fitted by ML, and the simulated distribution is that of REML"
+    if not context.spec.estimation.slope_simulations:
+        return "the spec asks for no simulated samples (`estimation.slope_simulations`)"
+    frame = context.data.frame
+    if len(frame) * frame[context.lowest_group].nunique() > CELLS:
+        return "the data are too large for the matrices that the simulation needs"
+    return ""
+
+
+def _tested(context: Context, test: SlopeTest) -> dict[str, Any]:
+    estimation = context.spec.estimation
+    facts = context.run(
+        STEP,
+        "test_slope",
+        key=test.key,
+        reml=estimation.method == "REML",
+        larger=test.larger,
+        smaller=test.smaller,
+        df=float(test.df),
+        alone=test.alone,
+        reason=test.reason,
+        simulations=float(max(estimation.slope_simulations, 1)),
+        seed=context.spec.inference.seed,
+        label=test.label,
+    )
+    at = f"models/slope/{test.key}"
+    exact = context.value(f"{at}/p_exact")
+    p = exact if exact is not None else context.value(f"{at}/p")
+    return {
+        "label": test.label,
+        "how": test.how,
+        "phrase": f"{test.label} ({test.how})",
+        "key": test.key,
+        "p_exact": exact is not None,
+        "reason": test.reason,
+        "singular": facts["singular"][0],
+        "clear": None if p is None else p < context.spec.inference.alpha,
+    }
+
+
+def _slope_table(context: Context, tests: Sequence[Mapping[str, Any]]) -> Table:
+    names = ("chisq", "df", "p", "p_exact")
+    rows = tuple(
+        Row(
+            test["label"],
+            (test["how"], *(context.item(f"models/slope/{test['key']}/{n}") for n in names)),
+        )
+        for test in tests
+    )
+    method = context.spec.estimation.method
+    samples = f"{context.spec.estimation.slope_simulations:,}"
+    return Table(
+        "slopes",
+        f"Random slopes of {context.final.plan.label}, tested one at a time",
+        ("Predictor", "Slope", "χ²", "Parameters", "p, mixture", "p, simulated"),
+        rows,
+        f"Likelihood-ratio tests by {method} with equal fixed parts. p, mixture: mixture of "
+        "chi-squares with one parameter less and with all of them; p, simulated: from "
+        f"{samples} samples of the null distribution (RLRsim), as good as exact where the slope "
+        "is the only variance besides that of the intercepts.",
+    )
