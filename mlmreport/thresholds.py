@@ -73,6 +73,12 @@ RULES = {
         "out rests on that group (a convention of this report)",
         "",
     ),
+    "variance_change": Rule(
+        0.5,
+        "a variance of the random effects that changes by more than half when one group is left "
+        "out rests on that group (a convention of this report)",
+        "",
+    ),
     "se_ratio": Rule(
         0.2,
         "a cluster-robust standard error that differs by more than 20 % from the model's is marked "

@@ -169,7 +169,7 @@ def _vif(context: Context, terms: Terms) -> Mapping[str, Any]:
     several = any(len(names) > 1 for _, names in terms.values())
     columns = ("", "/df", "/root") if several else ("", "/root")
     heads = ("GVIF", "df", "SE inflated by") if several else ("VIF", "SE inflated by")
-    powers = "its square root" if not several else "its root of order twice the df"
+    powers = "the square root" if not several else "the root of order twice the df"
     return {
         "have": True,
         "several": several,

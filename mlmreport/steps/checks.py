@@ -54,6 +54,7 @@ def influence(context: Context, model: FittedModel) -> dict[str, Any]:
     moved = _most_moved(context, model, units)
     return facts | {
         "moved": moved,
+        "variance": _most_moved_variance(context, model, units),
         "far": moved is not None and moved["size"] > RULES["change"].value,
         "table": _influence_table(context, model, units),
         "figure": _influence_figure(context),
@@ -74,6 +75,28 @@ def _most_moved(
         return None
     size, entry, unit, name = max(changes, key=lambda change: change[0])
     return {"size": size, "label": entry.label, "unit": unit, "change": context.item(name)}
+
+
+def _most_moved_variance(
+    context: Context, model: FittedModel, units: Sequence[str]
+) -> dict[str, Any] | None:
+    changes = [
+        (abs(value), _variance_label(context, model, block, effect), unit, name)
+        for k, unit in enumerate(units, start=1)
+        for block, effects in model.fit.blocks.items()
+        for effect in effects
+        if (value := context.value(name := f"assumptions/without/{k}/var/{block}/{effect}/change"))
+        is not None
+    ]
+    if not changes:
+        return None
+    size, label, unit, name = max(changes, key=lambda change: change[0])
+    return {
+        "label": label,
+        "unit": unit,
+        "change": context.item(name),
+        "far": size > RULES["variance_change"].value,
+    }
 
 
 def _influence_table(context: Context, model: FittedModel, units: Sequence[str]) -> Table:
