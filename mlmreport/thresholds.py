@@ -87,8 +87,14 @@ RULES = {
     ),
     "departure": Rule(
         0.2,
-        "a smooth that leaves zero by more than 0.2 standard deviations is marked (a convention of "
-        "this report)",
+        "a smooth that leaves zero by more than 0.2 standard deviations is marked where chance "
+        "does not account for it (a convention of this report)",
+        "",
+    ),
+    "departure_chance": Rule(
+        5,
+        "smooths of about one in twenty linear relations leave zero by more than 5 divided by the "
+        "square root of the number of points (a simulation with normal predictors)",
         "",
     ),
     "autocorrelation": Rule(

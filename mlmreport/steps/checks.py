@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -421,7 +422,7 @@ def linearity_by_level(
     context: Context, model: FittedModel, trends: Trends, unit: str
 ) -> dict[str, Any]:
     """Smooths of residuals within groups, and of the groups' intercepts between them."""
-    within, between = trends.within, trends.between
+    within, between, frame = trends.within, trends.between, context.data.frame
     context.run(
         STEP,
         "check_linearity",
@@ -436,7 +437,7 @@ def linearity_by_level(
             "where": where,
             "departure": context.item(f"assumptions/{place}/{column}/departure"),
             "bent": (context.value(f"assumptions/{place}/{column}/departure") or 0)
-            > RULES["departure"].value,
+            > _bend(len(frame) if place != "between" else frame[context.lowest_group].nunique()),
         }
         for place, where, pairs in (
             ("linearity", "", trends.single),
@@ -451,6 +452,11 @@ def linearity_by_level(
         "both": [label for _, label in within],
         "panels": _panels(context, trends, unit),
     }
+
+
+def _bend(points: int) -> float:
+    """How far a smooth has to leave zero, in standard deviations, to be marked."""
+    return max(RULES["departure"].value, RULES["departure_chance"].value / math.sqrt(points))
 
 
 def trends_of(context: Context, model: FittedModel, numbers: Pairs) -> Trends:
