@@ -77,41 +77,46 @@ leave_out <- function(k, unit, name, m, b) {
     b$TERM <- term
     if (lost) {
       absent(at(term, "change"), reason, term)
-      next
+    } else {
+      statistic(
+        at(term, "change"), change_in_se(M, R, TERM),
+        paste0("Change of ", term, " without group ", unit, ", in SE"), "ratio", bind = b,
+        model = name, method = "refit without the group"
+      )
     }
-    statistic(
-      at(term, "change"), change_in_se(M, R, TERM),
-      paste0("Change of ", term, " without group ", unit, ", in SE"), "ratio", bind = b,
-      model = name, method = "refit without the group"
-    )
   }
+  variances_without(at, if (lost) reason else "", name, m, b)
+}
+
+# Relative changes of the variances in a refit, or why they cannot be had.
+variances_without <- function(at, reason, name, m, b) {
+  said <- "refit without the group"
   blocks <- VarCorr(m)
   for (block in names(blocks)) {
     for (effect in rownames(blocks[[block]])) {
       b$B <- block
       b$I <- effect
-      change <- paste("var", block, effect, "change", sep = "/")
-      if (lost || blocks[[block]][effect, effect] <= 0) {
-        absent(
-          at(change), if (lost) reason else "the variance is estimated as zero with all groups",
-          effect
+      change <- at("var", block, effect, "change")
+      label <- paste0("Relative change of the variance of ", effect, " without group ", b$UNIT)
+      if (nzchar(reason)) {
+        absent(change, reason, label)
+      } else if (blocks[[block]][effect, effect] <= 0) {
+        absent(change, "the variance is estimated as zero with all groups", label)
+      } else {
+        statistic(
+          change, relative_change(component(M, B, I), component(R, B, I)), label, "ratio",
+          bind = b, model = name, method = said
         )
-        next
       }
-      statistic(
-        at(change), relative_change(component(M, B, I), component(R, B, I)),
-        paste0("Relative change of the variance of ", effect, " without group ", unit), "ratio",
-        bind = b, model = name, method = "refit without the group"
-      )
     }
   }
-  if (lost) {
-    absent(at("sigma2/change"), reason, "Residual variance")
+  label <- paste0("Relative change of the residual variance without group ", b$UNIT)
+  if (nzchar(reason)) {
+    absent(at("sigma2/change"), reason, label)
   } else {
     statistic(
-      at("sigma2/change"), relative_change(sigma(M)^2, sigma(R)^2),
-      paste0("Relative change of the residual variance without group ", unit), "ratio", bind = b,
-      model = name, method = "refit without the group"
+      at("sigma2/change"), relative_change(sigma(M)^2, sigma(R)^2), label, "ratio", bind = b,
+      model = name, method = said
     )
   }
 }

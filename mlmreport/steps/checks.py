@@ -144,7 +144,7 @@ def _influence_figure(context: Context) -> Figure:
     return Figure(
         "influence",
         "influence",
-        f"Cook's distance of every {level.name} in the order of the data, the largest named; the "
+        f"Cook's distance of every {level.name}, the largest named; the "
         "variance parameters are held at their estimates.",
         f"Cook's distances of the {level.plural} beside the cut-off; the larger, the more the "
         "fixed effects would change.",
@@ -152,7 +152,7 @@ def _influence_figure(context: Context) -> Figure:
             "labels": context.item("assumptions/influence/names"),
             "distance": context.item("assumptions/influence/cook"),
             "cutoff": context.item("assumptions/influence/cutoff"),
-            "xlabel": f"{level.name} (in the order of the data)",
+            "xlabel": f"{level.name}, by position in the list of {level.plural}",
         },
     )
 

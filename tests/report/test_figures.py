@@ -151,6 +151,8 @@ DRAWN: dict[str, Callable[[Words], Drawing]] = {
     ),
     "group spread": lambda w: spread_of(w, 12),
     "spread of many": lambda w: spread_of(w, 80),
+    "influence": lambda w: influence_of(w, 12),
+    "influence of many": lambda w: influence_of(w, 400),
     "linearity": lambda w: figures.linearity(**linearity_panel(w)),
     "linearity panels": lambda w: figures.linearity_panels([linearity_panel(w)] * 2),
     "icc bar": lambda w: figures.icc_bar([(next(w), share) for share in (0.01, 0.2, 0.7, 0.09)]),

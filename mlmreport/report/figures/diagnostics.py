@@ -305,7 +305,7 @@ def influence(
     xlabel: str = "Group",
     ylabel: str = "Cook's distance",
 ) -> Drawing:
-    """Cook's distance of every group in the order of the data, the largest named.
+    """Cook's distance of every group in the order given, the largest named.
 
     Parameters
     ----------
@@ -349,6 +349,7 @@ def _name_point(ax: Axes, x: float, y: float, text: str, right: bool) -> None:
         va="center",
         fontsize=SMALL,
         color=INK,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85},
     )
 
 
