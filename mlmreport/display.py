@@ -50,6 +50,7 @@ KINDS: Mapping[str, Kind] = {
     "statistic": Kind(2),
     "df": Kind(1),
     "ratio": Kind(2),
+    "distance": Kind(3),
     "criterion": Kind(1),
     "gradient": Kind(5),
     "proportion": Kind(3, leading_zero=False),

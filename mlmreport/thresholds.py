@@ -61,6 +61,47 @@ RULES = {
         2, "excess kurtosis beyond 2 in absolute value is marked (a convention of this report)", ""
     ),
     "vif": Rule(5, "a variance inflation factor above 5 asks for care (a common convention)", ""),
+    "cook": Rule(
+        4,
+        "a Cook's distance above 4 divided by the number of groups is looked at (a convention)",
+        "Nieuwenhuis2012",
+    ),
+    "change": Rule(
+        1,
+        "a fixed effect that moves by more than one of its standard errors when one group is left "
+        "out rests on that group (a convention of this report)",
+        "",
+    ),
+    "variance_change": Rule(
+        0.5,
+        "a variance of the random effects that changes by more than half when one group is left "
+        "out rests on that group (a convention of this report)",
+        "",
+    ),
+    "se_ratio": Rule(
+        0.2,
+        "a cluster-robust standard error that differs by more than 20 % from the model's is marked "
+        "(a convention of this report)",
+        "",
+    ),
+    "departure": Rule(
+        0.2,
+        "a smooth that leaves zero by more than 0.2 standard deviations is marked where chance "
+        "does not account for it (a convention of this report)",
+        "",
+    ),
+    "departure_chance": Rule(
+        5,
+        "smooths of about one in twenty linear relations leave zero by more than 5 divided by the "
+        "square root of the number of points (a simulation with normal predictors)",
+        "",
+    ),
+    "autocorrelation": Rule(
+        1.96,
+        "an autocorrelation beyond 1.96 divided by the square root of the number of pairs is more "
+        "than independent errors lead to expect",
+        "Pinheiro2000",
+    ),
     "gradient": Rule(
         0.002, "lme4 warns where the largest scaled gradient exceeds 0.002", "Bates2015"
     ),

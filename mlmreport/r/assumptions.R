@@ -1,6 +1,6 @@
 # Step 3: residuals of both levels of the model that is interpreted.
 
-step_assumptions <- function(id, group, numbers, level) {
+step_assumptions <- function(id, group, numbers, terms, level) {
   name <- paste0("m_", id)
   m <- get(name, envir = analysis)
   b <- list(M = as.name(name), G = as.name(group), LEVEL = level)
@@ -9,7 +9,7 @@ step_assumptions <- function(id, group, numbers, level) {
   for (x in numbers) linearity_of(name, x, c(b, list(X = as.name(x))))
   groups <- block_groups(m)
   for (k in seq_along(groups)) random_normality(name, names(VarCorr(m))[k], groups[k], b)
-  collinearity(name, m, b)
+  collinearity(name, terms, b)
   list()
 }
 
@@ -117,6 +117,10 @@ residual_spread <- function(name, group, b) {
 
 linearity_of <- function(name, x, b) {
   at <- paste0("assumptions/linearity/", x)
+  statistic(
+    paste0(at, "/departure"), smooth_departure(d$X, residuals(M)),
+    paste("Largest departure of the smooth:", x), "ratio", bind = b, model = name
+  )
   series(paste0(at, "/x"), d$X[some_rows(nobs(M))], x, model = name, bind = b)
   series(
     paste0(at, "/residual"), residuals(M)[some_rows(nobs(M))], "Residuals", model = name, bind = b
@@ -163,21 +167,27 @@ random_normality <- function(name, block, group, b) {
   }
 }
 
-# Variance inflation of each coefficient, from the correlation of the estimates.
-collinearity <- function(name, m, b) {
-  terms_ <- setdiff(names(fixef(m)), "(Intercept)")
-  for (term in terms_) {
-    b$TERM <- term
+# Generalised variance inflation of each term; `terms_` names the coefficients of each.
+collinearity <- function(name, terms_, b) {
+  for (term in names(terms_)) {
+    b$TERM <- terms_[[term]]
+    at <- function(what) paste0("assumptions/vif/", term, what)
     if (length(terms_) < 2) {
-      absent(paste0("assumptions/vif/", term), "a model of one predictor has no collinearity", term)
-    } else {
-      statistic(
-        paste0("assumptions/vif/", term),
-        variance_inflation(M)[[TERM]],
-        paste("Variance inflation factor:", term), "ratio",
-        bind = b, model = name,
-        method = "from the correlation matrix of the estimated coefficients, without the intercept"
-      )
+      for (what in c("", "/df", "/root")) {
+        absent(at(what), "a model of one predictor has no collinearity", term)
+      }
+      next
     }
+    said <- "Fox & Monette (1992), from the correlation matrix of the estimates, without the intercept"
+    statistic(
+      at(""), generalised_inflation(M, TERM), paste("Generalised variance inflation factor:", term),
+      "ratio", bind = b, model = name, method = said
+    )
+    statistic(at("/df"), length(TERM), paste("Coefficients of", term), "integer", bind = b)
+    statistic(
+      at("/root"), generalised_inflation(M, TERM)^(1 / (2 * length(TERM))),
+      paste("Inflation of the standard error:", term), "ratio", bind = b, model = name,
+      method = said
+    )
   }
 }

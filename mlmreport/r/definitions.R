@@ -168,14 +168,6 @@ variance_homogeneity <- function(m, g) {
 skewness <- function(x) mean((x - mean(x))^3) / mean((x - mean(x))^2)^1.5
 excess_kurtosis <- function(x) mean((x - mean(x))^4) / mean((x - mean(x))^2)^2 - 3
 
-# Variance inflation of each coefficient: the diagonal of the inverse correlation matrix of the
-# estimates, without the intercept.
-variance_inflation <- function(m) {
-  v <- as.matrix(vcov(m))
-  terms_ <- setdiff(colnames(v), "(Intercept)")
-  diag(solve(cov2cor(v[terms_, terms_, drop = FALSE])))
-}
-
 # --- quantile-quantile plots ----------------------------------------------------------------------
 
 # Points of a normal Q-Q plot of the standardised x: all of them, or `most` evenly spread quantiles.

@@ -229,6 +229,13 @@ class InferenceSpec(Base):
         "profile", description="Intervals of variance components."
     )
     bootstrap: int = Field(1000, ge=100, le=100_000, description="Bootstrap samples.")
+    check_bootstrap: int = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description="Parametric bootstrap samples for the standard errors that step 3 sets beside "
+        "the model's own; 0 leaves them out. Each sample costs about as much as one fit.",
+    )
     seed: int = Field(20261, ge=1, le=2_147_483_647, description="Seed of everything random.")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlmreport.quantities import Figure, Row, Series, Table
+from mlmreport.steps import checks
+from mlmreport.steps.coefficients import INTERCEPT, Coefficient, Part
 from mlmreport.steps.context import Context, FittedModel
 from mlmreport.thresholds import RULES
 
@@ -16,18 +18,23 @@ QQ = ("qq_theoretical", "qq_sample", "qq_lower", "qq_upper")
 
 
 def run(context: Context) -> Mapping[str, Any]:
-    """Normality, spread, linearity and collinearity of the final model."""
+    """What the final model assumes, how far it holds, and what it matters."""
     model = context.final
     numbers = _numbers(context, model)
+    trends = checks.trends_of(context, model, numbers)
+    terms = _terms(model)
     context.run(
         STEP,
         "step_assumptions",
         id=model.id,
         group=context.lowest_group,
-        numbers=[column for column, _ in numbers],
+        numbers=[column for column, _ in trends.single],
+        terms={name: list(entries) for name, (_, entries) in terms.items()},
         level=context.spec.inference.level,
     )
     random = [_random(context, model, block, effect) for block, effect in _effects(model)]
+    unit = f" ({context.plan.outcome.unit})" if context.plan.outcome.unit else ""
+    linearity = checks.linearity_by_level(context, model, trends, unit)
     facts = {
         "model": model.plan.label,
         "outcome": context.plan.outcome.label,
@@ -56,12 +63,25 @@ def run(context: Context) -> Mapping[str, Any]:
             "rejected": _below_alpha(context, "assumptions/homogeneity/p"),
             "have": context.value("assumptions/homogeneity/p") is not None,
         },
-        "linear": [label for _, label in numbers],
-        "vif": _vif(context, model),
-        "figures": _figures(context, model, numbers, random),
+        "linearity": linearity,
+        "vif": _vif(context, terms),
+        "figures": _figures(context, model, linearity["panels"], random),
     }  # fmt: skip
     _decide(context, facts)
-    return facts
+    return facts | _checks(context, model)
+
+
+def _checks(context: Context, model: FittedModel) -> dict[str, Any]:
+    influence = checks.influence(context, model)
+    skewness = context.value("assumptions/residual/skewness") or 0
+    return {
+        "distance": checks.distance(context, model),
+        "exogeneity": checks.exogeneity(context, model),
+        "autocorrelation": checks.autocorrelation(context, model),
+        "influence": influence,
+        "remedies": checks.remedies(context, model, influence["units"]),
+        "transformation": checks.transformation(context, model, skewness),
+    }
 
 
 def _numbers(context: Context, model: FittedModel) -> list[tuple[str, str]]:
@@ -107,24 +127,70 @@ def _below_alpha(context: Context, name: str) -> bool:
     return p is not None and p < context.spec.inference.alpha
 
 
-def _vif(context: Context, model: FittedModel) -> Mapping[str, Any]:
-    names = [entry for entry in model.coefficients if entry.parts]
-    found = [(entry, context.value(f"assumptions/vif/{entry.name}")) for entry in names]
-    values = [(entry, value) for entry, value in found if value is not None]
+Terms = Mapping[str, tuple[str, Sequence[str]]]
+
+
+def _terms(model: FittedModel) -> Terms:
+    """The terms of the fixed part: by name the label and the names of the coefficients."""
+    found: dict[tuple[str, ...], list[Coefficient]] = {}
+    for entry in model.coefficients:
+        if entry.name != INTERCEPT:
+            found.setdefault(tuple(map(_stem, entry.parts)) or (entry.name,), []).append(entry)
+    return {
+        entries[0].name if len(entries) == 1 else ":".join(stem): (
+            entries[0].label
+            if len(entries) == 1
+            else " × ".join(map(_stem_label, entries[0].parts)),
+            [entry.name for entry in entries],
+        )
+        for stem, entries in found.items()
+    }
+
+
+def _stem(part: Part) -> str:
+    """What the coefficients of one term have in common."""
+    if part.category is not None and part.variable:
+        return part.variable.column
+    return part.name.rstrip("0123456789") if part.name.startswith("poly(") else part.name
+
+
+def _stem_label(part: Part) -> str:
+    if part.category is not None and part.variable:
+        return part.variable.label
+    return part.label.partition(", degree ")[0]
+
+
+def _vif(context: Context, terms: Terms) -> Mapping[str, Any]:
+    roots = {name: context.value(f"assumptions/vif/{name}/root") for name in terms}
+    values = {name: root for name, root in roots.items() if root is not None}
     if not values:
         return {"have": False}
-    worst = max(values, key=lambda pair: pair[1])[0]
+    worst = max(values, key=lambda name: values[name])
+    several = any(len(names) > 1 for _, names in terms.values())
+    columns = ("", "/df", "/root") if several else ("", "/root")
+    heads = ("GVIF", "df", "SE inflated by") if several else ("VIF", "SE inflated by")
+    powers = "the square root" if not several else "the root of order twice the df"
     return {
         "have": True,
-        "largest": context.item(f"assumptions/vif/{worst.name}"),
-        "label": worst.label,
-        "high": (context.value(f"assumptions/vif/{worst.name}") or 0) > RULES["vif"].value,
+        "several": several,
+        "largest": context.item(f"assumptions/vif/{worst}"),
+        "root": context.item(f"assumptions/vif/{worst}/root"),
+        "label": terms[worst][0],
+        "high": values[worst] ** 2 > RULES["vif"].value,
         "table": Table(
             "vif",
             "Collinearity of the fixed effects",
-            ("Coefficient", "VIF"),
-            tuple(Row(e.label, (context.item(f"assumptions/vif/{e.name}"),)) for e, _ in values),
-            "Variance inflation factors from the correlation matrix of the estimated coefficients.",
+            ("Term", *heads),
+            tuple(
+                Row(
+                    terms[name][0],
+                    tuple(context.item(f"assumptions/vif/{name}{what}") for what in columns),
+                )
+                for name in values
+            ),
+            f"{'Generalised variance' if several else 'Variance'} inflation factors from the "
+            f"correlation matrix of the estimated coefficients; {powers} is the factor by which "
+            "the standard error is inflated.",
         ),
     }
 
@@ -167,7 +233,7 @@ def _decide(context: Context, facts: Mapping[str, Any]) -> None:
 def _figures(
     context: Context,
     model: FittedModel,
-    numbers: list[tuple[str, str]],
+    panels_by_level: list[dict[str, Any]],
     random: list[dict[str, Any]],
 ) -> dict[str, Figure]:
     outcome = context.plan.outcome
@@ -211,8 +277,8 @@ def _figures(
                 else "",
             },
         )
-    if numbers:
-        figures["linearity"] = _linearity(context, numbers, unit, n)
+    if panels_by_level:
+        figures["linearity"] = _linearity(panels_by_level)
     if isinstance(context.item("assumptions/groups/sd"), Series):
         figures["spread"] = Figure(
             "spread",
@@ -238,22 +304,12 @@ def _panel(context: Context, at: str, title: str) -> dict[str, Any]:
     return {**series, "xlabel": "Normal quantile", "ylabel": "Standardised", "title": title}
 
 
-def _linearity(context: Context, numbers: list[tuple[str, str]], unit: str, n: int) -> Figure:
-    plotted = len(context.item(f"assumptions/linearity/{numbers[0][0]}/x").values)
-    shown = f"{plotted:,} of {n:,} points" if plotted < n else f"n = {n:,}"
-    panels = [
-        {
-            **context.all(f"assumptions/linearity/{name}", "x", "residual", "smooth_x", "smooth_y"),
-            "xlabel": label,
-            "ylabel": f"Residual{unit}",
-            "shown": shown,
-        }
-        for name, label in numbers
-    ]
+def _linearity(panels: list[dict[str, Any]]) -> Figure:
     return Figure(
         "linearity",
         "linearity_panels",
-        "Level-1 residuals against each numeric predictor, with lowess smooths.",
+        "Residuals against each numeric predictor at the levels at which it varies, with lowess "
+        "smooths.",
         "Residuals against predictors; a bend in the smooth would show a relation that is not "
         "linear.",
         {"panels": panels},

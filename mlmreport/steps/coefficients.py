@@ -10,7 +10,7 @@ from mlmreport.spec import formula as fm
 from mlmreport.spec.sequence import Plan
 from mlmreport.spec.variables import Variable
 
-__all__ = ["INTERCEPT", "Coefficient", "coefficients", "effect_label"]
+__all__ = ["INTERCEPT", "Coefficient", "Part", "coefficients", "effect_label"]
 
 INTERCEPT = "(Intercept)"
 

@@ -93,6 +93,13 @@ def spread_of(words: Words, n: int) -> Drawing:
     )
 
 
+def influence_of(words: Words, n: int) -> Drawing:
+    distance = np.linspace(0, 0.2, n) ** 2
+    return figures.influence(
+        take(words, n), distance, 4 / n, xlabel=next(words), ylabel=next(words)
+    )
+
+
 def caterpillar_of(words: Words, n: int) -> Drawing:
     labels = take(words, n)
     y = column(n)
@@ -144,6 +151,8 @@ DRAWN: dict[str, Callable[[Words], Drawing]] = {
     ),
     "group spread": lambda w: spread_of(w, 12),
     "spread of many": lambda w: spread_of(w, 80),
+    "influence": lambda w: influence_of(w, 12),
+    "influence of many": lambda w: influence_of(w, 400),
     "linearity": lambda w: figures.linearity(**linearity_panel(w)),
     "linearity panels": lambda w: figures.linearity_panels([linearity_panel(w)] * 2),
     "icc bar": lambda w: figures.icc_bar([(next(w), share) for share in (0.01, 0.2, 0.7, 0.09)]),
@@ -195,6 +204,7 @@ ONE: dict[str, Callable[[], Drawing]] = {
         [1], [0], [1], [0], xlabel="x", ylabel="y", shown="1 point"
     ),
     "spread": lambda: figures.group_spread(["A"], [2], [5], 2),
+    "influence": lambda: figures.influence(["A"], [0.0], 4),
     "icc bar": lambda: figures.icc_bar([("persons", 1.0)]),
     "icc curve": lambda: figures.icc_curve([1], [0.0], xlabel="x"),
     "coefficients": lambda: figures.coefficients(["age"], [("M1", [0], [0], [0])]),
@@ -232,6 +242,8 @@ REFUSED: dict[str, Callable[[], Drawing]] = {
         [1, 2], [0], [1], [0], xlabel="", ylabel="", shown=""
     ),
     "spread": lambda: figures.group_spread(["A"], [1], [5], NAN),
+    "influence": lambda: figures.influence(["A"], [NAN], 1),
+    "influence, labels": lambda: figures.influence(["A"], [1, 2], 1),
     "spread, labels": lambda: figures.group_spread(["A"], [1, 2], [5, 5], 1),
     "linearity": lambda: figures.linearity([1], [1], [NAN], [1], xlabel=""),
     "icc bar": lambda: figures.icc_bar([("a", NAN)]),

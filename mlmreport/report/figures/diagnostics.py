@@ -41,6 +41,7 @@ __all__ = [
     "LinearityPanel",
     "QQPanel",
     "group_spread",
+    "influence",
     "linearity",
     "linearity_panels",
     "qq",
@@ -293,6 +294,63 @@ def group_spread(
         ax.set_xlabel(wrapped(xlabel, 60))
         head(figure, several(len(names), groups), _area_words(sizes), "dashed line: pooled")
         return finish(figure)
+
+
+def influence(
+    labels: Sequence[str],
+    distance: ArrayLike,
+    cutoff: float,
+    *,
+    named: int = 3,
+    xlabel: str = "Group",
+    ylabel: str = "Cook's distance",
+) -> Drawing:
+    """Cook's distance of every group in the order given, the largest named.
+
+    Parameters
+    ----------
+    labels, distance
+        Name and distance of each group.
+    cutoff
+        The distance beyond which a group is looked at.
+    named
+        How many of the largest are named.
+    xlabel, ylabel
+        Words on the axes.
+    """
+    (values,) = together(distance=distance)
+    same_length(labels=labels, distance=values)
+    limit = finite("cutoff", cutoff)
+    x = np.arange(1.0, len(values) + 1)
+    beyond = values > limit
+    with style():
+        figure, (ax,) = figure_of(3.4)
+        ax.vlines(x, 0, values, color=GREY, linewidth=0.7, alpha=0.6)
+        dots(ax, x[~beyond], values[~beyond], alpha=0.8)
+        dots(ax, x[beyond], values[beyond], alpha=0.9, color=VERMILLION, marker="^", markersize=5)
+        rule(ax, y=limit, color=VERMILLION, linestyle=(0, (5, 2)), linewidth=1.2)
+        for i in np.argsort(-values, kind="stable")[:named]:
+            _name_point(ax, float(x[i]), float(values[i]), labels[i], right=x[i] > len(values) / 2)
+        ax.set_ylim(0, 1.12 * max(float(values.max()), limit))
+        ax.set_xlim(0, len(values) + 1)
+        name_axes(ax, xlabel, ylabel)
+        note(ax, f"n = {len(values):,}; dashed line: cut-off; ▲ beyond it: {int(beyond.sum()):,}")
+        return finish(figure)
+
+
+def _name_point(ax: Axes, x: float, y: float, text: str, right: bool) -> None:
+    """Write a name beside its point, towards the middle of the axes."""
+    ax.annotate(
+        shortened(text, 18),
+        (x, y),
+        xytext=(-6 if right else 6, 0),
+        textcoords="offset points",
+        ha="right" if right else "left",
+        va="center",
+        fontsize=SMALL,
+        color=INK,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85},
+    )
 
 
 def _name_spread_rows(ax: Axes, names: Sequence[str], named: bool) -> None:
