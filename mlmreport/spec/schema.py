@@ -205,6 +205,14 @@ class InferenceSpec(Base):
         "profile", description="Intervals of variance components."
     )
     bootstrap: int = Field(1000, ge=100, le=100_000, description="Bootstrap samples.")
+    icc_bootstrap: int = Field(
+        200,
+        ge=0,
+        le=100_000,
+        description="Bootstrap samples for the interval of the ICC; 0 leaves it out. Below a "
+        "second for 1000 samples with one grouping; with several each sample refits the null "
+        "model.",
+    )
     seed: int = Field(20261, ge=1, le=2_147_483_647, description="Seed of everything random.")
 
 
