@@ -17,16 +17,15 @@ step_icc <- function(null, blocks, level) {
   for (g in blocks) icc_of_group(m, null, g, blocks, level)
   groups <- blocks[[1]]
   b <- list(G = as.name(groups), M = m, B = groups, TOTAL = total_call(m, blocks))
+  b$DEFF <- design_call(m, blocks, b$TOTAL, quote(group_sizes(d$G)))
+  b$SIMPLE <- design_call(m, blocks, b$TOTAL, quote(mean(group_sizes(d$G))))
   statistic(
-    "icc/design_effect", design_effect(component(M, B, "(Intercept)") / TOTAL, group_sizes(d$G)),
-    "Design effect", "ratio", bind = b, model = null, method = "1 + ((1 + cv^2) mean size - 1) ICC"
+    "icc/design_effect", DEFF, "Design effect", "ratio", bind = b, model = null,
+    method = "1 + sum over groupings of ((1 + cv^2) mean size - 1) times their share"
   )
   statistic(
-    "icc/effective_n", nrow(d) / design_effect(
-      component(M, B, "(Intercept)") / TOTAL, group_sizes(d$G)
-    ),
-    "Effective sample size for a mean", "count", bind = b, model = null,
-    method = "n / design effect"
+    "icc/effective_n", nrow(d) / (DEFF), "Effective sample size for a mean", "count", bind = b,
+    model = null, method = "n / design effect"
   )
   statistic(
     "icc/reliability", mean_reliability(
@@ -36,10 +35,8 @@ step_icc <- function(null, blocks, level) {
     method = "mean over groups of tau / (tau + sigma2 / n_j)"
   )
   statistic(
-    "icc/design_effect_mean",
-    1 + (mean(group_sizes(d$G)) - 1) * component(M, B, "(Intercept)") / TOTAL,
-    "Design effect by the mean size", "ratio", bind = b, model = null,
-    method = "1 + (mean size - 1) ICC"
+    "icc/design_effect_mean", SIMPLE, "Design effect by the mean size", "ratio", bind = b,
+    model = null, method = "1 + sum over groupings of (mean size - 1) times their share"
   )
   statistic(
     "icc/reliability_mean",
@@ -275,6 +272,18 @@ total_call <- function(m, blocks) {
   total <- bquote(sigma(.(m))^2)
   for (g in rev(unlist(blocks))) total <- bquote(component(.(m), .(g), "(Intercept)") + .(total))
   bquote((.(total)))
+}
+
+# Variance of the overall mean over that of as many independent rows: what each grouping adds to 1
+# by itself, summed (for one grouping the usual design effect).
+design_call <- function(m, blocks, total, sizes) {
+  alone <- lapply(unlist(blocks), function(g) {
+    resolve(
+      quote(design_effect(component(M, B, "(Intercept)") / TOTAL, SIZES)),
+      list(M = m, B = g, TOTAL = total, SIZES = resolve(sizes, list(G = as.name(g))))
+    )
+  })
+  Reduce(function(x, y) bquote(.(x) + .(y) - 1), alone)
 }
 
 icc_of_group <- function(m, null, g, blocks, level) {

@@ -122,8 +122,9 @@ def _bootstrap(context: Context, null: FittedModel, blocks: list[str]) -> None:
 
 
 def _balanced(context: Context) -> bool:
-    at = f"structure/{context.plan.groups[0].name}"
-    return context.value(f"{at}/min") == context.value(f"{at}/max")
+    """Whether the units of every level above the lowest are of one size."""
+    at = [f"structure/{level.name}" for level in context.plan.groups]
+    return all(context.value(f"{it}/min") == context.value(f"{it}/max") for it in at)
 
 
 def _level(context: Context, level: Level) -> dict[str, Any]:
@@ -156,7 +157,7 @@ def _decide(context: Context, null: FittedModel, one: bool) -> dict[str, Any]:
     verdict, outcome = _verdict(context, null, one)
     shown: list[Part] = ["design effect ", context.item("icc/design_effect")]
     if context.value("icc/exact/p") is not None:
-        shown += ["; exact test of the variance, p = ", context.item("icc/exact/p")]
+        shown += ["; p of the exact test of the variance: ", context.item("icc/exact/p")]
     rule = RULES["grouping"]
     context.decide(STEP, rule.text, tuple(shown), outcome, rule.citation)
     few = _few_groups(context)
@@ -379,7 +380,7 @@ def _curve(
     missing = next((item for item in found.values() if isinstance(item, Missing)), None)
     return {
         "at": f"{group}-{effect}",
-        "label": variable.base_label if number else entry.label,
+        "label": variable.label if number else entry.label,
         "axis": variable.axis,
         "reference": "" if number else context.categories[variable.column][0],
         "category": entry.parts[0].category or "",
