@@ -137,6 +137,10 @@ icc_of_means <- function(means, within, sizes, reml = TRUE) {
   if (deviance_at(0) <= found$objective) 0 else found$minimum
 }
 
+# P-value of an exact test made by RLRsim, which counts simulated values above the observed one only:
+# 1 where the statistic is 0, which no value falls short of (Crainiceanu & Ruppert, 2004).
+exact_p <- function(test) if (test$statistic < 1e-8) 1 else test$p.value
+
 # --- standard errors without a multilevel model ---------------------------------------------------
 
 # The model's fixed part by ordinary least squares, columns as in the multilevel model.

@@ -120,7 +120,7 @@ icc_exact_test <- function(null, group, seed) {
       model = null
     )
     statistic(
-      "icc/exact/p", icc_exact$p.value, paste0(label, ": p"), "p", method = said, model = null
+      "icc/exact/p", exact_p(icc_exact), paste0(label, ": p"), "p", method = said, model = null
     )
   } else {
     for (what in c("statistic", "p")) absent(paste0("icc/exact/", what), reason, label)

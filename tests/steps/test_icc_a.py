@@ -139,7 +139,7 @@ def restricted_deviance(rho: float, y: Array, g: Array) -> float:
 
 def test_the_bootstrap_estimator_is_that_of_the_analysis_of_variance() -> None:
     rng = np.random.default_rng(1)
-    means, n = rng.normal(0, 1, 20), 5
+    means, n = rng.normal(0, 3, 20), 5
     within = 4.0 * 80
     msb = n * ((means - means.mean()) ** 2).sum() / 19
     msw = within / 80
