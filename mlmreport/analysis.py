@@ -76,9 +76,9 @@ def analyse(document: Document, progress: Progress) -> tuple[Results, PreparedDa
     # The order of computing: models come before the steps that look at the final one.
     progress("structure", "sizes and levels")
     found: dict[str, Mapping[str, Any]] = {"structure": structure.run(context)}
+    models.fit_all(context, lambda label: progress("models", label))
     progress("questions", "equations")
     found["questions"] = questions.run(context)
-    models.fit_all(context, lambda label: progress("models", label))
     progress("icc", "variance by level")
     found["icc"] = icc.run(context)
     progress("models", "intervals of the variance components")

@@ -48,6 +48,19 @@ RULES = {
         "by a common rule of thumb a design effect above 2 makes a multilevel model advisable",
         "Muthen1995",
     ),
+    "fixed_groups": Rule(
+        10,
+        "with fewer than 10 groups the variance between them can hardly be estimated; fixed "
+        "effects of the groups, or cluster-robust standard errors with the CR2 correction, are "
+        "alternatives to consider",
+        "McNeish2016b",
+    ),
+    "grouping": Rule(
+        2,
+        "a multilevel model is needed where the design effect exceeds 2 or the variance between "
+        "groups is shown by a test, and is not needed where neither holds",
+        "Muthen1995",
+    ),
     "outside_band": Rule(
         0.05,
         "more than 5 % of the plotted quantiles outside the simultaneous band is marked (a "

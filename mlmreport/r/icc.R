@@ -17,16 +17,15 @@ step_icc <- function(null, blocks, level) {
   for (g in blocks) icc_of_group(m, null, g, blocks, level)
   groups <- blocks[[1]]
   b <- list(G = as.name(groups), M = m, B = groups, TOTAL = total_call(m, blocks))
+  b$DEFF <- design_call(m, blocks, b$TOTAL, quote(group_sizes(d$G)))
+  b$SIMPLE <- design_call(m, blocks, b$TOTAL, quote(mean(group_sizes(d$G))))
   statistic(
-    "icc/design_effect", design_effect(component(M, B, "(Intercept)") / TOTAL, group_sizes(d$G)),
-    "Design effect", "ratio", bind = b, model = null, method = "1 + ((1 + cv^2) mean size - 1) ICC"
+    "icc/design_effect", DEFF, "Design effect", "ratio", bind = b, model = null,
+    method = "1 + sum over groupings of ((1 + cv^2) mean size - 1) times their share"
   )
   statistic(
-    "icc/effective_n", nrow(d) / design_effect(
-      component(M, B, "(Intercept)") / TOTAL, group_sizes(d$G)
-    ),
-    "Effective sample size for a mean", "count", bind = b, model = null,
-    method = "n / design effect"
+    "icc/effective_n", nrow(d) / (DEFF), "Effective sample size for a mean", "count", bind = b,
+    model = null, method = "n / design effect"
   )
   statistic(
     "icc/reliability", mean_reliability(
@@ -35,6 +34,237 @@ step_icc <- function(null, blocks, level) {
     "Mean reliability of the group means, ICC(2)", "proportion", bind = b, model = null,
     method = "mean over groups of tau / (tau + sigma2 / n_j)"
   )
+  statistic(
+    "icc/design_effect_mean", SIMPLE, "Design effect by the mean size", "ratio", bind = b,
+    model = null, method = "1 + sum over groupings of (mean size - 1) times their share"
+  )
+  statistic(
+    "icc/reliability_mean",
+    spearman_brown(
+      component(M, B, "(Intercept)") / (component(M, B, "(Intercept)") + sigma(M)^2),
+      mean(group_sizes(d$G))
+    ),
+    "Reliability of a group mean of the mean size", "proportion", bind = b, model = null,
+    method = "Spearman-Brown with the mean group size"
+  )
+  list()
+}
+
+# Correlation of two lowest-level units of the same unit of each grouping, which with nested
+# groupings share the units above it too; `groups` are the groupings from the lowest up.
+icc_same_unit <- function(null, blocks, groups, crossed) {
+  m <- as.name(null)
+  for (i in seq_along(groups)) {
+    g <- groups[i]
+    own <- if (crossed) g else groups[i:length(groups)]
+    shared <- Reduce(
+      function(x, y) bquote(.(x) + .(y)),
+      lapply(own, function(k) bquote(component(.(m), .(k), "(Intercept)")))
+    )
+    statistic(
+      paste0("icc/", g, "/same"), SHARED / TOTAL,
+      paste("Correlation of two units in the same unit:", g), "proportion",
+      bind = list(SHARED = bquote((.(shared))), TOTAL = total_call(m, blocks)), model = null
+    )
+  }
+  list()
+}
+
+# Bootstrap intervals of the ICCs of the null model.
+icc_by_bootstrap <- function(null, blocks, level, samples, seed) {
+  b <- list(
+    M = as.name(null), SAMPLES = samples, SEED = seed, TAIL = (1 - level) / 2
+  )
+  object("icc_samples", icc_bootstrap(M, SAMPLES, SEED), bind = b)
+  said <- sprintf("%g %% parametric bootstrap percentile interval, %d samples", 100 * level, samples)
+  for (g in blocks) {
+    b$B <- g
+    for (side in c("lower", "upper")) {
+      b$P <- if (side == "lower") b$TAIL else 1 - b$TAIL
+      at <- paste("icc", g, "bootstrap", side, sep = "/")
+      label <- paste("Bootstrap limit of the ICC,", side)
+      if (have("icc_samples")) {
+        statistic(
+          at, quantile(icc_samples[, B], P, names = FALSE), label, "proportion", bind = b,
+          model = null, method = said
+        )
+      } else {
+        absent(at, why("icc_samples", "the bootstrap could not be made"), label)
+      }
+    }
+  }
+  list()
+}
+
+# Exact restricted likelihood-ratio test of the group variance of a null model of one grouping.
+icc_exact_test <- function(null, group, seed) {
+  reason <- if (!suppressMessages(requireNamespace("RLRsim", quietly = TRUE))) {
+    "the R package RLRsim is not installed"
+  } else if (nrow(analysis$d) * nlevels(analysis$d[[group]]) > 5e7) {
+    "the exact test is not made for data of this size"
+  }
+  if (is.null(reason)) {
+    b <- list(M = as.name(null), SEED = seed)
+    object(
+      "icc_exact",
+      RLRsim::exactRLRT(if (isREML(M)) M else update(M, REML = TRUE), nsim = 10000, seed = SEED),
+      bind = b
+    )
+    if (!have("icc_exact")) reason <- why("icc_exact", "the test could not be made")
+  }
+  label <- "Exact restricted likelihood-ratio test of the group variance"
+  if (is.null(reason)) {
+    said <- "exact restricted likelihood-ratio test, 10,000 simulated values"
+    statistic(
+      "icc/exact/statistic", max(0, icc_exact$statistic), label, "statistic", method = said,
+      model = null
+    )
+    statistic(
+      "icc/exact/p", exact_p(icc_exact), paste0(label, ": p"), "p", method = said, model = null
+    )
+  } else {
+    for (what in c("statistic", "p")) absent(paste0("icc/exact/", what), reason, label)
+  }
+  list()
+}
+
+# The ICC along the predictor of a random slope of the final model.
+icc_along <- function(model, group, effect, column) {
+  at <- function(what) paste("icc/curve", group, effect, what, sep = "/")
+  b <- list(M = as.name(model), G = group, E = effect, X = as.name(column))
+  label <- paste("Share of the variance between groups along", column)
+  if (is.numeric(analysis$d[[column]])) {
+    series(
+      at("x"), seq(min(d$X), max(d$X), length.out = 61), paste("Values of", column), bind = b
+    )
+    series(
+      at("share"), vpc_along(M, G, E, seq(min(d$X), max(d$X), length.out = 61)), label, bind = b,
+      model = model
+    )
+    places <- list(low = quote(min(d$X)), mean = quote(mean(d$X)), high = quote(max(d$X)))
+    places <- lapply(places, resolve, bind = b["X"])
+  } else {
+    places <- list(low = 0, high = 1)
+  }
+  said <- "z' Sigma z / (z' Sigma z + sigma2) of the final model, summed over groupings below"
+  for (place in names(places)) {
+    b$AT <- places[[place]]
+    if (place != "low" || is.numeric(analysis$d[[column]])) {
+      statistic(at(paste0(place, "_at")), AT, paste(column, place), "mean", bind = b)
+    }
+    statistic(
+      at(place), vpc_along(M, G, E, AT), paste0(label, ": ", place), "proportion", bind = b,
+      model = model, method = said
+    )
+  }
+  list()
+}
+
+# Coefficients of the final model when the groups are ignored, held fixed, or only allowed for in
+# the standard errors. `cluster` is the grouping of the robust errors, empty where groups cross.
+icc_single_level <- function(id, group, cluster, terms, unit) {
+  name <- paste0("m_", id)
+  m <- get(name, envir = analysis)
+  b <- list(M = as.name(name), G = as.name(group))
+  object("icc_pooled", pooled_fit(M), bind = b)
+  estimable <- within_terms(m, analysis$d[[group]])
+  if (length(estimable)) object("icc_within", within_group_fit(M, d$G), bind = b)
+  kind <- robust_errors(cluster)
+  for (term in terms) {
+    b$TERM <- term
+    b$K <- match(term, names(fixef(m)))
+    single_level_term(b, term %in% estimable, kind, unit)
+  }
+  list(kind = kind)
+}
+
+# The cluster-robust covariance of the pooled fit, and which it is.
+robust_errors <- function(cluster) {
+  if (!nzchar(cluster)) {
+    return("none")
+  }
+  b <- list(C = as.name(cluster))
+  small <- nrow(analysis$d) <= 50000 && max(table(analysis$d[[cluster]])) <= 1000
+  if (small && suppressMessages(requireNamespace("clubSandwich", quietly = TRUE))) {
+    object(
+      "icc_robust", as.matrix(clubSandwich::vcovCR(icc_pooled, cluster = d$C, type = "CR2")),
+      bind = b
+    )
+    if (have("icc_robust")) {
+      return("CR2")
+    }
+  }
+  object("icc_robust", cluster_covariance(icc_pooled, d$C), bind = b)
+  if (have("icc_robust")) "CR1" else "none"
+}
+
+single_level_term <- function(b, estimable, kind, unit) {
+  at <- function(what) paste("icc/single", b$TERM, what, sep = "/")
+  ols <- "ordinary least squares"
+  statistic(
+    at("ols"), coef(icc_pooled)[[K]], paste("OLS estimate:", b$TERM), "estimate", unit, ols,
+    "icc_pooled", b
+  )
+  statistic(
+    at("ols_se"), sqrt(vcov(icc_pooled)[K, K]), paste("OLS SE:", b$TERM), "se", unit, ols,
+    "icc_pooled", b
+  )
+  label <- paste("Cluster-robust SE:", b$TERM)
+  if (kind == "none") {
+    absent(at("robust_se"), "the groups cross, so that there are no independent clusters", label)
+  } else {
+    statistic(
+      at("robust_se"), sqrt(icc_robust[K, K]), label, "se", unit, paste(ols, "with", kind),
+      "icc_pooled", b
+    )
+  }
+  for (what in c("estimate", "se")) {
+    b$WHAT <- what
+    label <- paste("With fixed group effects,", what, b$TERM, sep = " ")
+    if (estimable && have("icc_within")) {
+      statistic(
+        at(paste0("fixed_", what)), icc_within[TERM, WHAT], label, what, unit,
+        "ordinary least squares with a dummy for each group", "icc_within", b
+      )
+    } else {
+      absent(
+        at(paste0("fixed_", what)), "fixed group effects leave nothing of it to estimate", label
+      )
+    }
+  }
+}
+
+# Reliability of group means that stand among the predictors.
+icc_of_predictors <- function(means, lower, groups, labels) {
+  for (k in seq_along(means)) {
+    b <- list(X = as.name(lower[k]), MEAN = as.name(means[k]), G = as.name(groups[k]))
+    statistic(
+      paste0("icc/predictor/", means[k], "/reliability"),
+      observed_mean_reliability(d$X, d$MEAN, d$G), paste("Reliability of", labels[k]), "proportion",
+      bind = b, method = "1 - MSW / MSB of the predictor"
+    )
+  }
+  list()
+}
+
+# What the design could detect, from its sizes and the ICC of the null model.
+icc_power <- function(null, group, alpha) {
+  b <- list(M = as.name(null), B = group, G = as.name(group), ALPHA = alpha)
+  b$ICC <- quote(component(M, B, "(Intercept)") / (component(M, B, "(Intercept)") + sigma(M)^2))
+  b$ICC <- resolve(b$ICC, b[c("M", "B")])
+  said <- sprintf("two-sided test at alpha = %g, power .80; per SD of the predictor", alpha)
+  statistic(
+    "icc/power/within",
+    detectable(planned_se_within(ICC, nrow(d)), nrow(d) - nlevels(d$G) - 1, ALPHA),
+    "Smallest detectable standardised effect, lowest level", "ratio", bind = b, model = null,
+    method = said
+  )
+  statistic(
+    "icc/power/between",
+    detectable(planned_se_between(ICC, group_sizes(d$G)), nlevels(d$G) - 2, ALPHA),
+    "Smallest detectable standardised effect, group level", "ratio", bind = b, model = null,
+    method = said
+  )
   list()
 }
 
@@ -42,6 +272,18 @@ total_call <- function(m, blocks) {
   total <- bquote(sigma(.(m))^2)
   for (g in rev(unlist(blocks))) total <- bquote(component(.(m), .(g), "(Intercept)") + .(total))
   bquote((.(total)))
+}
+
+# Variance of the overall mean over that of as many independent rows: what each grouping adds to 1
+# by itself, summed (for one grouping the usual design effect).
+design_call <- function(m, blocks, total, sizes) {
+  alone <- lapply(unlist(blocks), function(g) {
+    resolve(
+      quote(design_effect(component(M, B, "(Intercept)") / TOTAL, SIZES)),
+      list(M = m, B = g, TOTAL = total, SIZES = resolve(sizes, list(G = as.name(g))))
+    )
+  })
+  Reduce(function(x, y) bquote(.(x) + .(y) - 1), alone)
 }
 
 icc_of_group <- function(m, null, g, blocks, level) {

@@ -1,12 +1,16 @@
 # Step 1: sizes, balance, and the level at which each variable varies.
 
-step_structure <- function(groups, variables, time) {
+step_structure <- function(groups, variables, time, crossed) {
   statistic("structure/n", nrow(d), "Number of rows", "count")
   for (i in seq_along(groups)) {
     structure_of_group(names(groups)[i], groups[[i]], if (i > 1) groups[[i - 1]])
   }
   lowest <- groups[[1]]
-  for (v in variables) describe_variable(v, lowest)
+  for (v in variables) {
+    describe_variable(v, lowest)
+    if (length(groups) > 1) shares_of_variable(v, groups, crossed)
+  }
+  for (i in seq_along(groups)[-1]) relation_of_groups(groups[[i - 1]], groups[[i]], crossed)
   if (nzchar(time)) structure_of_time(time, lowest)
   list()
 }
@@ -95,4 +99,70 @@ structure_of_time <- function(time, person) {
     "structure/time/complete", sum(group_sizes(d$G) == length(unique(d$T))),
     "Groups measured at every occasion", "count", bind = b
   )
+  if (length(unique(analysis$d[[time]])) > 1) {
+    statistic(
+      "structure/time/step_min", min(occasion_steps(d$T)), "Shortest step between occasions",
+      "mean", bind = b
+    )
+    statistic(
+      "structure/time/step_max", max(occasion_steps(d$T)), "Longest step between occasions",
+      "mean", bind = b
+    )
+  }
+  statistic(
+    "structure/time/to_last", sum(last_occasion(d$T, d$G) == max(d$T)),
+    "Groups observed at the last occasion", "count", bind = b
+  )
+  statistic(
+    "structure/time/left", sum(last_occasion(d$T, d$G) < max(d$T) & without_gap(d$T, d$G)),
+    "Groups whose measurements stop early, without a gap before", "count", bind = b
+  )
+  statistic(
+    "structure/time/gaps", sum(!without_gap(d$T, d$G)),
+    "Groups with a gap before their last measurement", "count", bind = b
+  )
+  series(
+    "structure/time/observed", as.vector(table(factor(d$T))), "Measurements at each occasion",
+    bind = b
+  )
+}
+
+# How the units of two groupings lie: nested (0 in several) or crossed, with the cells occupied.
+relation_of_groups <- function(lower, upper, crossed) {
+  b <- list(L = as.name(lower), U = as.name(upper))
+  id <- function(what) paste("structure/relation", lower, upper, what, sep = "/")
+  statistic(
+    id("in_several"), units_in_several(d$L, d$U),
+    paste("Units of", lower, "that stand in several of", upper), "count", bind = b
+  )
+  if (crossed) {
+    statistic(
+      id("cells"), nlevels(d$L) * nlevels(d$U), "Combinations of the two", "count", bind = b
+    )
+    statistic(
+      id("occupied"), occupied_cells(d$L, d$U), "Combinations that hold rows", "count", bind = b
+    )
+  }
+}
+
+# Share of a lowest-level variable's sum of squares at each grouping: nested groupings take theirs
+# from the grouping above, crossed ones stand for themselves.
+shares_of_variable <- function(v, groups, crossed) {
+  if (v$level > 1 || (v$type == "category" && length(v$levels) != 2)) {
+    return(invisible())
+  }
+  for (i in seq_along(groups)) {
+    b <- list(X = as.name(v$column), G = as.name(groups[[i]]))
+    at <- paste("structure/variable", v$column, "between", groups[[i]], sep = "/")
+    label <- paste0(v$label, ": share of variation between ", groups[[i]])
+    if (crossed || i == length(groups)) {
+      statistic(at, between_share(d$X, d$G), label, "share", bind = b, method = "eta squared")
+    } else {
+      b$U <- as.name(groups[[i + 1]])
+      statistic(
+        at, between_share(d$X, d$G) - between_share(d$X, d$U), label, "share", bind = b,
+        method = "eta squared less that of the level above"
+      )
+    }
+  }
 }

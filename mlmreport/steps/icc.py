@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
-from mlmreport.quantities import Figure, Quantity, Row, Table
-from mlmreport.spec.variables import Level
-from mlmreport.steps.context import Context
+from mlmreport.quantities import Cell, Figure, Missing, Part, Quantity, Row, Table
+from mlmreport.spec.variables import Level, Variable
+from mlmreport.steps.coefficients import INTERCEPT, Coefficient
+from mlmreport.steps.context import Context, FittedModel
 from mlmreport.thresholds import RULES
 
 __all__ = ["run"]
@@ -16,94 +17,500 @@ STEP = "icc"
 
 
 def run(context: Context) -> Mapping[str, Any]:
-    """The null model's variance split with intervals, and the design effect."""
+    """The null model's variance split with intervals, its consequences, and whether it matters."""
+    shared = {
+        "level": context.item("settings/level"),
+        "alpha": context.item("settings/alpha"),
+        "group": context.plan.groups[0].name,
+        "groups": context.plan.groups[0].plural,
+        "lowest": context.plan.levels[0].plural,
+        "crossed": context.spec.structure == "crossed",
+        "single": _single_level(context),
+        "curves": _curves(context),
+        "predictors": _predictors(context),
+    }
     null = context.null
-    if null is None:
-        return {"have": False, "reason": "the list of models has no model without predictors"}
-    blocks = [group for block, group in null.fit.groups.items() if null.fit.blocks[block]]
-    context.run(
-        STEP, "step_icc", null=null.object, blocks=blocks, level=context.spec.inference.level
+    own: dict[str, Any] = (
+        _of_null(context, null)
+        if null
+        else {"have": False, "reason": "the list of models has no model without predictors"}
     )
-    levels = [_level(context, group) for group in context.plan.groups if group.group in blocks]
-    verdict = _decide(context)
+    tables, figures = own.pop("tables", {}), own.pop("figures", {})
+    return {
+        **shared,
+        **own,
+        "tables": {**tables, **_single_tables(context, shared["single"])},
+        "figures": {
+            **figures,
+            **_single_figures(context, shared["single"]),
+            **_curve_figures(shared["curves"]),
+        },
+    }
+
+
+def _of_null(context: Context, null: FittedModel) -> dict[str, Any]:
+    blocks = [group for block, group in null.fit.groups.items() if null.fit.blocks[block]]
+    groups = [level for level in context.plan.groups if level.group in blocks]
+    one = len(blocks) == 1
+    inference = context.spec.inference
+    context.run(STEP, "step_icc", null=null.object, blocks=blocks, level=inference.level)
+    context.run(
+        STEP,
+        "icc_same_unit",
+        null=null.object,
+        blocks=blocks,
+        groups=[level.group for level in groups],
+        crossed=context.spec.structure == "crossed",
+    )
+    if inference.icc_bootstrap:
+        _bootstrap(context, null, blocks)
+    if one:
+        context.run(STEP, "icc_exact_test", null=null.object, group=blocks[0], seed=inference.seed)
+        context.run(STEP, "icc_power", null=null.object, group=blocks[0], alpha=inference.alpha)
+    levels = [_level(context, group) for group in groups]
+    verdict = _decide(context, null, one)
     return {
         "have": True,
         "model": null.plan.label,
         "formula": null.plan.r,
         "levels": levels,
-        "level": context.item("settings/level"),
-        "sigma2": context.item("icc/sigma2"),
-        "level1": context.item("icc/level1"),
-        "design_effect": context.item("icc/design_effect"),
-        "effective_n": context.item("icc/effective_n"),
-        "reliability": context.item("icc/reliability"),
+        "one": one,
+        **{name: context.item(f"icc/{name}") for name in OF_NULL},
         "n": context.item("structure/n"),
+        "sizes": context.all(f"structure/{context.plan.groups[0].name}", "mean", "cv", "groups"),
+        "balanced": _balanced(context),
         "singular": null.fit.singular,
-        "verdict": verdict,
-        "group": context.plan.groups[0].name,
-        "groups": context.plan.groups[0].plural,
-        "lowest": context.plan.levels[0].plural,
+        "exact": _found(context, "icc/exact", "statistic", "p") if one else None,
+        "power": _power(context) if one else None,
+        "samples": inference.icc_bootstrap,
+        "agree": _intervals_agree(context, groups),
+        **verdict,
         "tables": {"icc": _table(context, levels)},
         "figures": {"icc": _figure(context, levels)},
     }
 
 
+def _found(context: Context, at: str, *names: str) -> dict[str, Any]:
+    have = all(context.value(f"{at}/{name}") is not None for name in names)
+    return {**context.all(at, *names), "have": have}
+
+
+def _power(context: Context) -> dict[str, Any]:
+    names = ("within", "between")
+    found = context.all("icc/power", *names)
+    have = {f"have_{name}": isinstance(found[name], Quantity) for name in names}
+    return {**found, **have}
+
+
+OF_NULL = (
+    "sigma2", "level1", "design_effect", "design_effect_mean", "effective_n", "reliability",
+    "reliability_mean",
+)  # fmt: skip
+
+
+def _bootstrap(context: Context, null: FittedModel, blocks: list[str]) -> None:
+    inference = context.spec.inference
+    context.run(
+        STEP,
+        "icc_by_bootstrap",
+        null=null.object,
+        blocks=blocks,
+        level=inference.level,
+        samples=inference.icc_bootstrap,
+        seed=inference.seed,
+    )
+
+
+def _balanced(context: Context) -> bool:
+    """Whether the units of every level above the lowest are of one size."""
+    at = [f"structure/{level.name}" for level in context.plan.groups]
+    return all(context.value(f"{it}/min") == context.value(f"{it}/max") for it in at)
+
+
 def _level(context: Context, level: Level) -> dict[str, Any]:
+    at = f"icc/{level.group}"
+    found = context.all(at, "tau", "icc", "lower", "upper", "same")
+    if context.spec.inference.icc_bootstrap:
+        found["bootstrap"] = context.all(f"{at}/bootstrap", "lower", "upper")
+    return {"name": level.name, "plural": level.plural, "column": level.group, **found}
+
+
+def _intervals_agree(context: Context, groups: list[Level]) -> bool:
+    """Whether no bootstrap limit is farther from the profile's than a tenth of its width."""
+    return all(_agrees(context, f"icc/{level.group}") for level in groups)
+
+
+def _agrees(context: Context, at: str) -> bool:
+    ends = [context.value(f"{at}/{side}") for side in ("lower", "upper")]
+    other = [context.value(f"{at}/bootstrap/{side}") for side in ("lower", "upper")]
+    if any(end is None for end in (*ends, *other)):
+        return False
+    (low, high), (least, most) = cast(list[float], ends), cast(list[float], other)
+    return max(abs(low - least), abs(high - most)) <= 0.1 * (high - low)
+
+
+# --- is a multilevel model needed? ------------------------------------------------------------
+
+
+def _decide(context: Context, null: FittedModel, one: bool) -> dict[str, Any]:
+    """The verdict by its rule, and whether there are enough groups for it."""
+    verdict, outcome = _verdict(context, null, one)
+    shown: list[Part] = ["design effect ", context.item("icc/design_effect")]
+    if context.value("icc/exact/p") is not None:
+        shown += ["; p of the exact test of the variance: ", context.item("icc/exact/p")]
+    rule = RULES["grouping"]
+    context.decide(STEP, rule.text, tuple(shown), outcome, rule.citation)
+    few = _few_groups(context)
+    return {"verdict": verdict, "few": few, "large": _exceeds_two(context)}
+
+
+def _verdict(context: Context, null: FittedModel, one: bool) -> tuple[str, str]:
+    shown = _shown(context, one)
+    if null.fit.singular and not _exceeds_two(context):
+        return "zero", (
+            "a multilevel model is not needed for these data: a variance between groups is "
+            "estimated as zero; it is kept because the design has the groups"
+        )
+    if _exceeds_two(context):
+        return ("needed" if shown else "unproven"), (
+            "a multilevel model is needed"
+            if shown
+            else "a multilevel model is needed, as the design effect is large; that the groups "
+            "differ is not shown"
+        )
+    if shown:
+        return "small", "a multilevel model is needed, although the effect of the grouping is small"
+    return "unneeded", (
+        "a multilevel model is not needed for these data; it is kept because the design has the "
+        "groups"
+    )
+
+
+def _exceeds_two(context: Context) -> bool:
+    return (context.value("icc/design_effect") or 1.0) > RULES["grouping"].value
+
+
+def _shown(context: Context, one: bool) -> bool:
+    """Whether the groups are shown to differ: by the exact test, or by the profile interval."""
+    p = context.value("icc/exact/p") if one else None
+    if p is not None:
+        return p < context.spec.inference.alpha
+    lower = context.value(f"icc/{context.lowest_group}/lower")
+    return lower is not None and lower > 0
+
+
+def _few_groups(context: Context) -> Mapping[str, Any] | None:
+    """The grouping with the fewest units, where they are too few for a variance."""
+    rule = RULES["fixed_groups"]
+    few = [
+        level
+        for level in context.plan.groups
+        if (context.value(f"structure/{level.name}/groups") or 0) < rule.value
+    ]
+    if not few:
+        return None
+    level = min(few, key=lambda level: context.value(f"structure/{level.name}/groups") or 0)
+    count = context.item(f"structure/{level.name}/groups")
+    context.decide(
+        STEP,
+        rule.text,
+        (count, f" {level.plural}"),
+        "not enough groups for a variance between them: consider fixed effects of the groups "
+        "with CR2 standard errors",
+        rule.citation,
+    )
+    return {"groups": count, "plural": level.plural}
+
+
+# --- the same coefficients without a multilevel model -----------------------------------------
+
+
+def _single_level(context: Context) -> Mapping[str, Any]:
+    """The final model's coefficients with the groups ignored or held fixed."""
+    model, spec = context.final, context.spec
+    terms = [entry for entry in model.coefficients if entry.name != INTERCEPT]
+    if not terms:
+        return {"have": False}
+    crossed = spec.structure == "crossed"
+    facts = context.run(
+        STEP,
+        "icc_single_level",
+        id=model.id,
+        group=context.lowest_group,
+        cluster="" if crossed else context.plan.groups[-1].group,
+        terms=[entry.name for entry in terms],
+        unit=context.unit,
+    )
+    for entry in terms:
+        at = f"icc/single/{entry.name}"
+        context.sharpen([f"{at}/ols", f"{at}/ols_se", f"{at}/robust_se"], f"{at}/ols_se")
+        context.sharpen([f"{at}/fixed_estimate", f"{at}/fixed_se"], f"{at}/fixed_se")
     return {
-        "name": level.name,
-        "plural": level.plural,
-        "column": level.group,
-        **context.all(f"icc/{level.group}", "tau", "icc", "lower", "upper"),
+        "have": True,
+        "kind": facts["kind"][0],
+        "cluster": context.plan.groups[-1].plural,
+        "terms": [_single_term(context, model, entry) for entry in terms],
+        **_understated(context, model, terms),
     }
 
 
-def _decide(context: Context) -> str:
-    """``"needed"``, ``"small"`` (grouping matters little) or ``"zero"``."""
-    rule = RULES["design_effect"]
-    effect = context.item("icc/design_effect")
-    value = context.value("icc/design_effect") or 1.0
-    lower = context.value(f"icc/{context.lowest_group}/lower")
-    if value > rule.value:
-        verdict, outcome = "needed", "a multilevel model is needed"
-    elif context.null and context.null.fit.singular:
-        verdict, outcome = "zero", "the groups do not differ more than chance would make them"
-    elif lower is not None and lower <= 0:
-        verdict, outcome = (
-            "small",
-            "the grouping may be negligible; it is kept because the design has it",
+def _single_term(context: Context, model: FittedModel, entry: Coefficient) -> dict[str, Any]:
+    names = ("ols", "ols_se", "robust_se", "fixed_estimate", "fixed_se")
+    return {
+        "label": entry.label,
+        "multilevel": context.all(f"{model.id}/fixef/{entry.name}", "estimate", "se"),
+        **context.all(f"icc/single/{entry.name}", *names),
+    }
+
+
+def _understated(
+    context: Context, model: FittedModel, terms: Sequence[Coefficient]
+) -> Mapping[str, Any]:
+    """How many OLS errors are below those of the multilevel model, by more than a tenth."""
+    ratios = {
+        entry.label: ols / own
+        for entry in terms
+        if (own := context.value(f"{model.id}/fixef/{entry.name}/se"))
+        and (ols := context.value(f"icc/single/{entry.name}/ols_se"))
+    }
+    return {
+        "small": [label for label, ratio in ratios.items() if ratio < 1 / 1.1],
+        "large": [label for label, ratio in ratios.items() if ratio > 1.1],
+        "all": len(ratios),
+    }
+
+
+def _single_tables(context: Context, single: Mapping[str, Any]) -> dict[str, Table]:
+    if not single["have"]:
+        return {}
+    robust = {"CR2": "CR2", "CR1": "CR1"}.get(single["kind"], "")
+    rows = [_single_row(term, bool(robust)) for term in single["terms"]]
+    group = context.plan.groups[0].name
+    heads = ("Multilevel (SE)", "OLS (SE)", f"{robust} SE", f"{group.capitalize()} dummies (SE)")
+    kept = heads if robust else (*heads[:2], heads[3])
+    note = (
+        f" {robust} = standard error of OLS robust to correlation within {single['cluster']}."
+        if robust
+        else " Cluster-robust standard errors are left out, as the groups cross."
+    )
+    return {
+        "standard-errors": Table(
+            "standard-errors",
+            "The final model's coefficients if the levels are ignored, or the groups are fixed",
+            ("Effect", *kept),
+            tuple(rows),
+            "OLS = ordinary least squares, as if rows were independent. "
+            f"{group.capitalize()} dummies = OLS with a dummy for each {group}.{note}",
         )
-    else:
-        verdict, outcome = "kept", "the grouping is modest; it is kept because the design has it"
-    context.decide(STEP, rule.text, ("design effect ", effect), outcome, rule.citation)
-    return verdict
+    }
+
+
+def _single_row(term: Mapping[str, Any], robust: bool) -> Row:
+    own = term["multilevel"]
+    fixed = _with_se(term["fixed_estimate"], term["fixed_se"])
+    cells = [_with_se(own["estimate"], own["se"]), _with_se(term["ols"], term["ols_se"])]
+    if robust:
+        cells.append(term["robust_se"])
+    return Row(term["label"], (*cells, fixed))
+
+
+def _with_se(estimate: Quantity | Missing, se: Quantity | Missing) -> Cell:
+    if isinstance(estimate, Missing):
+        return "not estimable"
+    return (estimate, " (", se, ")")
+
+
+def _single_figures(context: Context, single: Mapping[str, Any]) -> dict[str, Figure]:
+    if not single["have"]:
+        return {}
+    shown = [
+        term
+        for term in single["terms"]
+        if isinstance(term["multilevel"]["se"], Quantity) and isinstance(term["ols_se"], Quantity)
+    ]
+    if not shown:
+        return {}
+    found = Figure(
+        "standard-errors",
+        "standard_errors",
+        "Standard errors of the final model's coefficients, with the levels ignored and with them.",
+        "For each coefficient the standard error of ordinary least squares and that of the "
+        "multilevel model, joined by a line.",
+        {
+            "terms": [term["label"] for term in shown],
+            "ols": [term["ols_se"] for term in shown],
+            "multilevel": [term["multilevel"]["se"] for term in shown],
+            "xlabel": f"Standard error ({context.unit} per unit of the predictor)",
+        },
+    )
+    return {"standard_errors": found}
+
+
+# --- along a predictor ------------------------------------------------------------------------
+
+
+def _curves(context: Context) -> list[Mapping[str, Any]]:
+    """For each random slope of the final model the share between groups along its predictor."""
+    model = context.final
+    slopes = [
+        (model.fit.groups[block], effect)
+        for block, effects in model.fit.blocks.items()
+        for effect in effects
+        if effect != INTERCEPT
+    ]
+    return [found for group, effect in slopes if (found := _curve(context, model, group, effect))]
+
+
+def _curve(
+    context: Context, model: FittedModel, group: str, effect: str
+) -> Mapping[str, Any] | None:
+    entry = next((known for known in model.coefficients if known.name == effect), None)
+    if entry is None or entry.kind not in {"number", "category"}:
+        return None
+    variable = entry.parts[0].variable
+    assert variable is not None
+    context.run(
+        STEP, "icc_along", model=model.object, group=group, effect=effect, column=variable.column
+    )
+    at = f"icc/curve/{group}/{effect}"
+    level = next(known for known in context.plan.groups if known.group == group)
+    number = entry.kind == "number"
+    names = ("low", "mean", "high", "low_at", "mean_at", "high_at") if number else ("low", "high")
+    found = context.all(at, *names)
+    missing = next((item for item in found.values() if isinstance(item, Missing)), None)
+    return {
+        "at": f"{group}-{effect}",
+        "label": variable.label if number else entry.label,
+        "axis": variable.axis,
+        "reference": "" if number else context.categories[variable.column][0],
+        "category": entry.parts[0].category or "",
+        "unit": variable.unit,
+        "plural": level.plural,
+        "number": number,
+        "missing": missing,
+        "rises": _rises(context, at),
+        "series": context.all(at, "x", "share") if number else {},
+        **found,
+    }
+
+
+def _rises(context: Context, at: str) -> str:
+    """The course of the share from the lowest to the highest value."""
+    low, mean, high = (context.value(f"{at}/{name}") for name in ("low", "mean", "high"))
+    if low is None or high is None:
+        return ""
+    if mean is not None and mean < min(low, high):
+        return "least in the middle"
+    return "rises" if high > low else "falls"
+
+
+def _curve_figures(curves: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
+    drawn = [curve for curve in curves if curve["number"] and not curve["missing"]]
+    return {
+        f"curve_{number}": Figure(
+            f"icc-curve-{number}",
+            "icc_curve",
+            f"Share of the variance between {curve['plural']} in the final model, along "
+            f"{curve['label']}.",
+            f"A curve of the share of the variance that lies between {curve['plural']} over the "
+            f"range of {curve['label']}.",
+            {
+                "x": curve["series"]["x"],
+                "icc": curve["series"]["share"],
+                "xlabel": curve["axis"],
+                "ylabel": f"Share of the variance between {curve['plural']}",
+            },
+        )
+        for number, curve in enumerate(drawn, start=1)
+    }
+
+
+# --- group means as predictors ----------------------------------------------------------------
+
+
+def _predictors(context: Context) -> list[Mapping[str, Any]]:
+    """The reliability of each group mean that is a predictor, from the variable it is made of."""
+    pairs = [pair for mean in context.plan.used if (pair := _pair(context, mean))]
+    if not pairs:
+        return []
+    context.run(
+        STEP,
+        "icc_of_predictors",
+        means=[mean.column for mean, _ in pairs],
+        lower=[lower.column for _, lower in pairs],
+        groups=[context.plan.levels[mean.level - 1].group for mean, _ in pairs],
+        labels=[mean.label for mean, _ in pairs],
+    )
+    return [
+        {
+            "label": mean.label,
+            "reliability": context.item(f"icc/predictor/{mean.column}/reliability"),
+        }
+        for mean, _ in pairs
+    ]
+
+
+def _pair(context: Context, mean: Variable) -> tuple[Variable, Variable] | None:
+    """A group mean of a lowest-level variable, with that variable where it is analysed too."""
+    if mean.role != "mean" or mean.level != 2:
+        return None
+    lower = next(
+        (known for known in context.plan.used if known.source == mean.source and known.level == 1),
+        None,
+    )
+    return (mean, lower) if lower else None
+
+
+# --- the variance split -----------------------------------------------------------------------
 
 
 def _table(context: Context, levels: list[dict[str, Any]]) -> Table:
     rows = [
         Row(
             f"Between {entry['plural']}",
-            (entry["tau"], entry["icc"], ("[", entry["lower"], ", ", entry["upper"], "]")),
+            (entry["tau"], entry["icc"], *_intervals(entry)),
         )
         for entry in reversed(levels)
     ]
+    samples = context.spec.inference.icc_bootstrap
+    blank = ("",) * (2 if samples else 1)
     lowest = context.plan.levels[0].plural
     within = context.plan.groups[0].plural
     rows.append(
         Row(
             f"Between {lowest} within {within}",
-            (context.item("icc/sigma2"), context.item("icc/level1"), ""),
+            (context.item("icc/sigma2"), context.item("icc/level1"), *blank),
         )
     )
-    rows.append(Row("Total", (context.item("icc/total"), "", "")))
+    rows.append(Row("Total", (context.item("icc/total"), "", *blank)))
     percent = f"{100 * context.spec.inference.level:g}"
     method = context.spec.estimation.method
     return Table(
         "icc",
         "Variance of the outcome by level, null model",
-        ("Source", "Variance", "Share (ICC)", f"{percent} % CI of the share"),
+        (
+            "Source",
+            "Variance",
+            "Share (ICC)",
+            f"{percent} % CI, profile",
+            *([f"{percent} % CI, bootstrap"] if samples else []),
+        ),
         tuple(rows),
-        f"Variances by {method}. Intervals by profile likelihood (ML).",
+        f"Variances by {method}. Intervals of the share: by profile likelihood (ML)"
+        + (
+            f"; by the percentiles of {samples} parametric bootstrap samples."
+            if samples
+            else "; no bootstrap interval was asked for (`inference.icc_bootstrap: 0`)."
+        ),
     )
+
+
+def _intervals(entry: Mapping[str, Any]) -> list[Cell]:
+    found: list[Cell] = [("[", entry["lower"], ", ", entry["upper"], "]")]
+    if "bootstrap" in entry:
+        limits = entry["bootstrap"]
+        found.append(("[", limits["lower"], ", ", limits["upper"], "]"))
+    return found
 
 
 def _figure(context: Context, levels: list[dict[str, Any]]) -> Figure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlmreport.quantities import Row, Table
+from mlmreport.quantities import Item, Row, Table
 from mlmreport.spec import formula as fm
 from mlmreport.spec.schema import QuestionSpec
 from mlmreport.spec.sequence import question_terms
@@ -24,6 +24,9 @@ KINDS = {
 }
 
 
+STATUSES = ("primary", "secondary", "exploratory")
+
+
 def run(context: Context) -> Mapping[str, Any]:
     """Tag each question and write the final model's equations."""
     terms = question_terms(context.spec, context.plan.variables)
@@ -40,16 +43,54 @@ def run(context: Context) -> Mapping[str, Any]:
     found = _equations(context)
     return {
         "questions": questions,
+        "statuses": [
+            {
+                "status": status,
+                "questions": [entry for entry in questions if entry["status"] == status],
+            }
+            for status in STATUSES
+            if any(entry["status"] == status for entry in questions)
+        ],
         "levels": [{"name": name, "latex": latex} for name, latex in found.levels],
         "composite": found.composite,
         "distributions": found.distributions,
         "note": found.note,
-        "symbols": [{"latex": entry.latex, "meaning": entry.meaning} for entry in found.symbols],
+        "matrix": found.matrix,
+        "symbols": [
+            {
+                "latex": entry.latex,
+                "meaning": entry.meaning,
+                "estimate": _estimate(context, entry),
+            }
+            for entry in found.symbols
+        ],
         "formula": context.plan.final.r,
         "model": context.plan.final.label,
         "tables": {"centring": _centring_table(context)},
         "any_predictors": bool(context.plan.used),
     }
+
+
+def _estimate(context: Context, symbol: eq.Symbol) -> Item | None:
+    """The final model's estimate of what a symbol stands for; None where it is no parameter."""
+    model = context.final
+    if symbol.component == "fixef":
+        return context.engine.items.get(f"{model.id}/fixef/{symbol.coefficient}/estimate")
+    if symbol.component == "sigma2":
+        return context.engine.items.get(f"{model.id}/sigma2")
+    blocks = [block for block, group in model.fit.groups.items() if group == symbol.group]
+    names = [f"{model.id}/var/{block}/{name}" for block in blocks for name in _parts(symbol)]
+    return next((context.engine.items[name] for name in names if name in context.engine.items),
+                None)  # fmt: skip
+
+
+def _parts(symbol: eq.Symbol) -> tuple[str, ...]:
+    one, other = symbol.coefficient, symbol.other
+    if symbol.component == "var":
+        return (f"{one}/variance",)
+    if symbol.component == "cov":
+        return (f"{one}/cov/{other}", f"{other}/cov/{one}")
+    return ()
 
 
 def kind_of(context: Context, question: QuestionSpec, terms: tuple[fm.Term, ...]) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from mlmreport.quantities import Cell, Figure, Row, Table
 from mlmreport.spec.variables import Level, Variable
@@ -26,6 +27,7 @@ def run(context: Context) -> Mapping[str, Any]:
         groups={level.name: level.group for level in plan.groups},
         variables=[_argument(context, variable) for variable in described],
         time=_time(context),
+        crossed=context.spec.structure == "crossed",
     )
     groups = [_group(context, level) for level in plan.groups]
     _decide_on_groups(context, groups)
@@ -36,6 +38,8 @@ def run(context: Context) -> Mapping[str, Any]:
         "crossed": context.spec.structure == "crossed",
         "implicit": [_words(level) for level in plan.groups if level.within],
         "few": _few(context),
+        "relations": _relations(context),
+        "ids": [_words(level) for level in plan.levels if level.id],
         "time": _occasions(context),
         "missing": _missing(context),
         "preparation": [step.action for step in context.data.steps],
@@ -55,6 +59,7 @@ def _words(level: Level) -> dict[str, str]:
         "plural": level.plural,
         "id": level.id or "",
         "within": level.within or "",
+        "column": level.group,
     }
 
 
@@ -114,6 +119,27 @@ def _decide_on_groups(context: Context, groups: list[dict[str, Any]]) -> None:
     )
 
 
+def _relations(context: Context) -> list[dict[str, Any]]:
+    """How each grouping lies to the next: nested, fully crossed or partly crossed."""
+    pairs = zip(context.plan.groups, context.plan.groups[1:], strict=False)
+    return [_relation(context, lower, upper) for lower, upper in pairs]
+
+
+def _relation(context: Context, lower: Level, upper: Level) -> dict[str, Any]:
+    at = f"structure/relation/{lower.group}/{upper.group}"
+    several = context.value(f"{at}/in_several")
+    found = {
+        "lower": _words(lower),
+        "upper": _words(upper),
+        "in_several": context.item(f"{at}/in_several"),
+        "nested": several == 0,
+    }
+    if context.spec.structure != "crossed":
+        return found
+    cells, occupied = context.value(f"{at}/cells"), context.value(f"{at}/occupied")
+    return {**found, "full": cells == occupied, **context.all(at, "cells", "occupied")}
+
+
 def _occasions(context: Context) -> Mapping[str, Any] | None:
     time = context.spec.time
     if not time:
@@ -122,7 +148,39 @@ def _occasions(context: Context) -> Mapping[str, Any] | None:
     found = context.all("structure/time", "occasions", "first", "last", "complete")
     groups = context.value(f"structure/{context.plan.groups[0].name}/groups")
     complete = context.value("structure/time/complete") == groups
-    return {**found, "label": variable.label, "unit": variable.unit, "all_complete": complete}
+    return {
+        **found,
+        "label": variable.label,
+        "unit": variable.unit,
+        "all_complete": complete,
+        **_spacing(context),
+        **_dropout(context),
+    }
+
+
+def _spacing(context: Context) -> Mapping[str, Any]:
+    """The steps between occasions, and where zero lies among them."""
+    steps = [context.value(f"structure/time/step_{end}") for end in ("min", "max")]
+    first, last = (context.value(f"structure/time/{end}") for end in ("first", "last"))
+    if first is None or last is None or None in steps:
+        return {"spacing": "", "zero": ""}
+    least, most = cast(list[float], steps)
+    zero = "first" if first == 0 else "last" if last == 0 else "within"
+    return {
+        "spacing": "equal" if math.isclose(least, most, rel_tol=1e-6) else "unequal",
+        "zero": zero if first <= 0 <= last else "outside",
+        **context.all("structure/time", "step_min", "step_max"),
+    }
+
+
+def _dropout(context: Context) -> Mapping[str, Any]:
+    """Who was observed to the end, who left, and who has gaps."""
+    names = ("to_last", "left", "gaps")
+    some = {f"any_{name}": bool(context.value(f"structure/time/{name}")) for name in names}
+    every = context.value("structure/time/to_last") == context.value(
+        f"structure/{context.plan.groups[0].name}/groups"
+    )
+    return {**context.all("structure/time", *names), **some, "all_to_last": every}
 
 
 def _missing(context: Context) -> Mapping[str, Any]:
@@ -193,38 +251,73 @@ def _variables_table(context: Context, described: list[Variable]) -> Table:
         if own:
             rows.append(Row(f"Level of {level.plural}", (), group=True))
             rows.extend(row for variable in own for row in _variable_rows(context, variable))
-    above = context.plan.groups[0]
-    lowest = context.plan.levels[0].plural
     return Table(
         "variables",
         "The variables, by the level at which they vary",
-        ("Variable", "Mean or n", "SD", "Min", "Max", f"Between {above.plural}"),
+        (
+            "Variable",
+            "Mean or n",
+            "SD",
+            "Min",
+            "Max",
+            *(f"Between {level.plural}" for level in context.plan.groups),
+        ),
         tuple(rows),
-        f"Means and SDs are taken over the units of the variable's own level; a category is "
-        f"counted. "
-        f"Between {above.plural} = share of the sum of squares over {lowest} that lies between "
-        f"{above.plural} (eta squared).",
+        "Means and SDs are taken over the units of the variable's own level; a category is "
+        f"counted. {_shares_note(context)}",
+    )
+
+
+def _shares_note(context: Context) -> str:
+    lowest = context.plan.levels[0].plural
+    groups = [level.plural for level in context.plan.groups]
+    said = f"share of the sum of squares over {lowest} that lies between"
+    if len(groups) == 1:
+        return f"Between {groups[0]} = {said} {groups[0]} (eta squared)."
+    if context.spec.structure == "crossed":
+        return (
+            f"Between {' or '.join(groups)} = {said} them (eta squared), each taken by itself, so "
+            "that the shares need not add up."
+        )
+    return (
+        f"Between {groups[0]} = {said} them within one of the {groups[1]}, and so on upwards (eta "
+        f"squared less that of the level above); the rest lies between {lowest} within "
+        f"{groups[0]}."
     )
 
 
 def _variable_rows(context: Context, variable: Variable) -> Iterator[Row]:
     at = f"structure/variable/{variable.column}"
     unit = f" ({variable.unit})" if variable.unit else ""
-    between: Cell = context.engine.items.get(f"{at}/between", "")  # type: ignore[assignment]
+    between = _between(context, at)
     if variable.type == "number":
         names = ("mean", "sd", "min", "max")
         context.sharpen([f"{at}/{name}" for name in names], f"{at}/sd")
         found = context.all(at, *names)
-        yield Row(variable.label + unit, (*found.values(), between))
+        yield Row(variable.label + unit, (*found.values(), *between))
         return
     categories = context.categories[variable.column]
     for position, category in enumerate(categories[:40]):
         reference = " (reference)" if position == 0 else ""
-        shown = between if position == 0 else ""
+        shown = between if position == 0 else [""] * len(between)
         n = context.item(f"{at}/n:{category}")
-        yield Row(f"{variable.label}: {category}{reference}", (n, "", "", "", shown))
+        yield Row(f"{variable.label}: {category}{reference}", (n, "", "", "", *shown))
     if len(categories) > 40:
-        yield Row(f"{variable.label}: further categories", ("not shown", "", "", "", ""))
+        yield Row(
+            f"{variable.label}: further categories", ("not shown", *[""] * (3 + len(between)))
+        )
+
+
+def _between(context: Context, at: str) -> list[Cell]:
+    """The shares of a variable between the units of each level; blank for a higher variable."""
+    groups = context.plan.groups
+    names = (
+        [f"{at}/between"]
+        if len(groups) == 1
+        else [f"{at}/between/{level.group}" for level in groups]
+    )
+    found = [context.engine.items.get(name, "") for name in names]
+    return cast(list[Cell], found)
 
 
 def _structure_figure(context: Context) -> Figure:

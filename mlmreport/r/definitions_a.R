@@ -1,0 +1,185 @@
+# Statistics of the structure and of the variance split, each with its source.
+#
+# Goes into every reproduce.R after definitions.R, so it uses lme4 and base R only.
+
+# --- structure ------------------------------------------------------------------------------------
+
+# Units of `lower` that stand in more than one unit of `upper`; 0 where the ids are nested.
+units_in_several <- function(lower, upper) {
+  pairs <- unique(data.frame(lower, upper))
+  length(unique(pairs$lower[duplicated(pairs$lower)]))
+}
+
+# Combinations of two crossed groupings that hold at least one row.
+occupied_cells <- function(a, b) nrow(unique(data.frame(a, b)))
+
+# Steps between successive distinct occasions.
+occasion_steps <- function(x) diff(sort(unique(x)))
+
+# The last occasion at which each group was observed, and whether none before it is missing.
+last_occasion <- function(x, g) as.vector(tapply(x, g, max))
+without_gap <- function(x, g) {
+  all_ <- sort(unique(x))
+  seen <- as.vector(tapply(x, g, function(v) length(unique(v))))
+  seen == match(last_occasion(x, g), all_)
+}
+
+# Effective number of units per group in the variance of group-level effects: the harmonic mean.
+harmonic_mean <- function(x) length(x) / sum(1 / x)
+
+# Standard errors of a standardised regression coefficient in a balanced two-level design with
+# intraclass correlation `icc` and an outcome of variance 1 (Snijders & Bosker, 2012, ch. 11): of a
+# predictor that varies within groups only (variance 1 there), and of one that varies between.
+planned_se_within <- function(icc, n) sqrt((1 - icc) / n)
+planned_se_between <- function(icc, sizes) {
+  sqrt((icc + (1 - icc) / harmonic_mean(sizes)) / length(sizes))
+}
+
+# Minimum detectable effect: the multiple t(1 - alpha / 2) + t(power) of the standard error
+# (Bloom, 1995, for a two-sided test).
+detectable <- function(se, df, alpha = 0.05, power = 0.8) {
+  if (df < 1) undefined("there are too few groups for a test at this level")
+  (qt(1 - alpha / 2, df) + qt(power, df)) * se
+}
+
+# --- variance partition ---------------------------------------------------------------------------
+
+# Spearman-Brown: the reliability of a mean of n measurements that correlate by r (Snijders & Bosker,
+# 2012, eq. 3.21).
+spearman_brown <- function(r, n) n * r / (1 + (n - 1) * r)
+
+# Reliability of group means of an observed variable from mean squares, 1 - MSW / MSB, that is
+# ICC(2) (Bliese, 2000; Luedtke et al., 2008); not below 0. `x` may be centred at the means in any
+# way; `means` are the group means, a value a row.
+observed_mean_reliability <- function(x, means, g) {
+  groups <- nlevels(droplevels(g))
+  within <- sum((x - ave(x, g))^2) / (length(x) - groups)
+  between <- sum((means - mean(means))^2) / (groups - 1)
+  max(0, 1 - within / between)
+}
+
+# Variance of each grouping's random part where the predictor with the random slope `effect` is x:
+# z' Sigma z with z = (1, x, ...) (Goldstein, Browne & Rasbash, 2002). Other random slopes are taken
+# at the mean of their variable, those of categories at the reference.
+variance_by_grouping <- function(m, effect, x) {
+  blocks <- VarCorr(m)
+  v <- vapply(seq_along(blocks), function(k) {
+    z <- vapply(rownames(blocks[[k]]), slope_value, 0, m = m, effect = effect, x = x)
+    sum(z * (as.matrix(blocks[[k]]) %*% z))
+  }, 0)
+  tapply(v, block_groups(m), sum)
+}
+
+# What a random effect is multiplied by where the predictor of `effect` is x.
+slope_value <- function(e, m, effect, x) {
+  if (e == "(Intercept)") {
+    return(1)
+  }
+  if (e == effect) {
+    return(x)
+  }
+  holds <- tryCatch(all.vars(str2lang(e)), error = function(...) character())
+  if (plain_name(effect) %in% holds) {
+    undefined("another random effect of the model holds the same variable")
+  }
+  values <- model.frame(m)[[plain_name(e)]]
+  if (is.numeric(values)) mean(values) else 0
+}
+
+# Variance partition coefficient of a grouping along x: V(x) / (sum over groupings of V(x) + sigma2).
+vpc_along <- function(m, group, effect, x) {
+  vapply(x, function(value) {
+    v <- variance_by_grouping(m, effect, value)
+    v[[group]] / (sum(v) + sigma(m)^2)
+  }, 0)
+}
+
+# Parametric bootstrap of a null model's ICCs, a column a grouping. With one grouping the data are
+# drawn as the group means and the sum of squares within, which are sufficient (Searle, Casella &
+# McCulloch, 1992, ch. 3); with several the model is refitted by lme4::bootMer.
+icc_bootstrap <- function(m, samples, seed) {
+  set.seed(seed, "Mersenne-Twister", "Inversion", "Rejection")
+  groups <- names(VarCorr(m))
+  if (length(groups) > 1L) {
+    shares <- function(f) {
+      tau <- vapply(VarCorr(f), function(v) v[1L, 1L], 0)
+      tau / (sum(tau) + sigma(f)^2)
+    }
+    found <- suppressMessages(bootMer(m, shares, nsim = samples))$t
+  } else {
+    sizes <- group_sizes(getME(m, "flist")[[1L]])
+    tau <- VarCorr(m)[[1L]][1L, 1L]
+    found <- replicate(samples, {
+      means <- rnorm(length(sizes), 0, sqrt(tau + sigma(m)^2 / sizes))
+      within <- sigma(m)^2 * rchisq(1L, sum(sizes) - length(sizes))
+      icc_of_means(means, within, sizes, isREML(m))
+    })
+    found <- matrix(found)
+  }
+  colnames(found) <- groups
+  found
+}
+
+# The ICC of one-way data given by group means, sum of squares within, and sizes: the minimum over
+# rho of the deviance profiled over mean and residual variance.
+icc_of_means <- function(means, within, sizes, reml = TRUE) {
+  n <- sum(sizes)
+  deviance_at <- function(rho) {
+    v <- rho / (1 - rho) + 1 / sizes
+    q <- within + sum((means - sum(means / v) / sum(1 / v))^2 / v)
+    if (reml) {
+      (n - 1) * log(q) + sum(log(sizes * v)) + log(sum(1 / v))
+    } else {
+      n * log(q) + sum(log(sizes * v))
+    }
+  }
+  found <- optimize(deviance_at, c(0, 0.9999), tol = 1e-8)
+  if (deviance_at(0) <= found$objective) 0 else found$minimum
+}
+
+# P-value of an exact test made by RLRsim, which counts simulated values above the observed one only:
+# 1 where the statistic is 0, which no value falls short of (Crainiceanu & Ruppert, 2004).
+exact_p <- function(test) if (test$statistic < 1e-8) 1 else test$p.value
+
+# --- standard errors without a multilevel model ---------------------------------------------------
+
+# The model's fixed part by ordinary least squares, columns as in the multilevel model.
+pooled_fit <- function(m) {
+  x <- getME(m, "X")
+  y <- getME(m, "y")
+  lm(y ~ 0 + x)
+}
+
+# Cluster-robust covariance of an OLS fit with the factor J / (J - 1) * (n - 1) / (n - p) (Liang &
+# Zeger, 1986; CR1S of Bell & McCaffrey, 2002).
+cluster_covariance <- function(fit, g) {
+  x <- model.matrix(fit)
+  bread <- chol2inv(qr.R(fit$qr))
+  scores <- rowsum(x * residuals(fit), g)
+  groups <- nrow(scores)
+  factor_ <- groups / (groups - 1) * (nrow(x) - 1) / (nrow(x) - ncol(x))
+  factor_ * bread %*% crossprod(scores) %*% bread
+}
+
+# OLS with a dummy for each group, computed within groups (Frisch & Waugh, 1933; Lovell, 1963):
+# estimate and SE of the coefficients that vary within groups.
+within_group_fit <- function(m, g) {
+  x <- getME(m, "X")[, within_terms(m, g), drop = FALSE]
+  centred <- apply(x, 2L, function(column) column - ave(column, g))
+  fit <- lm.fit(centred, getME(m, "y") - ave(getME(m, "y"), g))
+  df <- nrow(x) - nlevels(droplevels(g)) - fit$rank
+  kept <- fit$qr$pivot[seq_len(fit$rank)]
+  v <- sum(fit$residuals^2) / df * chol2inv(fit$qr$qr, size = fit$rank)
+  cbind(estimate = fit$coefficients[kept], se = sqrt(diag(v)))
+}
+
+# Names of the fixed effects whose column of X varies within some group, and is not a combination of
+# those before it once the groups' means are taken out.
+within_terms <- function(m, g) {
+  x <- getME(m, "X")
+  centred <- apply(x, 2L, function(column) column - ave(column, g))
+  scale <- apply(abs(x), 2L, max)
+  names_ <- colnames(x)[apply(abs(centred), 2L, max) > 1e-8 * scale]
+  found <- qr(centred[, names_, drop = FALSE])
+  names_[sort(found$pivot[seq_len(found$rank)])]
+}
