@@ -126,6 +126,7 @@ def _contextual_effect(
         "label": variable.base_label,
         "unit": variable.unit,
         "group": context.plan.levels[mean.level - 1].name,
+        "groups": context.plan.levels[mean.level - 1].plural,
         "centred": centred,
         "within": within,
         "between": between,

@@ -77,7 +77,7 @@ def run(context: Context, interactions: Sequence[Mapping[str, Any]]) -> Mapping[
         "observational": context.spec.simulate is None,
         "tables": {
             "ols": _ols_table(context, model),
-            "estimands": _estimands(context),
+            "estimands": _estimands(context, named),
             **_group_table(context, named, compared),
         },
         "figures": _figures(context, named, modes, shrinkage, compared),
@@ -218,6 +218,7 @@ def _modes(context: Context, model: FittedModel, effect: str) -> dict[str, Any]:
         "effect": effect,
         "label": context.effect_phrase(model, effect),
         "clear": context.item(f"{at}/clear"),
+        "none": context.value(f"{at}/clear") == 0,
         "have": isinstance(context.item(f"{at}/estimate"), Series),
     }
 
@@ -231,13 +232,15 @@ def _shrinkage(context: Context) -> Mapping[str, Any] | None:
         outcome=context.plan.outcome.column,
     )  # fmt: skip
     context.sharpen(["inference/shrinkage/overall"], f"{null.id}/fixef/(Intercept)/se")
-    return context.all("inference/shrinkage", "overall", "least", "most")
+    least, most = (context.value(f"inference/shrinkage/{side}") for side in ("least", "most"))
+    equal = least is not None and most is not None and abs(least - most) < 0.0005
+    return {**context.all("inference/shrinkage", "overall", "least", "most"), "equal": equal}
 
 
 # --- what an estimate is of -------------------------------------------------------------------
 
 
-def _estimands(context: Context) -> Table:
+def _estimands(context: Context, named: list[dict[str, Any]]) -> Table:
     """Average, population, named and new groups, and a new unit, side by side."""
     level, lowest = context.plan.groups[0], context.plan.levels[0]
     at = "inference"
@@ -257,12 +260,23 @@ def _estimands(context: Context) -> Table:
                 "uncertainty of the fixed effects"),
             row("Population", f"mean over all {level.plural}", "average",
                 "the same, as the model is linear"),
+            *(_named_row(context, entry) for entry in named[len(named) // 2 :][:1]),
             row(f"A new {level.name}", "its expected value", "new",
                 "fixed effects and variance between groups"),
             row(f"A new {lowest.name}", f"one observation in a new {level.name}", "observation",
                 "these and the residual variance"),
         ),
         "The last two are intervals of prediction, with the variances taken as known.",
+    )  # fmt: skip
+
+
+def _named_row(context: Context, entry: Mapping[str, Any]) -> Row:
+    level = context.plan.groups[0].name
+    limits = interval(context, f"inference/group/{entry['name']}")
+    return Row(
+        f"{level.capitalize()} {entry['name']}",
+        (f"a particular {level}, with its own higher-level values", entry["estimate"], limits,
+         f"fixed effects and this {level}'s mode"),
     )  # fmt: skip
 
 
@@ -372,7 +386,8 @@ def _adjust(context: Context, model: FittedModel) -> list[dict[str, Any]]:
             continue
         context.run(STEP, "adjusted_tests", id=model.id, family=family, terms=names, method=method)
         tests = context.item(f"inference/adjusted/{family}/tests")
-        found.append({"name": family, "tests": tests, "named": family != "all"})
+        found.append({"name": family, "tests": tests, "named": family != "all",
+                      "single": len(names) == 1})  # fmt: skip
     return found
 
 
