@@ -125,6 +125,7 @@ def _contextual_effect(
     return {
         "label": variable.base_label,
         "unit": variable.unit,
+        "members": context.plan.levels[lower.level - 1].plural,
         "group": context.plan.levels[mean.level - 1].name,
         "groups": context.plan.levels[mean.level - 1].plural,
         "centred": centred,

@@ -143,6 +143,8 @@ def _compared(
     have = context.value(f"{at}/overlap") is not None
     return {
         "have": have,
+        "all": context.value(f"{at}/overlap") == 1,
+        "none": context.value(f"{at}/overlap") == 0,
         **context.all(at, "factor", "overlap"),
         "lower": context.engine.items.get(f"{at}/lower"),
         "upper": context.engine.items.get(f"{at}/upper"),
@@ -413,7 +415,7 @@ def _ols_facts(context: Context, model: FittedModel) -> Mapping[str, Any]:
     worst = max(ratios, key=lambda name: ratios[name])
     return {
         "have": True,
-        "label": model.coefficient(worst).label,
+        "label": "the intercept" if worst == INTERCEPT else model.coefficient(worst).label,
         "ratio": context.item(f"inference/ols/{worst}/ratio"),
         "understates": ratios[worst] > 1.05,
     }

@@ -104,8 +104,20 @@ def _effect(context: Context, model: FittedModel, entry: Coefficient) -> dict[st
         "reference": reference,
         "varies": any(entry.name in effects for effects in model.fit.blocks.values()),
         "conditional": entry.kind != "interaction" and entry.name in interacting,
+        "curved": entry.kind == "number" and bool(variables) and variables[0] in _curved(model),
         "pair": pair,
     }
+
+
+def _curved(model: FittedModel) -> list[Variable]:
+    """Variables that the model also has a function of."""
+    return [
+        part.variable
+        for entry in model.coefficients
+        if entry.kind == "function"
+        for part in entry.parts
+        if part.variable
+    ]
 
 
 def pair_of(context: Context, entry: Coefficient) -> Mapping[str, Any] | None:
@@ -139,8 +151,15 @@ def _baseline(context: Context, model: FittedModel) -> list[str]:
         if variable.type == "category":
             said.append(f"{variable.label}: {context.categories[variable.column][0]}")
         else:
-            said.append(f"{variable.base_label} {_ZERO.get(variable.role, 'at zero')}")
+            said.append(f"{_own_or_mean(context, variable)} {_ZERO.get(variable.role, 'at zero')}")
     return said
+
+
+def _own_or_mean(context: Context, variable: Variable) -> str:
+    """A variable in a sentence; group means are not mistaken for the units' own values."""
+    if variable.role != "mean":
+        return variable.base_label
+    return f"{context.plan.levels[variable.level - 1].name} mean of {variable.base_label}"
 
 
 _ZERO = {"within": "at the group's own mean", "centred": "at its centring value"}
@@ -155,7 +174,7 @@ def _typical(context: Context, model: FittedModel) -> list[str]:
         if variable.type == "category":
             said.append(f"{variable.label}: {context.categories[variable.column][0]}")
         else:
-            said.append(f"{variable.base_label} at its mean")
+            said.append(f"{_own_or_mean(context, variable)} at its mean")
     return list(dict.fromkeys(said))
 
 
@@ -276,6 +295,7 @@ def _covariances(context: Context, model: FittedModel) -> list[dict[str, Any]]:
                     "have": value is not None,
                     "positive": (value or 0) >= 0,
                     "limit": value is not None and abs(value) > 0.999,
+                    "bounded": low is not None and high is not None,
                     "determined": low is not None and high is not None and low * high > 0,
                 }
             )

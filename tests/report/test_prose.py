@@ -63,6 +63,12 @@ def classes(
     return frame
 
 
+def flat(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same with equal means in all classes."""
+    means = frame.groupby("class")["y"].transform("mean")
+    return frame.assign(y=frame["y"] - means + 10)
+
+
 def spec(body: str, outcome: str = PLAIN) -> str:
     return dedent(HEAD) + outcome + dedent(body)
 
@@ -91,7 +97,7 @@ CASES: Mapping[str, tuple[str, pd.DataFrame]] = {
              'models: {list: [{id: "null", fixed: [], random: {class: [1]}}]}\n'),
         classes(),
     ),
-    "singular": (spec(X + ASK + models("[x]")), classes(5, between=0.0, noise=3.0)),
+    "singular": (spec(X + ASK + models("[x]")), flat(classes(5))),
     "a small ICC": (spec(X + ASK + models("[x]")), classes(8, groups=40, between=0.25)),
     "two groups": (spec(X + ASK + models("[x]")), classes(2, groups=2, size=30, x=0.5)),
     "random slopes": (
