@@ -18,8 +18,8 @@ formulas <- list(
   students = mathach ~ ses_within + minority + sex + (1 | school),
   schools = mathach ~ ses_within + minority + sex + sector + meanses + (1 | school),
   slopes = mathach ~ ses_within + minority + sex + sector + meanses + (1 + ses_within | school),
-  cross = mathach ~ ses_within + minority + sex + sector + meanses + ses_within:sector + ses_within:meanses +
-    (1 + ses_within | school)
+  cross = mathach ~ ses_within + minority + sex + sector + meanses +
+    ses_within:sector + ses_within:meanses + (1 + ses_within | school)
 )
 models <- lapply(formulas, function(f) {
   eval(bquote(lme4::lmer(.(f), data = d, REML = TRUE)))
@@ -34,8 +34,8 @@ final <- models$cross
 limits <- confint(final, parm = "theta_", oldNames = FALSE, quiet = TRUE)
 r2 <- lapply(models, function(m) performance::r2_nakagawa(m, tolerance = 0))
 standardised <- lmerTest::lmer(
-  scale(mathach) ~ scale(ses_within) + minority + sex + sector + scale(meanses) + scale(ses_within):sector +
-    scale(ses_within):scale(meanses) + (1 + scale(ses_within) | school),
+  scale(mathach) ~ scale(ses_within) + minority + sex + sector + scale(meanses) +
+    scale(ses_within):sector + scale(ses_within):scale(meanses) + (1 + scale(ses_within) | school),
   data = d
 )
 smooth <- lowess(fitted(final), resid(final))

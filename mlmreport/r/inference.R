@@ -55,6 +55,159 @@ new_group <- function(id, level, unit) {
   list()
 }
 
+# Where one new unit of a new group may lie: the residual variance is added too.
+new_observation <- function(id, level, unit) {
+  name <- paste0("m_", id)
+  b <- list(M = as.name(name), TAIL = 1 - (1 - level) / 2)
+  said <- sprintf(
+    "%g %% interval: fixed effects, all random variances at typical values, residual; normal",
+    100 * level
+  )
+  if (!have("average")) {
+    for (what in c("lower", "upper")) {
+      absent(paste0("inference/observation/", what), why("average", "not computed"))
+    }
+    return(list())
+  }
+  statistic(
+    "inference/observation/lower",
+    average[["estimate"]] -
+      qnorm(TAIL) * sqrt(average[["se"]]^2 + variance_at(M, typical) + sigma(M)^2),
+    "A single new observation, lower limit", "estimate", unit, said, name, b
+  )
+  statistic(
+    "inference/observation/upper",
+    average[["estimate"]] +
+      qnorm(TAIL) * sqrt(average[["se"]]^2 + variance_at(M, typical) + sigma(M)^2),
+    "A single new observation, upper limit", "estimate", unit, said, name, b
+  )
+  list()
+}
+
+# The average prediction in the units that the outcome had before its transformation.
+back_predicted <- function(id, transform, level) {
+  inverse <- list(
+    log = quote(exp(V)), log2 = quote(2^(V)), log10 = quote(10^(V)), log1p = quote(expm1(V)),
+    sqrt = quote(max(0, V)^2)
+  )[[transform]]
+  b <- list(LEVEL = level)
+  values <- list(
+    estimate = quote(average[["estimate"]]), lower = quote(t_limit(average, "lower", LEVEL)),
+    upper = quote(t_limit(average, "upper", LEVEL))
+  )
+  for (what in names(values)) {
+    at <- paste0("inference/back/", what)
+    if (!have("average")) {
+      absent(at, why("average", "not computed"))
+      next
+    }
+    value <- do.call(substitute, list(values[[what]], b))
+    statistic(
+      at, CALL, paste("Back-transformed:", what), "estimate", model = paste0("m_", id),
+      bind = list(CALL = do.call(substitute, list(inverse, list(V = value))))
+    )
+  }
+  list()
+}
+
+# How far the groups' order is determined: comparison intervals and the distribution of ranks.
+comparisons <- function(id, group, effect, level, draws, seed, units) {
+  name <- paste0("m_", id)
+  at <- function(what) paste("inference/compare", what, sep = "/")
+  b <- list(
+    M = as.name(name), G = group, E = effect, LEVEL = level, DRAWS = draws, SEED = seed,
+    TAIL = (1 - level) / 2
+  )
+  if (all(mode_sd(get(name, envir = analysis), group, effect) == 0)) {
+    for (what in c("factor", "overlap", paste0("rank/", units, "/lower"),
+                   paste0("rank/", units, "/upper"))) {
+      absent(at(what), "the variance between groups is estimated as zero")
+    }
+    return(list())
+  }
+  statistic(
+    at("factor"), comparison_factor(LEVEL), "Half-width of comparison intervals in SEs", "ratio",
+    method = "z / sqrt(2); Goldstein & Healy (1995)", bind = b
+  )
+  series(
+    at("lower"), ranef(M)[[G]][[E]] - comparison_factor(LEVEL) * mode_sd(M, G, E),
+    "Lower limits of comparison intervals", model = name, bind = b
+  )
+  series(
+    at("upper"), ranef(M)[[G]][[E]] + comparison_factor(LEVEL) * mode_sd(M, G, E),
+    "Upper limits of comparison intervals", model = name, bind = b
+  )
+  statistic(
+    at("overlap"),
+    overlapping_pairs(
+      ranef(M)[[G]][[E]] - comparison_factor(LEVEL) * mode_sd(M, G, E),
+      ranef(M)[[G]][[E]] + comparison_factor(LEVEL) * mode_sd(M, G, E)
+    ),
+    "Share of pairs of groups whose comparison intervals overlap", "share", model = name, bind = b
+  )
+  object("ranks", {
+    set.seed(SEED, "Mersenne-Twister", "Inversion", "Rejection")
+    rank_draws(M, G, E, DRAWS)
+  }, bind = b)
+  for (u in units) rank_limits(at, u, draws, level, name, c(b, list(U = u)))
+  list()
+}
+
+rank_limits <- function(at, u, draws, level, name, b) {
+  said <- sprintf("%g %% interval of %d draws; 1 = highest", 100 * level, draws)
+  statistic(
+    at(paste0("rank/", u, "/lower")), quantile(ranks[U, ], TAIL, type = 1),
+    paste("Rank, lower limit:", u), "count", method = said, model = name, bind = b
+  )
+  statistic(
+    at(paste0("rank/", u, "/upper")), quantile(ranks[U, ], 1 - TAIL, type = 1),
+    paste("Rank, upper limit:", u), "count", method = said, model = name, bind = b
+  )
+}
+
+# The tests of the fixed effects by the other method of denominator df.
+other_df <- function(id, ddf) {
+  name <- paste0("m_", id)
+  b <- list(M = as.name(name), T = as.name(paste0("t_", id)), DDF = ddf)
+  object("other", coef(summary(T, ddf = DDF)), bind = b)
+  for (term in names(fixef(get(name, envir = analysis)))) {
+    b$TERM <- term
+    at <- function(what) paste("inference/otherdf", term, what, sep = "/")
+    if (!have("other")) {
+      for (what in c("se", "df", "p")) absent(at(what), why("other", "not computed"), term)
+      next
+    }
+    statistic(
+      at("se"), other[TERM, "Std. Error"], paste("SE:", term), "se", method = ddf, model = name,
+      bind = b
+    )
+    statistic(
+      at("df"), other[TERM, "df"], paste("df:", term), "df", method = ddf, model = name, bind = b
+    )
+    statistic(
+      at("p"), other[TERM, "Pr(>|t|)"], paste("p:", term), "p", method = paste("t test,", ddf),
+      model = name, bind = b
+    )
+  }
+  list()
+}
+
+# p-values of a family of tests, adjusted for their number.
+adjusted_tests <- function(id, family, terms, method) {
+  b <- list(C = as.name(paste0("coef_", id)), TERMS = terms, METHOD = method)
+  at <- function(what) paste("inference/adjusted", family, what, sep = "/")
+  said <- sprintf("%s over %d tests", method, length(terms))
+  statistic(at("tests"), length(TERMS), paste("Tests in the family", family), "count", bind = b)
+  for (i in seq_along(terms)) {
+    b$I <- i
+    statistic(
+      at(paste0(terms[i], "/p")), p.adjust(C[TERMS, "Pr(>|t|)"], METHOD)[[I]],
+      paste("Adjusted p:", terms[i]), "p", method = said, model = paste0("m_", id), bind = b
+    )
+  }
+  list()
+}
+
 # Conditional modes of every effect, with intervals.
 caterpillar <- function(id, group, effect, level) {
   name <- paste0("m_", id)

@@ -71,7 +71,7 @@ simple_slopes <- function(id, interaction, x, z, z_type, z_group, values, level,
       statistic(at("moderator"), VALUE, paste("Value of the moderator:", v$label), "mean", bind = b)
     }
     object(slope, combination(T, slope_weights(M, with_list(typical, Z, VALUE), X), DDF), bind = b)
-    slope_statistics(at, slope, v$label, level, ddf, unit, name, b)
+    slope_statistics(at, slope, paste("Simple slope:", v$label), level, ddf, unit, name, b)
     slope_line(interaction, v$key, name, b)
   }
   series(
@@ -103,22 +103,22 @@ slope_statistics <- function(at, slope, label, level, ddf, unit, name, b) {
     return(invisible())
   }
   statistic(
-    at("estimate"), S[["estimate"]], paste("Simple slope:", label), "estimate", unit, model = name,
+    at("estimate"), S[["estimate"]], label, "estimate", unit, model = name,
     bind = b
   )
   statistic(
-    at("se"), S[["se"]], paste("SE of the simple slope:", label), "se", unit, model = name, bind = b
+    at("se"), S[["se"]], paste("SE:", label), "se", unit, model = name, bind = b
   )
   statistic(
-    at("df"), S[["df"]], paste("df of the simple slope:", label), "df", method = ddf, model = name,
+    at("df"), S[["df"]], paste("df:", label), "df", method = ddf, model = name,
     bind = b
   )
   statistic(
-    at("t"), S[["t"]], paste("t of the simple slope:", label), "statistic", method = ddf,
+    at("t"), S[["t"]], paste("t:", label), "statistic", method = ddf,
     model = name, bind = b
   )
   statistic(
-    at("p"), S[["p"]], paste("p of the simple slope:", label), "p", method = ddf, model = name,
+    at("p"), S[["p"]], paste("p:", label), "p", method = ddf, model = name,
     bind = b
   )
   statistic(
@@ -158,15 +158,38 @@ neyman_bounds <- function(interaction, x, z, name, level, b) {
     return(invisible())
   }
   b$P <- product
-  jn <- paste0("neyman_", make.names(interaction))
-  b$JN <- as.name(jn)
+  key <- make.names(interaction)
+  b$JP <- as.name(paste0("slope_parts_", key))
+  b$JQ <- as.name(paste0("slope_quantile_", key))
+  b$JC <- as.name(paste0("slope_curve_", key))
   b$TAIL <- 1 - (1 - level) / 2
-  object(jn, johnson_neyman(
-    sum(slope_weights(M, with_list(typical, Z, 0), X) * fixef(M)), fixef(M)[[P]],
-    variance_of(M, slope_weights(M, with_list(typical, Z, 0), X)),
-    sum(slope_weights(M, with_list(typical, Z, 0), X) * vcov(M)[, P]), vcov(M)[P, P],
-    qt(TAIL, combination(T, slope_weights(M, typical, X))[["df"]])
-  ), bind = b)
+  b$ZC <- as.name(z)
+  object(
+    paste0("slope_parts_", key), slope_parts(M, with_list(typical, Z, 0), X, P), bind = b
+  )
+  object(
+    paste0("slope_quantile_", key),
+    qt(TAIL, combination(T, slope_weights(M, typical, X))[["df"]]), bind = b
+  )
+  neyman_roots(at, paste0("neyman_", key), name, level, b)
+  object(paste0("slope_curve_", key), slope_curve(JP, x_grid(d$ZC), JQ), bind = b)
+  series(at("z"), x_grid(d$ZC), z, model = name, bind = b)
+  for (what in c("slope", "lower", "upper")) {
+    b$WHAT <- what
+    series(
+      at(paste0("curve_", what)), as.vector(JC[, WHAT]), "Simple slope over the moderator",
+      model = name, bind = b
+    )
+  }
+}
+
+neyman_roots <- function(at, jn, name, level, b) {
+  b$JN <- as.name(jn)
+  object(
+    jn,
+    johnson_neyman(JP[["b"]], JP[["c"]], JP[["vb"]], JP[["vbc"]], JP[["vc"]], JQ),
+    bind = b
+  )
   for (i in 1:2) {
     b$I <- i
     if (!have(jn)) {
@@ -258,5 +281,266 @@ growth_panels <- function(id, group, time, outcome, units) {
       at("fitted"), fitted(M)[d$GC == U][order(d$TC[d$GC == U])], "Fitted", model = name, bind = b
     )
   }
+  list()
+}
+
+# A combination of fixed effects recorded with its test and interval under a common prefix.
+record_combination <- function(prefix, object_name, label, level, ddf, unit, name) {
+  at <- function(what) paste(prefix, what, sep = "/")
+  slope_statistics(
+    at, object_name, label, level, ddf, unit, name,
+    list(S = as.name(object_name), LEVEL = level)
+  )
+}
+
+# Within, between and contextual effects of a variable that is in the model in two parts.
+# centred: the lower-level part is centred at the group mean, so that the mean's own coefficient is
+# the between effect; otherwise it is the contextual effect.
+contextual_effect <- function(id, key, lower, mean, centred, level, ddf, unit, label) {
+  name <- paste0("m_", id)
+  object_name <- paste0("contextual_", make.names(key))
+  b <- list(
+    T = as.name(paste0("t_", id)), M = as.name(name), B = mean, W = lower, DDF = ddf,
+    SIGN = if (centred) -1 else 1
+  )
+  object(
+    object_name,
+    combination(T, (names(fixef(M)) == B) + SIGN * (names(fixef(M)) == W), DDF),
+    bind = b
+  )
+  record_combination(
+    paste0("interpretation/contextual/", key), object_name,
+    paste(if (centred) "contextual effect of" else "between effect of", label), level, ddf, unit,
+    name
+  )
+  list()
+}
+
+# Effects in SDs: of the variable's own level and the outcome's at that level, and of all rows.
+standardised <- function(id, term, column, level_index, group, outcome, null, block, label) {
+  name <- paste0("m_", id)
+  at <- function(what) paste("interpretation/standardised", term, what, sep = "/")
+  b <- list(
+    M = as.name(name), TERM = term, XC = as.name(column), Y = as.name(outcome), G = as.name(group)
+  )
+  total <- "SDs over all rows"
+  statistic(at("sd_total"), sd(d$XC), paste("SD over rows:", label), "sd", bind = b, method = total)
+  statistic(
+    at("total"), fixef(M)[[TERM]] * sd(d$XC) / sd(d$Y), paste("Totally standardised:", label),
+    "estimate", method = total, model = name, bind = b
+  )
+  if (level_index == 1) {
+    statistic(
+      at("sd_own"), within_sd(d$XC, d$G), paste("Pooled SD within groups:", label), "sd", bind = b,
+      method = "pooled within groups"
+    )
+  } else {
+    statistic(
+      at("sd_own"), between_sd(d$XC, d$G), paste("SD over groups:", label), "sd", bind = b,
+      method = "over groups"
+    )
+  }
+  own_standardised(at, level_index, null, block, label, name, b)
+  list()
+}
+
+own_standardised <- function(at, level_index, null, block, label, name, b) {
+  text <- paste("Standardised at its own level:", label)
+  if (!nzchar(null)) {
+    absent(at("own"), "the sequence has no null model that gives the outcome's SD by level", text)
+    return(invisible())
+  }
+  b$NULLM <- as.name(paste0("m_", null))
+  if (level_index == 1) {
+    statistic(
+      at("own"), fixef(M)[[TERM]] * within_sd(d$XC, d$G) / sigma(NULLM), text, "estimate",
+      method = "pooled SD within groups; residual SD of the null model", model = name, bind = b
+    )
+    return(invisible())
+  }
+  b$BLOCK <- block
+  variances <- VarCorr(get(paste0("m_", null), envir = analysis))
+  if (!block %in% names(variances) || variances[[block]][1, 1] <= 0) {
+    absent(at("own"), "the null model has no variance between these groups", text)
+    return(invisible())
+  }
+  statistic(
+    at("own"),
+    fixef(M)[[TERM]] * between_sd(d$XC, d$G) / sqrt(component(NULLM, BLOCK, "(Intercept)")),
+    text, "estimate", method = "SD over groups; SD between groups of the null model", model = name,
+    bind = b
+  )
+}
+
+# How reliably the groups' own slopes are told apart.
+slope_reliabilities <- function(id, block, effect, label) {
+  name <- paste0("m_", id)
+  b <- list(M = as.name(name), B = block, E = effect)
+  key <- paste0("reliability_", make.names(block), "_", make.names(effect))
+  b$R <- as.name(key)
+  at <- function(what) paste("interpretation/reliability", block, effect, what, sep = "/")
+  text <- paste("Reliability of the slopes:", label)
+  if (component(get(name, envir = analysis), block, effect) <= 0) {
+    for (what in c("mean", "groups")) {
+      absent(at(what), "the variance of the slope is estimated as zero", text)
+    }
+    return(list())
+  }
+  object(key, slope_reliability(M, B, E), bind = b)
+  statistic(
+    at("mean"), mean(R, na.rm = TRUE), text, "proportion", model = name, bind = b,
+    method = "mean over groups of tau / (tau + sigma2 [(Z'Z)^-1])",
+    otherwise = "no group's own data determine its slope"
+  )
+  statistic(at("groups"), sum(!is.na(R)), "Groups that it is a mean over", "count", model = name,
+    bind = b
+  )
+  list()
+}
+
+# Where along x the variance between groups is smallest, and the SDs there and at the data's ends.
+least_variance <- function(id, block, effect, column, unit, label) {
+  name <- paste0("m_", id)
+  m <- get(name, envir = analysis)
+  at <- function(what) paste("interpretation/least", block, effect, what, sep = "/")
+  if (component(m, block, effect) <= 0) {
+    for (what in c("x", "sd", "min", "max")) {
+      absent(at(what), "the variance of the slope is estimated as zero", label)
+    }
+    return(list())
+  }
+  b <- list(M = as.name(name), B = block, E = effect, XC = as.name(column), I = "(Intercept)")
+  statistic(
+    at("x"), -component(M, B, I, E) / component(M, B, E),
+    paste("Where groups differ least:", label), "estimate", model = name, bind = b,
+    method = "-tau01 / tau11"
+  )
+  statistic(
+    at("sd"), sqrt(max(0, component(M, B, I) - component(M, B, I, E)^2 / component(M, B, E))),
+    paste("SD between groups there:", label), "sd", unit, model = name, bind = b
+  )
+  statistic(at("min"), min(d$XC), paste("Smallest value:", label), "mean", bind = b)
+  statistic(at("max"), max(d$XC), paste("Largest value:", label), "mean", bind = b)
+  list()
+}
+
+# Marginal means of a factor, by categories of another one where `by` names it; pairwise differences
+# where asked for.
+marginal_means <- function(id, key, factor, by, pairs, level, ddf) {
+  if (!requireNamespace("emmeans", quietly = TRUE)) {
+    return(list(installed = FALSE, rows = 0, pairs = 0))
+  }
+  at <- paste0("interpretation/emmeans/", key)
+  means <- paste0("means_", make.names(key))
+  specs <- c(factor, if (nzchar(by)) by)
+  b <- list(
+    T = as.name(paste0("t_", id)), F = specs, LEVEL = level, METHOD = tolower(ddf),
+    E = as.name(paste0("grid_", make.names(key))), BY = if (nzchar(by)) by else NULL
+  )
+  object(paste0("grid_", make.names(key)), suppressMessages(emmeans::emmeans(
+    T, F, lmer.df = METHOD, lmerTest.limit = Inf, pbkrtest.limit = Inf
+  )), bind = b)
+  object(means, as.data.frame(summary(E, infer = TRUE, level = LEVEL)), bind = b)
+  if (!have(means)) {
+    return(list(installed = TRUE, rows = 0, pairs = 0))
+  }
+  found <- get(means, envir = analysis)
+  record_rows(at, means, seq_len(nrow(found)), "emmean", "Marginal mean", id, ddf)
+  facts <- list(
+    installed = TRUE, rows = nrow(found), factor = as.character(found[[factor]]),
+    by = if (nzchar(by)) as.character(found[[by]]) else character(), pairs = 0
+  )
+  if (pairs) facts <- c(facts[names(facts) != "pairs"], pairwise(at, key, by, id, ddf, b))
+  facts
+}
+
+pairwise <- function(at, key, by, id, ddf, b) {
+  name <- paste0("pairs_", make.names(key))
+  object(name, as.data.frame(summary(
+    emmeans::contrast(E, "revpairwise", by = BY), infer = TRUE, level = LEVEL
+  )), bind = b)
+  if (!have(name)) {
+    return(list(pairs = 0))
+  }
+  found <- get(name, envir = analysis)
+  record_rows(paste0(at, "/pair"), name, seq_len(nrow(found)), "estimate", "Difference", id, ddf)
+  list(
+    pairs = nrow(found), contrast = as.character(found$contrast),
+    pair_by = if (nzchar(by)) as.character(found[[by]]) else character()
+  )
+}
+
+record_rows <- function(at, table, rows, value, label, id, ddf) {
+  columns <- c(
+    estimate = value, se = "SE", df = "df", lower = "lower.CL", upper = "upper.CL", t = "t.ratio",
+    p = "p.value"
+  )
+  types <- c(
+    estimate = "estimate", se = "se", df = "df", lower = "estimate", upper = "estimate",
+    t = "statistic", p = "p"
+  )
+  for (i in rows) {
+    for (what in names(columns)) {
+      statistic(
+        paste(at, i, what, sep = "/"), TABLE[ROW, COLUMN], paste0(label, " ", i, ": ", what),
+        types[[what]], method = paste("emmeans,", ddf, "df"), model = paste0("m_", id),
+        bind = list(TABLE = as.name(table), ROW = i, COLUMN = columns[[what]])
+      )
+    }
+  }
+}
+
+# The slope of a curve at the mean and at both ends of the data.
+curve_slopes <- function(id, column, level, ddf, unit, label) {
+  name <- paste0("m_", id)
+  places <- list(low = quote(min(d$XC)), mean = quote(typical$XC), high = quote(max(d$XC)))
+  for (place in names(places)) {
+    slope <- paste0("curve_", make.names(column), "_", place)
+    b <- list(
+      M = as.name(name), T = as.name(paste0("t_", id)), X = column, XC = as.name(column),
+      DDF = ddf
+    )
+    b$AT <- do.call(substitute, list(places[[place]], b))
+    at <- paste("interpretation/curve", column, place, sep = "/")
+    statistic(
+      paste0(at, "/x"), AT, paste("Where the slope is taken:", label), "mean", bind = b
+    )
+    object(
+      slope,
+      combination(
+        T, derivative_weights(M, with_list(typical, X, AT), X, diff(range(d$XC)) / 1000), DDF
+      ),
+      bind = b
+    )
+    record_combination(at, slope, paste(label, "at", place), level, ddf, unit, name)
+  }
+  list()
+}
+
+# What an effect on a log outcome is in the outcome's own units: the factor of the geometric mean.
+back_transformed <- function(id, term, base, level, label) {
+  name <- paste0("m_", id)
+  tail_ <- 1 - (1 - level) / 2
+  b <- list(C = as.name(paste0("coef_", id)), TERM = term, BASE = base, TAIL = tail_)
+  at <- function(what) paste("interpretation/factor", term, what, sep = "/")
+  if (!have(paste0("coef_", id))) {
+    for (what in c("estimate", "lower", "upper")) {
+      absent(at(what), "the coefficient's degrees of freedom could not be computed", label)
+    }
+    return(list())
+  }
+  said <- "base of the logarithm to the power of the coefficient"
+  statistic(
+    at("estimate"), BASE^C[TERM, "Estimate"], paste("Factor of the geometric mean:", label),
+    "ratio", method = said, model = name, bind = b
+  )
+  statistic(
+    at("lower"), BASE^(C[TERM, "Estimate"] - qt(TAIL, C[TERM, "df"]) * C[TERM, "Std. Error"]),
+    paste("Lower limit of the factor:", label), "ratio", method = said, model = name, bind = b
+  )
+  statistic(
+    at("upper"), BASE^(C[TERM, "Estimate"] + qt(TAIL, C[TERM, "df"]) * C[TERM, "Std. Error"]),
+    paste("Upper limit of the factor:", label), "ratio", method = said, model = name, bind = b
+  )
   list()
 }

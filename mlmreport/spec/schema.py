@@ -142,6 +142,11 @@ class QuestionSpec(Base):
     terms: list[Name] = Field(
         default_factory=list, description="Terms of the final model: ses, sector, ses:sector."
     )
+    family: Name | None = Field(
+        None,
+        description="The family of tests over which `inference.correction` adjusts; questions that "
+        "name none form one family together.",
+    )
 
 
 class StepwiseSpec(Base):
@@ -222,6 +227,17 @@ class InferenceSpec(Base):
 
     df: Literal["satterthwaite", "kenward-roger"] = Field(
         "satterthwaite", description="Denominator degrees of freedom of the tests of fixed effects."
+    )
+    df_comparison: int = Field(
+        2000,
+        ge=0,
+        le=100_000,
+        description="The tests of the final model are given by the other df method too where it "
+        "has at most so many rows, half as many if crossed: Kenward-Roger takes a second at 2,000 "
+        "nested rows, 10 s at 7,000, minutes at a few thousand crossed ones. 0 leaves it out.",
+    )
+    correction: Literal["none", "holm", "bonferroni"] = Field(
+        "none", description="Adjustment of the questions' p-values for their number, in families."
     )
     level: float = Field(0.95, gt=0.5, lt=1, description="The level of all intervals.")
     alpha: float = Field(0.05, gt=0, lt=0.5, description="The significance level.")

@@ -7,10 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from mlmreport.errors import InputError, did_you_mean
-from mlmreport.quantities import Figure, Row, Series, Table
+from mlmreport.quantities import Cell, Figure, Row, Series, Table
 from mlmreport.spec import formula as fm
+from mlmreport.spec.schema import QuestionSpec
 from mlmreport.spec.sequence import question_terms
+from mlmreport.steps.coefficients import INTERCEPT, Coefficient
 from mlmreport.steps.context import Context, FittedModel
+from mlmreport.steps.effects import interval
 from mlmreport.steps.interpretation import pair_of
 from mlmreport.steps.models import COEFFICIENT
 from mlmreport.steps.questions import KINDS, kind_of
@@ -18,6 +21,9 @@ from mlmreport.steps.questions import KINDS, kind_of
 __all__ = ["run"]
 
 STEP = "inference"
+RANK_DRAWS = 2000
+"""Draws of the groups' ranks."""
+OTHER_DF = {"Satterthwaite": "Kenward-Roger", "Kenward-Roger": "Satterthwaite"}
 
 
 def run(context: Context, interactions: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -26,12 +32,17 @@ def run(context: Context, interactions: Sequence[Mapping[str, Any]]) -> Mapping[
     group = context.lowest_group
     context.run(STEP, "average_prediction", id=model.id, level=level, unit=unit)
     context.run(STEP, "new_group", id=model.id, level=level, unit=unit)
+    context.run(STEP, "new_observation", id=model.id, level=level, unit=unit)
     context.sharpen(
         [f"inference/{part}" for part in
-         ("average/estimate", "average/lower", "average/upper", "new/lower", "new/upper")],
+         ("average/estimate", "average/lower", "average/upper", "new/lower", "new/upper",
+          "observation/lower", "observation/upper")],
         "inference/average/se",
     )  # fmt: skip
     named = _named(context, model) if group in model.fit.groups.values() else []
+    compared = _compared(context, model, named)
+    families = _adjust(context, model)
+    other = _other_df(context, model)
     modes = [_modes(context, model, effect) for effect in _effects(model, group)]
     _ols(context, model)
     shrinkage = _shrinkage(context)
@@ -47,6 +58,16 @@ def run(context: Context, interactions: Sequence[Mapping[str, Any]]) -> Mapping[
         "lowest_plural": context.plan.levels[0].plural,
         "average": context.all("inference/average", "estimate", "lower", "upper"),
         "new": context.all("inference/new", "lower", "upper"),
+        "observation": context.all("inference/observation", "lower", "upper"),
+        "back": _back(context, model),
+        "outcome_label": context.spec.outcome.label or context.spec.outcome.name,
+        "transform": context.spec.outcome.transform,
+        "compared": compared,
+        "correction": {"none": "", "holm": "Holm", "bonferroni": "Bonferroni"}[
+            context.spec.inference.correction
+        ],
+        "families": families,
+        "other_df": other,
         "named": named,
         "chosen": not context.spec.report.groups,
         "modes": modes,
@@ -54,8 +75,12 @@ def run(context: Context, interactions: Sequence[Mapping[str, Any]]) -> Mapping[
         "answers": [_answer(context, model, interactions, *pair) for pair in _asked(context)],
         "ols": _ols_facts(context, model),
         "observational": context.spec.simulate is None,
-        "tables": {"ols": _ols_table(context, model), **_group_table(context, named)},
-        "figures": _figures(context, named, modes, shrinkage),
+        "tables": {
+            "ols": _ols_table(context, model),
+            "estimands": _estimands(context, named),
+            **_group_table(context, named, compared),
+        },
+        "figures": _figures(context, named, modes, shrinkage, compared),
     }
 
 
@@ -102,11 +127,44 @@ def _group(context: Context, name: str) -> dict[str, Any]:
     return {"name": name, **found, "have": context.value(f"{at}/estimate") is not None}
 
 
-def _group_table(context: Context, named: list[dict[str, Any]]) -> dict[str, Table]:
+def _compared(
+    context: Context, model: FittedModel, named: list[dict[str, Any]]
+) -> Mapping[str, Any] | None:
+    """How far the order of the groups' intercepts is determined."""
+    group = context.lowest_group
+    if INTERCEPT not in _effects(model, group):
+        return None
+    context.run(
+        STEP, "comparisons", id=model.id, group=group, effect=INTERCEPT,
+        level=context.spec.inference.level, draws=RANK_DRAWS, seed=context.spec.inference.seed,
+        units=[entry["name"] for entry in named],
+    )  # fmt: skip
+    at = "inference/compare"
+    have = context.value(f"{at}/overlap") is not None
+    return {
+        "have": have,
+        "all": context.value(f"{at}/overlap") == 1,
+        "none": context.value(f"{at}/overlap") == 0,
+        **context.all(at, "factor", "overlap"),
+        "lower": context.engine.items.get(f"{at}/lower"),
+        "upper": context.engine.items.get(f"{at}/upper"),
+    }
+
+
+def _ranks(context: Context, name: str, compared: Mapping[str, Any]) -> Cell:
+    low, high = (context.item(f"inference/compare/rank/{name}/{side}")
+                 for side in ("lower", "upper"))  # fmt: skip
+    return (low, " to ", high) if compared["have"] else "not determined"
+
+
+def _group_table(
+    context: Context, named: list[dict[str, Any]], compared: Mapping[str, Any] | None
+) -> dict[str, Table]:
     if not named:
         return {}
     level = context.plan.groups[0]
     average = context.all("inference/average", "estimate", "lower", "upper")
+    percent = f"{100 * context.spec.inference.level:g}"
     rows = [
         Row(
             f"{level.name.capitalize()} {entry['name']}",
@@ -115,23 +173,37 @@ def _group_table(context: Context, named: list[dict[str, Any]]) -> dict[str, Tab
                 entry["shrinkage"],
                 entry["estimate"],
                 ("[", entry["lower"], ", ", entry["upper"], "]"),
+                *((_ranks(context, entry["name"], compared),) if compared else ()),
             ),
         )
         for entry in named
     ]
     interval = ("[", average["lower"], ", ", average["upper"], "]")
     rows.append(Row(f"Average {level.name}", ("", "", average["estimate"], interval)))
-    percent = f"{100 * context.spec.inference.level:g}"
+    ranks = (
+        f" Rank = {percent} % interval of the rank of the intercept, 1 the highest, from "
+        f"{RANK_DRAWS:,} draws of the conditional distribution."
+        if compared and compared["have"]
+        else ""
+    )
     return {
         "groups": Table(
             "groups",
             f"Expected {context.plan.outcome.label} in named {level.plural} and in the average "
             f"{level.name}",
-            (level.name.capitalize(), "n", "Reliability", "Expected", f"{percent} % CI"),
+            (
+                level.name.capitalize(),
+                "n",
+                "Reliability",
+                "Expected",
+                f"{percent} % CI",
+                *(("Rank",) if compared else ()),
+            ),
             tuple(rows),
             "For a unit with typical lower-level values; each group with its own higher-level "
             "values. "
-            "Reliability = weight of the group's own data, τ / (τ + σ² / n) for the intercept.",
+            "Reliability = weight of the group's own data, τ / (τ + σ² / n) for the intercept."
+            + ranks,
         )
     }
 
@@ -148,6 +220,7 @@ def _modes(context: Context, model: FittedModel, effect: str) -> dict[str, Any]:
         "effect": effect,
         "label": context.effect_phrase(model, effect),
         "clear": context.item(f"{at}/clear"),
+        "none": context.value(f"{at}/clear") == 0,
         "have": isinstance(context.item(f"{at}/estimate"), Series),
     }
 
@@ -161,7 +234,163 @@ def _shrinkage(context: Context) -> Mapping[str, Any] | None:
         outcome=context.plan.outcome.column,
     )  # fmt: skip
     context.sharpen(["inference/shrinkage/overall"], f"{null.id}/fixef/(Intercept)/se")
-    return context.all("inference/shrinkage", "overall", "least", "most")
+    least, most = (context.value(f"inference/shrinkage/{side}") for side in ("least", "most"))
+    equal = least is not None and most is not None and abs(least - most) < 0.0005
+    return {**context.all("inference/shrinkage", "overall", "least", "most"), "equal": equal}
+
+
+# --- what an estimate is of -------------------------------------------------------------------
+
+
+def _estimands(context: Context, named: list[dict[str, Any]]) -> Table:
+    """Average, population, named and new groups, and a new unit, side by side."""
+    level, lowest = context.plan.groups[0], context.plan.levels[0]
+    at = "inference"
+    average = context.item(f"{at}/average/estimate")
+
+    def row(head: str, of: str, what: str, holds: str) -> Row:
+        return Row(head, (of, average, interval(context, f"{at}/{what}"), holds))
+
+    percent = f"{100 * context.spec.inference.level:g}"
+    return Table(
+        "estimands",
+        f"The expected {context.plan.outcome.label} of a typical {lowest.name}, by what it is said "
+        f"of",
+        ("Said of", "What it is", "Estimate", f"{percent} % interval", "What the interval holds"),
+        (
+            row(f"Average {level.name}", f"{level.name} with random effects of zero", "average",
+                "uncertainty of the fixed effects"),
+            row("Population", f"mean over all {level.plural}", "average",
+                "the same, as the model is linear"),
+            *(_named_row(context, entry) for entry in named[len(named) // 2 :][:1]),
+            row(f"A new {level.name}", "its expected value", "new",
+                "fixed effects and variance between groups"),
+            row(f"A new {lowest.name}", f"one observation in a new {level.name}", "observation",
+                "these and the residual variance"),
+        ),
+        "The last two are intervals of prediction, with the variances taken as known.",
+    )  # fmt: skip
+
+
+def _named_row(context: Context, entry: Mapping[str, Any]) -> Row:
+    level = context.plan.groups[0].name
+    limits = interval(context, f"inference/group/{entry['name']}")
+    return Row(
+        f"{level.capitalize()} {entry['name']}",
+        (f"a particular {level}, with its own higher-level values", entry["estimate"], limits,
+         f"fixed effects and this {level}'s mode"),
+    )  # fmt: skip
+
+
+def _back(context: Context, model: FittedModel) -> Mapping[str, Any] | None:
+    """The average prediction in the units before the outcome's transformation."""
+    transform = context.spec.outcome.transform
+    if transform == "none":
+        return None
+    context.run(
+        STEP, "back_predicted", id=model.id, transform=transform,
+        level=context.spec.inference.level,
+    )  # fmt: skip
+    return {
+        **context.all("inference/back", "estimate", "lower", "upper"),
+        "have": context.value("inference/back/estimate") is not None,
+        "geometric": transform in {"log", "log2", "log10"},
+        "unit": context.spec.outcome.unit or "",
+    }
+
+
+# --- the other method of df -------------------------------------------------------------------
+
+
+def _other_df(context: Context, model: FittedModel) -> Mapping[str, Any]:
+    other = OTHER_DF[context.ddf]
+    reason = _why_not(context, other)
+    if reason:
+        return {"method": other, "own": context.ddf, "reason": reason}
+    context.run(STEP, "other_df", id=model.id, ddf=other)
+    rows, turned = [], []
+    for entry in model.coefficients:
+        own = context.all(f"{model.id}/fixef/{entry.name}", "df", "p")
+        at = f"inference/otherdf/{entry.name}"
+        context.sharpen([f"{at}/se"], f"{at}/se")
+        rows.append(
+            Row(entry.label, (context.item(f"{model.id}/fixef/{entry.name}/se"), *own.values(),
+                              *context.all(at, "se", "df", "p").values()))
+        )  # fmt: skip
+        alpha = context.spec.inference.alpha
+        ps = context.value(f"{model.id}/fixef/{entry.name}/p"), context.value(f"{at}/p")
+        if None not in ps and len({p < alpha for p in ps if p is not None}) > 1:
+            turned.append(entry.label)
+    return {
+        "method": other,
+        "own": context.ddf,
+        "reason": "",
+        "have": any(context.value(f"inference/otherdf/{e.name}/p") is not None
+                    for e in model.coefficients),
+        "turned": turned,
+        "table": Table(
+            "df",
+            f"Tests of the fixed effects by {context.ddf} and by {other} df",
+            ("Effect", "SE", "df", "p", f"SE ({other})", f"df ({other})", f"p ({other})"),
+            tuple(rows),
+            "Kenward-Roger also adjusts the standard errors for small samples.",
+        ),
+    }  # fmt: skip
+
+
+def _why_not(context: Context, other: str) -> str:
+    """Why the tests are not given by the other method; empty where they are."""
+    limit = context.spec.inference.df_comparison
+    crossed = context.spec.structure == "crossed"
+    if limit == 0:
+        return "the spec leaves it out"
+    if other != "Kenward-Roger":
+        return ""
+    if context.spec.estimation.method != "REML":
+        return "it is made for REML, and the models are fitted by ML"
+    if len(context.data.frame) > (limit // 2 if crossed else limit):
+        return "it takes long with so many rows"
+    return ""
+
+
+# --- families of tests ------------------------------------------------------------------------
+
+
+def _matched(model: FittedModel, kind: str, terms: tuple[fm.Term, ...]) -> list[Coefficient]:
+    """The coefficients that a question asks for."""
+    wanted = {frozenset(map(fm.expression_r, term.factors)) for term in terms}
+    return [
+        entry
+        for entry in model.coefficients
+        if kind != "variance" and entry.parts and frozenset(_factor_names(entry)) in wanted
+    ]
+
+
+def _family(question: QuestionSpec) -> str:
+    return question.family or "all"
+
+
+def _adjust(context: Context, model: FittedModel) -> list[dict[str, Any]]:
+    """Adjust the questions' p-values, family by family."""
+    method = context.spec.inference.correction
+    if method == "none":
+        return []
+    members: dict[str, list[str]] = {}
+    for question, terms in _asked(context):
+        kind = kind_of(context, question, terms)
+        names = [e.name for e in _matched(model, kind, terms)
+                 if context.value(f"{model.id}/fixef/{e.name}/p") is not None]  # fmt: skip
+        known = members.setdefault(_family(question), [])
+        known += [name for name in names if name not in known]
+    found = []
+    for family, names in members.items():
+        if not names:
+            continue
+        context.run(STEP, "adjusted_tests", id=model.id, family=family, terms=names, method=method)
+        tests = context.item(f"inference/adjusted/{family}/tests")
+        found.append({"name": family, "tests": tests, "named": family != "all",
+                      "single": len(names) == 1})  # fmt: skip
+    return found
 
 
 # --- ignoring the groups ----------------------------------------------------------------------
@@ -186,7 +415,7 @@ def _ols_facts(context: Context, model: FittedModel) -> Mapping[str, Any]:
     worst = max(ratios, key=lambda name: ratios[name])
     return {
         "have": True,
-        "label": model.coefficient(worst).label,
+        "label": "the intercept" if worst == INTERCEPT else model.coefficient(worst).label,
         "ratio": context.item(f"inference/ols/{worst}/ratio"),
         "understates": ratios[worst] > 1.05,
     }
@@ -224,15 +453,14 @@ def _answer(
 ) -> dict[str, Any]:
     kind = kind_of(context, question, terms)
     wanted = {frozenset(map(fm.expression_r, term.factors)) for term in terms}
-    matched = [
-        entry
-        for entry in model.coefficients
-        if kind != "variance" and entry.parts and frozenset(_factor_names(entry)) in wanted
-    ]
+    matched = _matched(model, kind, terms)
     effects = []
     for entry in matched:
         at = f"{model.id}/fixef/{entry.name}"
         p, estimate = context.value(f"{at}/p"), context.value(f"{at}/estimate") or 0.0
+        adjusted = f"inference/adjusted/{_family(question)}/{entry.name}/p"
+        if adjusted in context.engine.items:
+            p = context.value(adjusted)
         effects.append(
             {
                 "label": entry.label,
@@ -250,6 +478,8 @@ def _answer(
                 "positive": estimate >= 0,
                 "tested": p is not None,
                 "clear": p is not None and p < context.spec.inference.alpha,
+                "adjusted": context.engine.items.get(adjusted),
+                "factor": _factor(context, entry.name),
                 **context.all(at, *COEFFICIENT),
             }
         )
@@ -284,6 +514,14 @@ def _answer(
         if kind in {"between", "contextual"} and effects
         else None,
     }
+
+
+def _factor(context: Context, name: str) -> Mapping[str, Any] | None:
+    """On a log outcome, by what the effect multiplies the geometric mean."""
+    at = f"interpretation/factor/{name}"
+    if context.value(f"{at}/estimate") is None:
+        return None
+    return context.all(at, "estimate", "lower", "upper")
 
 
 def _factor_names(entry: Any) -> list[str]:
@@ -321,6 +559,7 @@ def _figures(
     named: list[dict[str, Any]],
     modes: list[dict[str, Any]],
     shrinkage: Mapping[str, Any] | None,
+    compared: Mapping[str, Any] | None,
 ) -> dict[str, Figure]:
     level = context.plan.groups[0]
     unit = f" ({context.unit})" if context.unit else ""
@@ -329,17 +568,27 @@ def _figures(
     for number, entry in enumerate(modes, start=1):
         if not entry["have"]:
             continue
+        two = compared is not None and compared["have"] and entry["effect"] == INTERCEPT
+        thick = (
+            f" The thick part is the comparison interval: two {level.plural} whose thick parts "
+            "do not overlap differ at about the level of the intervals (Goldstein & Healy, 1995)."
+        )
         figures[f"modes{number}"] = Figure(
             f"modes-{number}",
             "caterpillar",
             f"Conditional modes of the {entry['label']} of every {level.name} with {percent} % "
-            "intervals, in order.",
+            f"intervals, in order.{thick if two else ''}",
             f"Caterpillar plot: the {level.plural} in order of their deviation from the average.",
             {
                 "labels": context.item(f"{entry['at']}/names"),
                 "estimate": context.item(f"{entry['at']}/estimate"),
                 "lower": context.item(f"{entry['at']}/lower"),
                 "upper": context.item(f"{entry['at']}/upper"),
+                **(
+                    {"comparison": [compared["lower"], compared["upper"]]}
+                    if two and compared
+                    else {}
+                ),
                 "highlighted": [group["name"] for group in named],
                 "xlabel": f"Deviation of the {entry['label']} from the average {level.name}",
                 "groups": level.plural,

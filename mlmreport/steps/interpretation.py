@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlmreport.quantities import Cell, Figure, Missing, Row, Series, Table
+from mlmreport.quantities import Figure, Row, Series, Table
 from mlmreport.spec import formula as fm
 from mlmreport.spec.variables import Variable
 from mlmreport.steps.coefficients import INTERCEPT, Coefficient, effect_label
 from mlmreport.steps.context import Context, FittedModel
+from mlmreport.steps.effects import details, interval, slug
 from mlmreport.steps.models import COEFFICIENT
 
 __all__ = ["pair_of", "run"]
@@ -45,9 +46,11 @@ def run(context: Context) -> Mapping[str, Any]:
         "lowest": context.plan.levels[0].name,
         "joint": _joint_facts(context, model),
         "truth": _truth(context, model),
+        **details(context, model),
         "tables": {"fixed": _fixed_table(context, model), "random": _random_table(context, model)},
         "figures": {
             **_figures(context, interactions),
+            **_neyman_figures(context, interactions),
             **_group_lines(context, model),
             **_growth(context, model),
         },
@@ -101,8 +104,20 @@ def _effect(context: Context, model: FittedModel, entry: Coefficient) -> dict[st
         "reference": reference,
         "varies": any(entry.name in effects for effects in model.fit.blocks.values()),
         "conditional": entry.kind != "interaction" and entry.name in interacting,
+        "curved": entry.kind == "number" and bool(variables) and variables[0] in _curved(model),
         "pair": pair,
     }
+
+
+def _curved(model: FittedModel) -> list[Variable]:
+    """Variables that the model also has a function of."""
+    return [
+        part.variable
+        for entry in model.coefficients
+        if entry.kind == "function"
+        for part in entry.parts
+        if part.variable
+    ]
 
 
 def pair_of(context: Context, entry: Coefficient) -> Mapping[str, Any] | None:
@@ -136,8 +151,15 @@ def _baseline(context: Context, model: FittedModel) -> list[str]:
         if variable.type == "category":
             said.append(f"{variable.label}: {context.categories[variable.column][0]}")
         else:
-            said.append(f"{variable.base_label} {_ZERO.get(variable.role, 'at zero')}")
+            said.append(f"{_own_or_mean(context, variable)} {_ZERO.get(variable.role, 'at zero')}")
     return said
+
+
+def _own_or_mean(context: Context, variable: Variable) -> str:
+    """A variable in a sentence; group means are not mistaken for the units' own values."""
+    if variable.role != "mean":
+        return variable.base_label
+    return f"{context.plan.levels[variable.level - 1].name} mean of {variable.base_label}"
 
 
 _ZERO = {"within": "at the group's own mean", "centred": "at its centring value"}
@@ -152,15 +174,8 @@ def _typical(context: Context, model: FittedModel) -> list[str]:
         if variable.type == "category":
             said.append(f"{variable.label}: {context.categories[variable.column][0]}")
         else:
-            said.append(f"{variable.base_label} at its mean")
+            said.append(f"{_own_or_mean(context, variable)} at its mean")
     return list(dict.fromkeys(said))
-
-
-def _interval(context: Context, at: str, lower: str = "lower", upper: str = "upper") -> Cell:
-    low, high = context.item(f"{at}/{lower}"), context.item(f"{at}/{upper}")
-    if isinstance(low, Missing) or isinstance(high, Missing):
-        return low if isinstance(low, Missing) else high
-    return ("[", low, ", ", high, "]")
 
 
 def _fixed_table(context: Context, model: FittedModel) -> Table:
@@ -168,7 +183,7 @@ def _fixed_table(context: Context, model: FittedModel) -> Table:
     for entry in model.coefficients:
         at = f"{model.id}/fixef/{entry.name}"
         cells = [context.item(f"{at}/{what}") for what in ("estimate", "se", "df", "t", "p")]
-        rows.append(Row(entry.label, (*cells[:2], _interval(context, at), *cells[2:])))
+        rows.append(Row(entry.label, (*cells[:2], interval(context, at), *cells[2:])))
     percent = f"{100 * context.spec.inference.level:g}"
     unit = f" In {context.unit}." if context.unit else ""
     return Table(
@@ -194,22 +209,22 @@ def _random_table(context: Context, model: FittedModel) -> Table:
         rows.append(Row(f"Between {plural}", (), group=True))
         for i, effect in enumerate(effects):
             at = f"{model.id}/var/{block}/{effect}"
-            interval = _interval(context, f"{at}/sd") if have else ""
+            limits = interval(context, f"{at}/sd") if have else ""
             label = effect_label(effect, model.coefficients)
-            cells = (context.item(f"{at}/variance"), context.item(f"{at}/sd"), interval)
+            cells = (context.item(f"{at}/variance"), context.item(f"{at}/sd"), limits)
             rows.append(Row(f"{label}: SD", cells))
             for other in effects[:i]:
                 with_ = effect_label(other, model.coefficients)
-                interval = _interval(context, f"{at}/cor/{other}") if have else ""
+                limits = interval(context, f"{at}/cor/{other}") if have else ""
                 cells = (
                     context.item(f"{at}/cov/{other}"),
                     context.item(f"{at}/cor/{other}"),
-                    interval,
+                    limits,
                 )
                 rows.append(Row(f"{label} with {with_.lower()}: correlation", cells))
     rows.append(Row(f"Within {context.plan.groups[0].plural}", (), group=True))
-    interval = _interval(context, f"{model.id}/var/residual/residual/sd") if have else ""
-    cells = (context.item(f"{model.id}/sigma2"), context.item(f"{model.id}/sigma"), interval)
+    limits = interval(context, f"{model.id}/var/residual/residual/sd") if have else ""
+    cells = (context.item(f"{model.id}/sigma2"), context.item(f"{model.id}/sigma"), limits)
     rows.append(Row("Residual: SD", cells))
     percent = f"{100 * context.spec.inference.level:g}"
     said = {
@@ -280,6 +295,7 @@ def _covariances(context: Context, model: FittedModel) -> list[dict[str, Any]]:
                     "have": value is not None,
                     "positive": (value or 0) >= 0,
                     "limit": value is not None and abs(value) > 0.999,
+                    "bounded": low is not None and high is not None,
                     "determined": low is not None and high is not None and low * high > 0,
                 }
             )
@@ -339,6 +355,7 @@ def _simple_slopes(
         "focal_label": focal.axis,
         "focal_unit": focal.unit,
         "moderator": moderator.base_label,
+        "moderator_axis": moderator.axis,
         "moderator_type": moderator.type,
         "moderator_group": context.plan.levels[moderator.level - 1].plural,
         "slopes": slopes,
@@ -382,14 +399,14 @@ def _slopes_table(
     rows = tuple(
         Row(
             f"{moderator.base_label}: {entry['label']}",
-            (entry["estimate"], entry["se"], _interval(context, entry["at"]),
+            (entry["estimate"], entry["se"], interval(context, entry["at"]),
              entry["df"], entry["t"], entry["p"]),
         )
         for entry in slopes
     )  # fmt: skip
     percent = f"{100 * context.spec.inference.level:g}"
     return Table(
-        f"slopes-{_slug(key)}",
+        f"slopes-{slug(key)}",
         f"Simple slopes of {focal.base_label} by {moderator.base_label}",
         ("At", "Slope", "SE", f"{percent} % CI", "df", "t", "p"),
         rows,
@@ -410,16 +427,23 @@ def _neyman(context: Context, key: str, moderator: Variable) -> Mapping[str, Any
         for side, bound in zip(("lower", "upper"), bounds, strict=True)
         if bound is not None and low is not None and high is not None and low <= bound <= high
     ]
+    curve = context.all(at, "z", "curve_slope", "curve_lower", "curve_upper")
+    have = all(isinstance(item, Series) for item in curve.values())
     return {
-        "have": None not in bounds,
+        "have": have,
         "inside": inside,
+        "clear": _clear_ends(curve) if have else (),
         "low": context.item(f"structure/variable/{column}/min"),
         "high": context.item(f"structure/variable/{column}/max"),
+        **curve,
     }
 
 
-def _slug(text: str) -> str:
-    return "".join(char if char.isascii() and char.isalnum() else "-" for char in text).strip("-")
+def _clear_ends(curve: Mapping[str, Any]) -> tuple[bool, bool]:
+    """Whether the slope's interval leaves zero out at the smallest and at the largest value."""
+    low, high = curve["curve_lower"].values, curve["curve_upper"].values
+    first, last = (low[i] > 0 or high[i] < 0 for i in (0, -1))
+    return first, last
 
 
 def _figures(context: Context, interactions: Sequence[dict[str, Any]]) -> dict[str, Figure]:
@@ -443,7 +467,7 @@ def _figures(context: Context, interactions: Sequence[dict[str, Any]]) -> dict[s
             continue
         percent = f"{100 * context.spec.inference.level:g}"
         figures[entry["key"]] = Figure(
-            f"slopes-{_slug(entry['key'])}",
+            f"slopes-{slug(entry['key'])}",
             "simple_slopes",
             f"Expected {outcome.label} by {entry['focal']} at values of {entry['moderator']}, with "
             f"pointwise {percent} % bands; other predictors at their means or reference "
@@ -455,6 +479,35 @@ def _figures(context: Context, interactions: Sequence[dict[str, Any]]) -> dict[s
                 "xlabel": entry["focal_label"],
                 "ylabel": f"Expected {outcome.label}{unit}",
                 "moderator": entry["moderator"],
+            },
+        )
+    return figures
+
+
+def _neyman_figures(context: Context, interactions: Sequence[dict[str, Any]]) -> dict[str, Figure]:
+    percent = f"{100 * context.spec.inference.level:g}"
+    figures = {}
+    for entry in interactions:
+        found = entry["neyman"]
+        if not found or not found["have"]:
+            continue
+        figures[f"neyman:{entry['key']}"] = Figure(
+            f"neyman-{slug(entry['key'])}",
+            "johnson_neyman",
+            f"Slope of {entry['focal']} over {entry['moderator']} with its pointwise {percent} % "
+            f"interval over the range of the data; dashed: where the interval begins or ceases to "
+            f"hold zero.",
+            f"Line of the slope of {entry['focal']} over {entry['moderator']} with a band, filled "
+            f"by whether it holds zero.",
+            {
+                "x": found["z"],
+                "slope": found["curve_slope"],
+                "lower": found["curve_lower"],
+                "upper": found["curve_upper"],
+                "bounds": found["inside"],
+                "data_range": [found["low"], found["high"]],
+                "xlabel": entry["moderator_axis"],
+                "ylabel": f"Slope of {entry['focal']}",
             },
         )
     return figures
@@ -622,7 +675,7 @@ def _truth(context: Context, model: FittedModel) -> Mapping[str, Any] | None:
     for label, truth, kind, path in pairs:
         value = context.setting(f"truth/{label}", truth, kind, f"True value: {label}", "simulate")
         estimate = _estimate_at(context, model, path, kind)
-        rows.append(Row(label, (value, estimate, _interval(context, path))))
+        rows.append(Row(label, (value, estimate, interval(context, path))))
         low, high = context.value(f"{path}/lower"), context.value(f"{path}/upper")
         if low is not None and high is not None:
             inside.append(low <= truth <= high)

@@ -135,6 +135,7 @@ def caterpillar(
     *,
     xlabel: str,
     groups: str = "groups",
+    comparison: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> Drawing:
     """The groups' random effects with intervals, sorted.
 
@@ -149,6 +150,8 @@ def caterpillar(
         The labels of groups to set off.
     xlabel, groups
         Words for the value and for the groups.
+    comparison
+        Lower and upper ends of narrower intervals, drawn thick.
     """
     columns = together(estimate=estimate, lower=lower, upper=upper)
     same_length(labels=labels, estimate=columns[0])
@@ -160,6 +163,9 @@ def caterpillar(
         named = len(names) <= _NAMED_ROWS
         figure, (ax,) = figure_of(1.2 + _ranked_height(names) if named else 6.2)
         rule(ax, x=0)
+        if comparison is not None:
+            inner = together(estimate=estimate, lower=comparison[0], upper=comparison[1])
+            _draw_inner(ax, inner[1][order], inner[2][order], small=not named)
         _draw_ranked(ax, sorted_columns, chosen, small=not named)
         ax.set_xlabel(wrapped(xlabel, 60))
         said = several(len(names), groups), "filled: the interval excludes 0"
@@ -176,6 +182,12 @@ def _ranked_height(names: Sequence[str]) -> float:
     if len(names) > _SPACIOUS_ROWS:
         return 0.165 * len(names)
     return rows_height(names, 0.24, _NAME_WIDTH)
+
+
+def _draw_inner(ax: Axes, lower: Array, upper: Array, small: bool) -> None:
+    rows = np.arange(len(lower), dtype=float)
+    width = 2.2 if small else 5.5
+    ax.hlines(rows, lower, upper, color=PALE, linewidth=width, zorder=1.5)
 
 
 def _draw_ranked(ax: Axes, columns: Sequence[Array], chosen: Flags, small: bool) -> None:
