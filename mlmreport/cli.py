@@ -73,9 +73,7 @@ Folder = Annotated[
 ]
 Formats = Annotated[
     list[FormatName] | None,
-    typer.Option(
-        "--to", "-t", help="html, docx or pdf; may be repeated. The spec's if not given."
-    ),
+    typer.Option("--to", "-t", help="html, docx or pdf; may be repeated. The spec's if not given."),
 ]
 Renderer = Annotated[
     EngineName,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -206,3 +207,10 @@ def test_the_steps_of_the_report_are_those_of_the_analysis() -> None:
     from mlmreport.analysis import STEPS as ORDER
 
     assert tuple(STEPS) == ORDER
+
+
+def test_a_function_of_the_r_code_is_defined_once() -> None:
+    """The files of r/ share one environment, in which a second definition replaces the first."""
+    text = "\n".join(file.read_text(encoding="utf-8") for file in (PACKAGE / "r").glob("*.R"))
+    names = re.findall(r"^([\w.]+) <- function", text, flags=re.MULTILINE)
+    assert sorted(names) == sorted(set(names))

@@ -129,7 +129,7 @@ check_remedies <- function(id, cluster, samples, seed) {
   name <- paste0("m_", id)
   m <- get(name, envir = analysis)
   b <- list(M = as.name(name), N = samples, SEED = seed, R = as.name("without_1"))
-  robust_errors(name, m, cluster, b)
+  remedy_robust_errors(name, m, cluster, b)
   if (have("without_1") && setequal(names(fixef(analysis$without_1)), names(fixef(m)))) {
     object("coef_without_1", satterthwaite(R), bind = b)
   }
@@ -167,7 +167,7 @@ check_remedies <- function(id, cluster, samples, seed) {
   list(robust = have("robust_tests"))
 }
 
-robust_errors <- function(name, m, cluster, b) {
+remedy_robust_errors <- function(name, m, cluster, b) {
   reason <- ""
   if (!nzchar(cluster)) {
     reason <- "the groupings are crossed, so no grouping holds all dependence"

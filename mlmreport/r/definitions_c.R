@@ -72,10 +72,6 @@ variance_parts <- function(m) {
 # Shares of some parts in the sum of others.
 share_of <- function(parts, what, whole) sum(parts[what]) / sum(parts[whole])
 
-# Proportional reduction of prediction error for rows and for group means, models with random
-# intercepts only (Snijders & Bosker, 1994; 2012, ch. 7): 1 - (s + t) / (s0 + t0), and the same with
-# s / n, n the harmonic mean of the group sizes.
-harmonic_mean <- function(sizes) 1 / mean(1 / sizes)
 error_reduction <- function(m, null, n = 1) {
   1 - prediction_variance(m, n) / prediction_variance(null, n)
 }

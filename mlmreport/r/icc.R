@@ -169,7 +169,7 @@ icc_single_level <- function(id, group, cluster, terms, unit) {
   object("icc_pooled", pooled_fit(M), bind = b)
   estimable <- within_terms(m, analysis$d[[group]])
   if (length(estimable)) object("icc_within", within_group_fit(M, d$G), bind = b)
-  kind <- robust_errors(cluster)
+  kind <- ols_robust_kind(cluster)
   for (term in terms) {
     b$TERM <- term
     b$K <- match(term, names(fixef(m)))
@@ -179,7 +179,7 @@ icc_single_level <- function(id, group, cluster, terms, unit) {
 }
 
 # The cluster-robust covariance of the pooled fit, and which it is.
-robust_errors <- function(cluster) {
+ols_robust_kind <- function(cluster) {
   if (!nzchar(cluster)) {
     return("none")
   }
