@@ -111,7 +111,7 @@ def _verdict(facts: Mapping[str, Any]) -> str:
 def _optimizer_table(context: Context) -> Table:
     rows = tuple(
         Row(
-            name,
+            f"By {name}",
             tuple(context.item(f"models/optimizer/{name}/{what}") for what in ("gain", "shift")),
         )
         for name in _others(context)
