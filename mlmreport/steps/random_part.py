@@ -254,7 +254,7 @@ def _random(context: Context, key: str) -> list[str]:
 
 
 def _structures(context: Context) -> dict[str, Any]:
-    nothing = {"have": False, "drawn": False, "entries": []}
+    nothing = {"have": False, "drawn": False, "entries": [], "others": []}
     own = _correlation(context.final)
     if own == "intercepts":
         return {**nothing, "reason": "the model that is interpreted has no random slopes"}
