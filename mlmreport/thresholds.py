@@ -122,7 +122,7 @@ RULES = {
         0.001,
         "log-likelihoods of two optimizers that differ by no more than 0.001 are the same optimum "
         "(a convention of this report)",
-        "Bates2015",
+        "",
     ),
     "shift": Rule(
         0.5,

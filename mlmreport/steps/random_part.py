@@ -111,7 +111,7 @@ def _verdict(facts: Mapping[str, Any]) -> str:
 def _optimizer_table(context: Context) -> Table:
     rows = tuple(
         Row(
-            name,
+            f"By {name}",
             tuple(context.item(f"models/optimizer/{name}/{what}") for what in ("gain", "shift")),
         )
         for name in _others(context)
@@ -254,7 +254,7 @@ def _random(context: Context, key: str) -> list[str]:
 
 
 def _structures(context: Context) -> dict[str, Any]:
-    nothing = {"have": False, "drawn": False, "entries": []}
+    nothing = {"have": False, "drawn": False, "entries": [], "others": []}
     own = _correlation(context.final)
     if own == "intercepts":
         return {**nothing, "reason": "the model that is interpreted has no random slopes"}
