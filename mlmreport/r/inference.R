@@ -118,7 +118,9 @@ comparisons <- function(id, group, effect, level, draws, seed, units) {
     M = as.name(name), G = group, E = effect, LEVEL = level, DRAWS = draws, SEED = seed,
     TAIL = (1 - level) / 2
   )
-  if (all(mode_sd(get(name, envir = analysis), group, effect) == 0)) {
+  m <- get(name, envir = analysis)
+  variance <- component(m, intercept_block(m, group), effect)
+  if (sqrt(variance) < 1e-4 * sigma(m)) {
     for (what in c("factor", "overlap", paste0("rank/", units, "/lower"),
                    paste0("rank/", units, "/upper"))) {
       absent(at(what), "the variance between groups is estimated as zero")

@@ -309,6 +309,7 @@ def _marginal(
         ddf=context.ddf,
     )  # fmt: skip
     installed = bool(facts["installed"][0])
+    partners = _partners(model, variable)
     rows = int(facts["rows"][0])
     pairs = int(facts["pairs"][0])
     return {
@@ -319,11 +320,20 @@ def _marginal(
         "paired": pairs > 0,
         "adjusted": len(context.categories[variable.column]) > 2,
         "table": _means_table(context, key, variable, by, facts, pairs) if rows else None,
-        "interacts": variable.column in {
-            part.variable.column for entry in model.coefficients if entry.kind == "interaction"
-            for part in entry.parts if part.variable
-        },
-    }  # fmt: skip
+        "interacts": bool(partners),
+        "numbers": [v.label for v in partners if v.type == "number"],
+        "others": [v.label for v in partners if v.type == "category"],
+    }
+
+
+def _partners(model: FittedModel, variable: Variable) -> list[Variable]:
+    """The variables that it stands in an interaction with."""
+    found: dict[Variable, None] = {}
+    for entry in model.coefficients:
+        together = [part.variable for part in entry.parts if part.variable]
+        if len(together) > 1 and variable in together:
+            found |= dict.fromkeys(other for other in together if other != variable)
+    return list(found)
 
 
 def _line(context: Context, at: str, head: str, *, test: bool) -> Row:

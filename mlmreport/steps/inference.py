@@ -343,13 +343,13 @@ def _why_not(context: Context, other: str) -> str:
     limit = context.spec.inference.df_comparison
     crossed = context.spec.structure == "crossed"
     if limit == 0:
-        return "the spec leaves it out"
+        return "the spec says so"
     if other != "Kenward-Roger":
         return ""
     if context.spec.estimation.method != "REML":
-        return "it is made for REML, and the models are fitted by ML"
+        return "they are made for REML, and the models are fitted by ML"
     if len(context.data.frame) > (limit // 2 if crossed else limit):
-        return "it takes long with so many rows"
+        return "they take long with so many rows"
     return ""
 
 
@@ -458,7 +458,9 @@ def _answer(
     for entry in matched:
         at = f"{model.id}/fixef/{entry.name}"
         p, estimate = context.value(f"{at}/p"), context.value(f"{at}/estimate") or 0.0
-        adjusted = f"inference/adjusted/{_family(question)}/{entry.name}/p"
+        family = f"inference/adjusted/{_family(question)}"
+        alone = context.value(f"{family}/tests") == 1
+        adjusted = f"{family}/{entry.name}/p" if not alone else ""
         if adjusted in context.engine.items:
             p = context.value(adjusted)
         effects.append(

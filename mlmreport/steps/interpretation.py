@@ -104,9 +104,17 @@ def _effect(context: Context, model: FittedModel, entry: Coefficient) -> dict[st
         "reference": reference,
         "varies": any(entry.name in effects for effects in model.fit.blocks.values()),
         "conditional": entry.kind != "interaction" and entry.name in interacting,
+        "held": bool(variables) and variables[0].role == "mean" and _held(model, variables[0]),
+        "members": context.plan.levels[0].plural,
         "curved": entry.kind == "number" and bool(variables) and variables[0] in _curved(model),
         "pair": pair,
     }
+
+
+def _held(model: FittedModel, mean: Variable) -> bool:
+    """Whether the units' own values stand beside the group mean without centring at it."""
+    own = (e.parts[0].variable for e in model.coefficients if e.kind == "number")
+    return any(v and v.key == mean.key and v.role in {"plain", "centred"} for v in own)
 
 
 def _curved(model: FittedModel) -> list[Variable]:
@@ -127,11 +135,12 @@ def pair_of(context: Context, entry: Coefficient) -> Mapping[str, Any] | None:
     ordered = sorted(entry.parts, key=lambda part: part.variable.level if part.variable else 0)
     focal = next((part for part in ordered if part.category is None), None)
     if focal is None or focal.variable is None:
-        return None
+        return _categories(context, entry)
     other = ordered[0] if ordered[1] is focal else ordered[1]
     assert other.variable is not None
     categories = context.categories.get(other.variable.column, ("",))
     return {
+        "categories": False,
         "focal": focal.variable.base_label,
         "unit": focal.variable.unit,
         "other": other.variable.base_label,
@@ -139,6 +148,17 @@ def pair_of(context: Context, entry: Coefficient) -> Mapping[str, Any] | None:
         "category": other.category or "",
         "reference": categories[0],
     }
+
+
+def _categories(context: Context, entry: Coefficient) -> Mapping[str, Any]:
+    """Of a product of two categories, what difference changes between what."""
+    found: dict[str, Any] = {"categories": True}
+    for place, part in zip(("focal", "other"), entry.parts, strict=True):
+        assert part.variable is not None
+        found[place] = part.variable.base_label
+        found[f"{place}_category"] = part.category or ""
+        found[f"{place}_reference"] = context.categories[part.variable.column][0]
+    return found
 
 
 def _baseline(context: Context, model: FittedModel) -> list[str]:
