@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mlmreport.analysis import analyse
-from mlmreport.engine.session import R_FOLDER
+from mlmreport.engine.session import definitions
 from mlmreport.errors import InputError
 from mlmreport.quantities import FORMAT, Results
 from mlmreport.report import document, houses
@@ -75,10 +75,7 @@ def run(
         session = {**results.session, "data": {"file": DATA, "sha256": digest(folder / DATA)}}
         results = replace(results, session=session)
         (folder / RESULTS).write_text(results.to_json(), encoding="utf-8")
-        definitions = "\n".join(
-            file.read_text(encoding="utf-8") for file in sorted(R_FOLDER.glob("definitions*.R"))
-        )
-        script = reproduce_r(results, DATA, definitions)
+        script = reproduce_r(results, DATA, definitions())
         (folder / "reproduce.R").write_text(script, encoding="utf-8")
         _write_report(results, house, folder, wanted, engine, progress)
     for name, row in FORMATS.items():

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ANALYSES, ROOT, check_sound, value
+from support import ANALYSES, ROOT, check_sound, value
 
 from mlmreport.analysis import analyse, check
 from mlmreport.quantities import Results

@@ -16,7 +16,7 @@ import pandas as pd
 
 from mlmreport.errors import AnalysisError, EnvironmentFault, InputError
 
-__all__ = ["R_FOLDER", "Session", "package_dataset", "session", "versions"]
+__all__ = ["R_FOLDER", "Session", "definitions", "package_dataset", "session", "versions"]
 
 R_FOLDER = Path(__file__).parents[1] / "r"
 T = TypeVar("T")
@@ -187,3 +187,9 @@ def versions() -> Mapping[str, str]:
     """R, its packages and BLAS, as they run."""
     found: Mapping[str, tuple[str, ...]] = session().call("session_versions")
     return {name: values[0] for name, values in found.items()}
+
+
+def definitions() -> str:
+    """The R code of the statistics that no single call gives, for every ``reproduce.R``."""
+    files = sorted(R_FOLDER.glob("definitions*.R"), key=lambda file: file.stem)
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)

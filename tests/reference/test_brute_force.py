@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 import pytest
-from conftest import run_r
+from support import run_r
 
 pytestmark = pytest.mark.r
 

@@ -15,7 +15,7 @@ from textwrap import dedent
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import RunSpec, check_sound
+from support import RunSpec, check_sound
 from syrupy.assertion import SnapshotAssertion
 
 from mlmreport.quantities import Results

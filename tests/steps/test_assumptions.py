@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
-from conftest import value
+from support import value
 
 from mlmreport.quantities import Results
 

@@ -8,8 +8,8 @@ from textwrap import dedent
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import RunSpec, check_sound, reason, value
 from numpy.typing import NDArray
+from support import RunSpec, check_sound, reason, value
 
 from mlmreport.engine.session import package_dataset
 from mlmreport.quantities import Results, Series

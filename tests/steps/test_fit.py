@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 
 import pytest
-from conftest import RunSpec, value
+from support import RunSpec, value
 
 from mlmreport.quantities import Results
 

@@ -7,7 +7,7 @@ from textwrap import dedent
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import RunSpec, check_sound, reason, value
+from support import RunSpec, check_sound, reason, value
 
 pytestmark = pytest.mark.r
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import pytest
-from conftest import RunSpec, value
+from support import RunSpec, value
 
 from mlmreport.errors import InputError
 from mlmreport.quantities import Results

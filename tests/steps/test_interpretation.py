@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 
 import pytest
-from conftest import value
+from support import value
 
 from mlmreport.quantities import Results
 

@@ -8,7 +8,7 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import RunSpec, check_sound, value
+from support import RunSpec, check_sound, value
 
 from mlmreport.quantities import Results, Series
 

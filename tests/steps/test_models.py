@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import pytest
-from conftest import value
+from support import value
 
 from mlmreport.quantities import Results, Table
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 import pytest
-from conftest import ANALYSES, value
+from support import ANALYSES, value
 
 from mlmreport.quantities import Results
 

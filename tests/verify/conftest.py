@@ -10,8 +10,6 @@ from traced_page import needs_r, page
 
 from mlmreport.quantities import Results
 
-R_CODE = Path(__file__).parents[2] / "mlmreport" / "r"
-
 SPEC = """
 title: Sleep and reaction
 data: {package: lme4, dataset: sleepstudy}
@@ -33,6 +31,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small analysis: results, data, script and page. Not to be changed."""
     needs_r()
     from mlmreport.analysis import analyse
+    from mlmreport.engine.session import definitions
     from mlmreport.spec.reader import load
     from mlmreport.verify.script import digest, reproduce_r, write_data
 
@@ -42,8 +41,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_data(data.frame, folder / "data.csv")
     written = {"file": "data.csv", "sha256": digest(folder / "data.csv")}
     results = replace(results, session={**results.session, "data": written})
-    definitions = (R_CODE / "definitions.R").read_text(encoding="utf-8")
-    script = reproduce_r(results, "data.csv", definitions)
+    script = reproduce_r(results, "data.csv", definitions())
     (folder / "reproduce.R").write_text(script, encoding="utf-8")
     (folder / "results.json").write_text(results.to_json(), encoding="utf-8")
     shown = page([*results.quantities, *results.missing])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import RunSpec, check_sound, reason, value
 from numpy.typing import NDArray
+from support import RunSpec, check_sound, reason, value
 
 from mlmreport.engine.session import package_dataset, session
 from mlmreport.quantities import Quantity, Results

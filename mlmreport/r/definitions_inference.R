@@ -51,7 +51,8 @@ slope_reliability <- function(m, block, effect) {
       return(NA_real_)
     }
     q <- match(effect, colnames(z))
-    sigma(m)^2 * chol2inv(qr.R(decomposed))[order(decomposed$pivot), order(decomposed$pivot)][q, q]
+    # The inverse stands in the order of the pivots.
+    sigma(m)^2 * diag(chol2inv(qr.R(decomposed)))[match(q, decomposed$pivot)]
   }, 0)
   tau <- component(m, block, effect)
   as.vector(tau / (tau + noise))
