@@ -53,6 +53,7 @@ check_influence <- function(id, group, optimizer) {
 
 leave_out <- function(k, unit, name, m, b) {
   refit <- paste0("without_", k)
+  reason <- "the model cannot be estimated without this group"
   b$R <- as.name(refit)
   b$UNIT <- unit
   at <- function(...) paste("assumptions/without", k, ..., sep = "/")
@@ -60,7 +61,9 @@ leave_out <- function(k, unit, name, m, b) {
     at("cook"), cook[levels(d$G) == UNIT], paste("Cook's distance of group", unit), "distance",
     bind = b, model = name
   )
-  if (b$OPT == "nloptwrap") {
+  if (nlevels(analysis$d[[as.character(b$G)]]) < 3L) {
+    reason <- "with this group left out only one would remain"
+  } else if (b$OPT == "nloptwrap") {
     object(refit, update(
       M, data = d[d$G != UNIT, , drop = FALSE], start = getME(M, "theta"),
       control = lmerControl(calc.derivs = FALSE)
@@ -72,7 +75,6 @@ leave_out <- function(k, unit, name, m, b) {
     ), bind = b)
   }
   lost <- !have(refit) || !setequal(names(fixef(analysis[[refit]])), names(fixef(m)))
-  reason <- "the model cannot be estimated without this group"
   for (term in names(fixef(m))) {
     b$TERM <- term
     if (lost) {

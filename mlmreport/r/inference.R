@@ -232,14 +232,18 @@ caterpillar <- function(id, group, effect, level) {
   list()
 }
 
-# Groups in the order of their modes; the wanted ones, or the lowest, the median and the highest.
-named_groups <- function(id, group, wanted) {
+# The wanted groups, or those of the lowest, the median and the highest expected outcome at typical
+# lower-level and their own higher-level values.
+named_groups <- function(id, group, wanted, columns) {
   m <- get(paste0("m_", id), envir = analysis)
-  modes <- ranef(m)[[group]]
-  effect <- if ("(Intercept)" %in% names(modes)) "(Intercept)" else names(modes)[1L]
-  order_ <- rownames(modes)[order(modes[[effect]])]
-  if (!length(wanted)) wanted <- unique(order_[c(1L, ceiling(length(order_) / 2), length(order_))])
-  list(groups = intersect(wanted, order_), unknown = setdiff(wanted, order_))
+  names_ <- rownames(ranef(m)[[group]])
+  if (!length(wanted)) {
+    rows <- group_rows(analysis$typical, group, analysis$d, columns)
+    expected <- tryCatch(group_values_at(m, group, rows), error = function(e) NULL)
+    order_ <- if (is.null(expected)) names_ else names_[order(expected)]
+    wanted <- unique(order_[c(1L, ceiling(length(order_) / 2), length(order_))])
+  }
+  list(groups = intersect(wanted, names_), unknown = setdiff(wanted, names_))
 }
 
 # Predictions for named groups: the group's own higher-level values, typical lower-level ones.

@@ -217,8 +217,8 @@ def _decide(context: Context, facts: Mapping[str, Any]) -> None:
         homogeneity = facts["homogeneity"]
         context.decide(
             STEP,
-            "unequal level-1 variances are reported beside the model; with large n the test "
-            "always rejects",
+            "unequal level-1 variances are reported beside the model; with many rows the test "
+            "rejects for differences that do not matter",
             ("H test p ", homogeneity["p"]),
             "variances differ between groups: cluster-robust standard errors are a safeguard"
             if homogeneity["rejected"]

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mlmreport.errors import InputError, did_you_mean
 from mlmreport.quantities import Cell, Figure, Row, Series, Table
 from mlmreport.spec import formula as fm
 from mlmreport.spec.schema import QuestionSpec
@@ -14,7 +13,7 @@ from mlmreport.spec.sequence import question_terms
 from mlmreport.steps.coefficients import INTERCEPT, Coefficient
 from mlmreport.steps.context import Context, FittedModel
 from mlmreport.steps.effects import interval
-from mlmreport.steps.interpretation import pair_of
+from mlmreport.steps.interpretation import higher_columns, pair_of, where_it_holds
 from mlmreport.steps.models import COEFFICIENT
 from mlmreport.steps.questions import KINDS, kind_of
 
@@ -75,6 +74,7 @@ def run(context: Context, interactions: Sequence[Mapping[str, Any]]) -> Mapping[
         "answers": [_answer(context, model, interactions, *pair) for pair in _asked(context)],
         "ols": _ols_facts(context, model),
         "observational": context.spec.simulate is None,
+        "has_higher": bool(higher_columns(context, model)),
         "tables": {
             "ols": _ols_table(context, model),
             "estimands": _estimands(context, named),
@@ -99,20 +99,10 @@ def _effects(model: FittedModel, group: str) -> list[str]:
 def _named(context: Context, model: FittedModel) -> list[dict[str, Any]]:
     group = context.lowest_group
     wanted = [str(name) for name in context.spec.report.groups]
-    found = context.run(STEP, "named_groups", id=model.id, group=group, wanted=wanted)
-    if found["unknown"]:
-        categories = [str(c) for c in context.data.frame[group].cat.categories]
-        name = found["unknown"][0]
-        raise InputError.of(
-            f"report.groups: there is no {context.plan.groups[0].name} '{name}'",
-            did_you_mean(name, categories),
-            context.document.locate("report", "groups"),
-        )
-    columns = [
-        variable.column
-        for variable in context.plan.used
-        if variable.level > 1 and variable.column in fm.variables(model.plan.formula)
-    ]
+    columns = higher_columns(context, model)
+    found = context.run(
+        STEP, "named_groups", id=model.id, group=group, wanted=wanted, columns=columns
+    )
     context.run(
         STEP, "group_predictions", id=model.id, group=group, units=list(found["groups"]),
         columns=columns, level=context.spec.inference.level, unit=context.unit,
@@ -163,6 +153,8 @@ def _group_table(
     if not named:
         return {}
     level = context.plan.groups[0]
+    # With random slopes the weight of a group's data depends on where the group is looked at.
+    simple = all(effects == (INTERCEPT,) for effects in context.final.fit.blocks.values())
     average = context.all("inference/average", "estimate", "lower", "upper")
     percent = f"{100 * context.spec.inference.level:g}"
     rows = [
@@ -170,7 +162,7 @@ def _group_table(
             f"{level.name.capitalize()} {entry['name']}",
             (
                 entry["n"],
-                entry["shrinkage"],
+                *((entry["shrinkage"],) if simple else ()),
                 entry["estimate"],
                 ("[", entry["lower"], ", ", entry["upper"], "]"),
                 *((_ranks(context, entry["name"], compared),) if compared else ()),
@@ -179,7 +171,8 @@ def _group_table(
         for entry in named
     ]
     interval = ("[", average["lower"], ", ", average["upper"], "]")
-    rows.append(Row(f"Average {level.name}", ("", "", average["estimate"], interval)))
+    gap = ("", "") if simple else ("",)
+    rows.append(Row(f"Average {level.name}", (*gap, average["estimate"], interval)))
     ranks = (
         f" Rank = {percent} % interval of the rank of the intercept, 1 the highest, from "
         f"{RANK_DRAWS:,} draws of the conditional distribution."
@@ -194,15 +187,15 @@ def _group_table(
             (
                 level.name.capitalize(),
                 "n",
-                "Reliability",
+                *(("Reliability",) if simple else ()),
                 "Expected",
                 f"{percent} % CI",
                 *(("Rank",) if compared else ()),
             ),
             tuple(rows),
             "For a unit with typical lower-level values; each group with its own higher-level "
-            "values. "
-            "Reliability = weight of the group's own data, τ / (τ + σ² / n) for the intercept."
+            "values."
+            + (" Reliability = weight of the group's own data, τ / (τ + σ² / n)." if simple else "")
             + ranks,
         )
     }
@@ -476,6 +469,7 @@ def _answer(
                 else "",
                 "kind": entry.kind,
                 "pair": pair_of(context, entry),
+                "where": where_it_holds(context, model, entry),
                 "unit": entry.parts[0].variable.unit if entry.parts[0].variable else "",
                 "positive": estimate >= 0,
                 "tested": p is not None,

@@ -107,6 +107,7 @@ def _effect(context: Context, model: FittedModel, entry: Coefficient) -> dict[st
         "held": bool(variables) and variables[0].role == "mean" and _held(model, variables[0]),
         "members": context.plan.levels[0].plural,
         "curved": entry.kind == "number" and bool(variables) and variables[0] in _curved(model),
+        "where": where_it_holds(context, model, entry),
         "pair": pair,
     }
 
@@ -126,6 +127,29 @@ def _curved(model: FittedModel) -> list[Variable]:
         for part in entry.parts
         if part.variable
     ]
+
+
+def where_it_holds(context: Context, model: FittedModel, entry: Coefficient) -> list[str]:
+    """At what values of the others the coefficient of a variable in an interaction is its effect."""
+    if entry.kind == "interaction":
+        return []
+    own = {part.name for part in entry.parts}
+    others = {
+        part.variable.column: part.variable
+        for product in model.coefficients
+        if product.kind == "interaction" and own & {part.name for part in product.parts}
+        for part in product.parts
+        if part.name not in own and part.variable
+    }
+    return [_at_base(context, variable) for variable in others.values()]
+
+
+def _at_base(context: Context, variable: Variable) -> str:
+    if variable.type == "category":
+        return f"{variable.label} is {context.categories[variable.column][0]}"
+    if variable.role == "within":
+        return f"{variable.base_label} is at the {context.plan.levels[variable.level].name} mean"
+    return f"{variable.base_label} is {'at its centre' if variable.role == 'centred' else 'zero'}"
 
 
 def pair_of(context: Context, entry: Coefficient) -> Mapping[str, Any] | None:
@@ -257,7 +281,20 @@ def _random_table(context: Context, model: FittedModel) -> Table:
         f"Random effects of the final model ({model.plan.label})",
         ("Effect", "Variance or covariance", "SD or correlation", f"{percent} % CI"),
         tuple(rows),
-        f"Estimates by {context.spec.estimation.method}; intervals of SDs and correlations {said}.",
+        f"Estimates by {context.spec.estimation.method}; intervals of SDs and correlations {said}."
+        + _profile_warning(context, model),
+    )
+
+
+def _profile_warning(context: Context, model: FittedModel) -> str:
+    """What a reader has to know of intervals whose profiles lme4 warned about."""
+    said = [entry for entry in context.engine.conditions if entry["where"] == f"ci_{model.id}"]
+    if not said:
+        return ""
+    return (
+        " lme4 warned that some profiles are irregular (the warnings stand in the provenance): "
+        "limits of a parameter near its boundary are approximate, and a correlation between -1 and "
+        "1 is not bounded by the data."
     )
 
 
@@ -289,6 +326,7 @@ def _ranges(context: Context, model: FittedModel) -> list[dict[str, Any]]:
                     "sd": context.item(f"{model.id}/var/{block}/{effect}/sd"),
                     "have": context.value(f"{at}/lower") is not None,
                     **context.all(at, "lower", "upper", "opposite"),
+                    "where": where_it_holds(context, model, entry) if entry else [],
                     "conditional": entry is not None
                     and any(entry.name in [p.name for p in o.parts] for o in model.coefficients
                             if o.kind == "interaction"),

@@ -128,10 +128,10 @@ def _decide(context: Context) -> None:
     explicit = context.spec.models.final is not None
     context.decide(
         STEP,
-        "the model to interpret is fixed in advance, not chosen by its results",
+        "the model that is interpreted is the one that the spec names, or the last of its "
+        "sequence; it is not selected by its fit",
         f"`models.final: {context.final.id}`" if explicit else "the last model of the sequence",
         f"interpreted: {context.final.plan.label}",
-        "Luo2021",
     )
     for model in context.models:
         if model.fit.singular:
@@ -250,5 +250,5 @@ def _convergence_table(context: Context) -> Table:
         "Every model fitted, in order, and its convergence",
         ("Model", "Formula", "Optimizer", "Scaled gradient", "lme4's complaint"),
         tuple(rows),
-        rule.text[0].upper() + rule.text[1:] + ". No derivatives are taken for singular fits.",
+        rule.text + ". No derivatives are taken for singular fits.",
     )
