@@ -130,7 +130,7 @@ def _curved(model: FittedModel) -> list[Variable]:
 
 
 def where_it_holds(context: Context, model: FittedModel, entry: Coefficient) -> list[str]:
-    """At what values of the others the coefficient of a variable in an interaction is its effect."""
+    """At what values of the other variables a coefficient in an interaction is its effect."""
     if entry.kind == "interaction":
         return []
     own = {part.name for part in entry.parts}
