@@ -100,7 +100,7 @@ def _settings(context: Context) -> None:
         "settings/level", inference_.level, "level", "Level of intervals", "inference.level"
     )
     context.setting(
-        "settings/alpha", inference_.alpha, "p", "Significance level", "inference.alpha"
+        "settings/alpha", inference_.alpha, "level", "Significance level", "inference.alpha"
     )
 
 

@@ -86,6 +86,8 @@ def number(value: float, decimals: int, *, leading_zero: bool = True) -> str:
 
 
 def _plain(quantity: Quantity) -> str:
+    if quantity.kind == "level":
+        return f"{quantity.value:.10g}".removeprefix("0")
     kind = KINDS[quantity.kind]
     decimals = kind.decimals if quantity.digits is None else quantity.digits
     if kind.smallest and abs(quantity.value) < kind.smallest:

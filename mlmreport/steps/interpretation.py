@@ -293,7 +293,7 @@ def _profile_warning(context: Context, model: FittedModel) -> str:
         return ""
     return (
         " lme4 warned that some profiles are irregular (the warnings stand in the provenance): "
-        "limits of a parameter near its boundary are approximate, and a correlation between -1 and "
+        "limits of a parameter near its boundary are approximate, and a correlation between −1 and "
         "1 is not bounded by the data."
     )
 
