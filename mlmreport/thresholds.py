@@ -43,11 +43,6 @@ RULES = {
         "with 50 groups or more ML and REML hardly differ, and the choice of df matters little",
         "McNeish2016",
     ),
-    "design_effect": Rule(
-        2,
-        "by a common rule of thumb a design effect above 2 makes a multilevel model advisable",
-        "Muthen1995",
-    ),
     "fixed_groups": Rule(
         10,
         "with fewer than 10 groups the variance between them can hardly be estimated; fixed "

@@ -10,7 +10,7 @@ from typing import Any
 from mlmreport.data.prepare import PreparedData
 from mlmreport.display import decimals_for
 from mlmreport.engine.fits import Engine, Fit
-from mlmreport.quantities import Cell, Decision, Missing, Quantity, Source
+from mlmreport.quantities import Cell, Decision, Quantity, Source
 from mlmreport.spec.reader import Document
 from mlmreport.spec.schema import AnalysisSpec
 from mlmreport.spec.sequence import ModelPlan, Plan
@@ -174,8 +174,3 @@ class Context:
 def _is_null(plan: ModelPlan) -> bool:
     intercepts = all(part.intercept and not part.terms for part in plan.formula.random)
     return not plan.formula.fixed and plan.formula.intercept and intercepts
-
-
-def is_missing(item: object) -> bool:
-    """Whether a number could not be had."""
-    return isinstance(item, Missing)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mlmreport.quantities import Figure, Row, Series, Table
@@ -187,6 +187,18 @@ def _categories(context: Context, entry: Coefficient) -> Mapping[str, Any]:
 
 def _baseline(context: Context, model: FittedModel) -> list[str]:
     """Where every predictor is zero or at its reference: what the intercept stands for."""
+    return _values_said(context, model, lambda variable: _ZERO.get(variable.role, "at zero"))
+
+
+def _typical(context: Context, model: FittedModel) -> list[str]:
+    """Where the row of typical values has every predictor."""
+    return _values_said(context, model, lambda _: "at its mean")
+
+
+def _values_said(
+    context: Context, model: FittedModel, place: Callable[[Variable], str]
+) -> list[str]:
+    """Each category with its reference, each number with where it is taken."""
     said = []
     for argument in _model_variables(context, model):
         variable = context.plan.by_column(argument["column"])
@@ -195,8 +207,8 @@ def _baseline(context: Context, model: FittedModel) -> list[str]:
         if variable.type == "category":
             said.append(f"{variable.label}: {context.categories[variable.column][0]}")
         else:
-            said.append(f"{_own_or_mean(context, variable)} {_ZERO.get(variable.role, 'at zero')}")
-    return said
+            said.append(f"{_own_or_mean(context, variable)} {place(variable)}")
+    return list(dict.fromkeys(said))
 
 
 def _own_or_mean(context: Context, variable: Variable) -> str:
@@ -207,19 +219,6 @@ def _own_or_mean(context: Context, variable: Variable) -> str:
 
 
 _ZERO = {"within": "at the group's own mean", "centred": "at its centring value"}
-
-
-def _typical(context: Context, model: FittedModel) -> list[str]:
-    said = []
-    for argument in _model_variables(context, model):
-        variable = context.plan.by_column(argument["column"])
-        if variable is None:
-            continue
-        if variable.type == "category":
-            said.append(f"{variable.label}: {context.categories[variable.column][0]}")
-        else:
-            said.append(f"{_own_or_mean(context, variable)} at its mean")
-    return list(dict.fromkeys(said))
 
 
 def _fixed_table(context: Context, model: FittedModel) -> Table:
