@@ -69,11 +69,6 @@ RULES = {
         2, "excess kurtosis beyond 2 in absolute value is marked (a convention of this report)", ""
     ),
     "vif": Rule(5, "a variance inflation factor above 5 asks for care (a common convention)", ""),
-    "cook": Rule(
-        4,
-        "a Cook's distance above 4 divided by the number of groups is looked at (a convention)",
-        "Nieuwenhuis2012",
-    ),
     "change": Rule(
         1,
         "a fixed effect that moves by more than one of its standard errors when one group is left "
