@@ -85,6 +85,9 @@ Roots = Annotated[
         "--data-root", help="A further folder that data files may be read from; may be repeated."
     ),
 ]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Compute everything anew; what earlier runs kept is not read.")
+]
 
 
 @_command("mlmreport run analyses/school-achievement/analysis.yml --to html --to pdf")
@@ -97,9 +100,11 @@ def run(
     to: Formats = None,
     renderer: Renderer = EngineName.auto,
     data_root: Roots = None,
+    fresh: Fresh = False,
 ) -> None:
     """Read the spec, prepare the data, fit the models, write the report."""
     from mlmreport import workflow
+    from mlmreport.cache import Cache
 
     with _progress() as progress:
         folder = workflow.run(
@@ -109,6 +114,7 @@ def run(
             progress,
             engine=renderer.value,
             roots=data_root or (),
+            cache=Cache.of_user(fresh=fresh),
         )
     _say_where(folder)
 
@@ -122,10 +128,18 @@ def render(
 ) -> None:
     """Write the report anew from stored results; needs no R."""
     from mlmreport import workflow
+    from mlmreport.cache import Cache
 
     formats = [entry.value for entry in to or ()]
     with _progress() as progress:
-        workflow.render_again(folder, formats, progress, engine=renderer.value, house=house)
+        workflow.render_again(
+            folder,
+            formats,
+            progress,
+            engine=renderer.value,
+            house=house,
+            cache=Cache.of_user(),
+        )
     _say_where(folder)
 
 

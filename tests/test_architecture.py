@@ -18,10 +18,11 @@ ROOT = PACKAGE.parent
 
 LAYERS = (
     {"errors"},
+    {"cache"},
     {"quantities", "spec", "thresholds"},
     {"display", "data", "engine"},
     {"steps", "report", "verify"},
-    {"analysis", "doctor"},
+    {"analysis", "doctor", "kept"},
     {"workflow"},
     {"cli"},
     {"reference"},

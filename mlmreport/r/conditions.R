@@ -58,8 +58,15 @@ session_versions <- function() {
   )
 }
 
-# Start a new analysis on a data frame.
-begin_analysis <- function(data) {
+# The DESCRIPTION of every package in use, R's own among them.
+installed_files <- function() {
+  files <- vapply(loadedNamespaces(), function(p) system.file("DESCRIPTION", package = p), "")
+  unname(sort(files[nzchar(files)]))
+}
+
+# Start a new analysis on a data frame; see cache.R for the other arguments.
+begin_analysis <- function(data, folder = "", salt = "", columns = character(), fresh = FALSE) {
+  open_cache(folder, salt, setNames(columns, names(data)), fresh)
   rm(list = ls(analysis, all.names = TRUE), envir = analysis)
   parent.env(analysis) <- environment(begin_analysis)
   assign("d", data, envir = analysis)
@@ -71,7 +78,10 @@ begin_analysis <- function(data) {
 }
 
 note_condition <- function(name, kind, condition) {
-  text <- gsub("\\s+", " ", trimws(conditionMessage(condition)))
+  note_text(name, kind, gsub("\\s+", " ", trimws(conditionMessage(condition))))
+}
+
+note_text <- function(name, kind, text) {
   known <- vapply(record$conditions, function(x) identical(x$text, text) && x$name == name, FALSE)
   if (!any(known)) {
     record$conditions[[length(record$conditions) + 1L]] <-
@@ -80,8 +90,17 @@ note_condition <- function(name, kind, condition) {
 }
 
 # The value of a call, or the error as a condition; warnings and messages are noted under `name`.
+# A costly call that was evaluated before gives what it gave then.
 evaluate <- function(name, call) {
-  tryCatch(
+  key <- cache$last <- content_key(call)
+  found <- recall(key)
+  if (!is.null(found)) {
+    for (said in found$said) note_text(name, said$kind, said$text)
+    return(found$value)
+  }
+  before <- length(record$conditions)
+  began <- proc.time()[["elapsed"]]
+  value <- tryCatch(
     withCallingHandlers(
       eval(call, analysis),
       warning = function(w) {
@@ -95,6 +114,10 @@ evaluate <- function(name, call) {
     ),
     error = function(e) e
   )
+  if (nzchar(key) && proc.time()[["elapsed"]] - began > COSTLY) {
+    keep(key, value, record$conditions[seq_along(record$conditions) > before])
+  }
+  value
 }
 
 code_text <- function(call) {
@@ -133,6 +156,7 @@ object <- function(name, expr, bind = list()) {
   value <- evaluate(name, call)
   if (inherits(value, "error")) {
     if (have(name)) rm(list = name, envir = analysis)
+    cache$keys <- cache$keys[names(cache$keys) != name]
     add_entry(list(
       kind = "failed", id = name, code = code_text(call), reason = conditionMessage(value)
     ))
@@ -140,6 +164,7 @@ object <- function(name, expr, bind = list()) {
     return(invisible(NULL))
   }
   assign(name, value, envir = analysis)
+  cache$keys[[name]] <- cache$last
   add_entry(list(kind = "object", id = name, code = code_text(call)))
   invisible(value)
 }
