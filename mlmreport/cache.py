@@ -1,8 +1,8 @@
 """What was computed once, kept by the content of all that went into it.
 
-An entry's key is a digest of everything its content depends on, so an entry is never out of date:
+An entry's key is a digest of all that its content depends on, so an entry is never out of date:
 with other data, another spec or other code there is another key. Entries stand in the user's cache
-folder, never beside a spec, where someone else's could lie. A damaged entry is one that is not there.
+folder, never beside a spec, where someone else's could lie. A damaged entry counts as absent.
 """
 
 from __future__ import annotations
@@ -57,10 +57,13 @@ class Cache:
         Where they are kept.
     fresh
         Whether entries are only written: what is there is computed anew.
+    costly
+        Seconds from which on the value of an R call is kept; what is faster is not worth a file.
     """
 
     folder: Path
     fresh: bool = False
+    costly: float = 0.05
 
     @classmethod
     def of_user(cls, *, fresh: bool = False) -> Cache:

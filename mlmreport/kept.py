@@ -18,12 +18,22 @@ import mlmreport
 from mlmreport.cache import Cache, code_digest, file_digest, key
 from mlmreport.spec.reader import Document
 
-__all__ = ["find_results", "is_written", "keep_results", "keep_written", "results_key", "written_key"]
+__all__ = [
+    "find_results",
+    "is_written",
+    "keep_results",
+    "keep_written",
+    "results_key",
+    "written_key",
+]
 
 _PACKAGE = Path(mlmreport.__file__).parent
 _VARIABLES = ("R_HOME", "R_LIBS", "R_LIBS_USER", "R_LIBS_SITE", "LC_ALL", "LC_COLLATE", "LANG")
 _PACKAGES = ("numpy", "pandas", "rpy2-rinterface", "matplotlib", "pypandoc-binary", "typst")
 _WITNESSES = "witnesses.json"
+
+_R = (os.path.realpath(shutil.which("R") or ""), [os.environ.get(name, "") for name in _VARIABLES])
+"""Which R will be started, and where it will look; read before R sets some of these itself."""
 
 
 def results_key(document: Document) -> str | None:
@@ -39,7 +49,7 @@ def results_key(document: Document) -> str | None:
             return None
         digests.append(file_digest(path))
     told = spec.model_dump(mode="json", by_alias=True)
-    return key("results", told, document.path.name, digests, _software(), _r())
+    return key("results", told, document.path.name, digests, _software(), _R)
 
 
 def written_key(results: bytes, folders: Sequence[Path], formats: Sequence[str], how: str) -> str:
@@ -77,7 +87,7 @@ def is_written(cache: Cache, name: str, target: Path) -> bool:
     if entry is None:
         return False
     written = json.loads((entry / "files.json").read_text(encoding="utf-8"))
-    return written == _contents(target, written)
+    return bool(written == _contents(target, written))
 
 
 def keep_written(cache: Cache, name: str, target: Path) -> None:
@@ -106,12 +116,6 @@ def _software() -> object:
         platform.python_version(),
         [_version(name) for name in _PACKAGES],
     ]
-
-
-def _r() -> object:
-    """Which R will be started, and where it will look for packages."""
-    variables = {name: os.environ.get(name, "") for name in _VARIABLES}
-    return [variables, os.path.realpath(shutil.which("R") or "")]
 
 
 def _version(package: str) -> str:

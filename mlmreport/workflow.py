@@ -69,7 +69,7 @@ def run(
     """
     read = replace(reader.load(spec), roots=(spec.parent, *roots))
     target = output or spec.parent / "report"
-    _require_own(target)
+    require_own(target)
     house = houses.find(read.spec.house, spec.parent)
     wanted = tuple(formats) or tuple(read.spec.report.formats)
     name = None if cache is None else kept.results_key(read)
@@ -79,7 +79,7 @@ def run(
         if kept.is_written(cache, written, target):
             progress("report", "nothing has changed")
             return target
-    with _staged(target) as folder:
+    with staged(target) as folder:
         if stored:
             progress("report", "data, results and script as they were")
             for file in RESULT_FILES:
@@ -148,8 +148,8 @@ def render_again(
     results = Results.from_json(stored.read_text(encoding="utf-8"), str(stored))
     wanted = tuple(formats) or tuple(results.spec["report"]["formats"])
     found = houses.find(house or results.spec["house"], folder.parent)
-    with _staged(folder) as staged:
-        _write_report(results, found, staged, wanted, engine, progress, cache)
+    with staged(folder) as scratch:
+        _write_report(results, found, scratch, wanted, engine, progress, cache)
     return folder
 
 
@@ -170,7 +170,7 @@ def _write_report(
     render(qmd, formats, folder, engine=engine)
 
 
-def _require_own(target: Path) -> None:
+def require_own(target: Path) -> None:
     """A folder that holds other things is not written to."""
     if target.exists() and not target.is_dir():
         raise InputError.of(f"{target} is a file", "name a folder with --output")
@@ -187,7 +187,7 @@ def _is_report(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _staged(target: Path) -> Iterator[Path]:
+def staged(target: Path) -> Iterator[Path]:
     """A folder to write to; what is in it takes its place in `target` when all went well."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as name:

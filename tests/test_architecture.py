@@ -24,6 +24,7 @@ LAYERS = (
     {"steps", "report", "verify"},
     {"analysis", "doctor", "kept"},
     {"workflow"},
+    {"parallel"},
     {"cli"},
     {"reference"},
 )
@@ -124,6 +125,7 @@ def test_processes_are_started_in_few_places() -> None:
     assert importers("subprocess") == {
         "data/sources.py",  # tries out files that a C library reads; see the next two tests
         "doctor.py",
+        "parallel.py",
         "report/render.py",
         "verify/clean_room.py",
     }

@@ -82,6 +82,7 @@ class Engine:
             salt=key(code_digest(R_FOLDER, ".R"), dict(versions())),
             columns=[_digest(frame[name]) for name in frame],
             fresh=self.cache.fresh,
+            costly=self.cache.costly,
         )
 
     def run(self, step: str, function: str, **arguments: object) -> Mapping[str, Any]:

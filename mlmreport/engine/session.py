@@ -16,7 +16,15 @@ import pandas as pd
 
 from mlmreport.errors import AnalysisError, EnvironmentFault, InputError
 
-__all__ = ["R_FOLDER", "Session", "definitions", "installation", "package_dataset", "session", "versions"]
+__all__ = [
+    "R_FOLDER",
+    "Session",
+    "definitions",
+    "installation",
+    "package_dataset",
+    "session",
+    "versions",
+]
 
 R_FOLDER = Path(__file__).parents[1] / "r"
 T = TypeVar("T")

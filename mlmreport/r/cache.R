@@ -8,12 +8,12 @@
 cache <- new.env()
 cache$folder <- ""
 
-COSTLY <- 0.05 # seconds; what is faster is not worth a file
-
-# `columns` are the keys of the data's columns, `salt` that of R, its packages and our definitions.
-open_cache <- function(folder, salt, columns, fresh) {
+# `columns` are the keys of the data's columns, `salt` that of R, its packages and our definitions;
+# a call that takes less than `costly` seconds is not worth a file.
+open_cache <- function(folder, salt, columns, fresh, costly) {
   cache$folder <- folder
   cache$salt <- salt
+  cache$costly <- costly
   cache$columns <- columns
   cache$keys <- character()
   cache$last <- ""

@@ -65,8 +65,9 @@ installed_files <- function() {
 }
 
 # Start a new analysis on a data frame; see cache.R for the other arguments.
-begin_analysis <- function(data, folder = "", salt = "", columns = character(), fresh = FALSE) {
-  open_cache(folder, salt, setNames(columns, names(data)), fresh)
+begin_analysis <- function(data, folder = "", salt = "", columns = NULL, fresh = FALSE,
+                           costly = Inf) {
+  open_cache(folder, salt, if (nzchar(folder)) setNames(columns, names(data)), fresh, costly)
   rm(list = ls(analysis, all.names = TRUE), envir = analysis)
   parent.env(analysis) <- environment(begin_analysis)
   assign("d", data, envir = analysis)
@@ -114,7 +115,7 @@ evaluate <- function(name, call) {
     ),
     error = function(e) e
   )
-  if (nzchar(key) && proc.time()[["elapsed"]] - began > COSTLY) {
+  if (nzchar(key) && proc.time()[["elapsed"]] - began >= cache$costly) {
     keep(key, value, record$conditions[seq_along(record$conditions) > before])
   }
   value

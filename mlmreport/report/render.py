@@ -73,7 +73,7 @@ def _keep(source: Path, output: Path, folder: Path) -> None:  # noqa: ARG001
 
 
 def _inline(source: Path, output: Path, folder: Path) -> None:
-    """One file: Pandoc's own embedding parses the whole page anew, which takes as long as the rest."""
+    """One file. Pandoc's own embedding parses the page anew, which takes as long as the rest."""
     page = self_contained(source.read_text(encoding="utf-8"), folder)
     output.write_text(page, encoding="utf-8")
 

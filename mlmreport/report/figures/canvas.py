@@ -157,7 +157,8 @@ class Drawing:
         self.figure.dpi = 200  # of pictures in the SVG; its own unit is the point
         try:
             with _missing_glyphs_allowed():
-                FigureCanvasSVG(self.figure).print_svg(buffer, metadata=metadata)
+                canvas: Any = FigureCanvasSVG(self.figure)
+                canvas.print_svg(buffer, metadata=metadata)
         finally:
             self.figure.dpi = before
             FigureCanvasAgg(self.figure)
