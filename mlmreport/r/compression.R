@@ -7,12 +7,12 @@
 # likelihood, its optimum and the estimates are those of all rows.
 #
 # What the other files call:
-#   compress(m)                 a fitted model                -> problem (see `compressed_rows`)
-#   evaluator(problem)          problem                       -> state(theta, gradient)
-#   optimum(problem)            problem                       -> theta, criterion, beta, sigma, ...
-#   derivatives(state, theta)   gradient and Hessian of the criterion
-#   lmer_compressed(...)        lmer's arguments              -> a genuine lmerMod, and how it came
-#   other_optimizers(problem)   the optimum by other optimizers
+#   compress(m)               a fitted model      -> problem (see `compressed_rows`)
+#   batch_of(problem)         problem             -> batch: one or more problems of the same design
+#   evaluate(batch, theta)    a row of theta each -> criterion, gradient, beta, pwrss, sigma, rx
+#   minimise(batch, start)    a row of theta each -> the optima
+#   optimum(problem)          problem             -> theta, criterion, beta, sigma, vcov, ...
+#   derivatives(batch, theta) gradient and Hessian of a single problem's criterion
 #
 # lme4, Matrix, base and stats only.
 
@@ -128,38 +128,44 @@ cell_factors <- function(a, cell, tolerance = 1e-10) {
 
 # --- the criterion --------------------------------------------------------------------------------
 
-# The criterion of a problem as a function of theta: state(theta, gradient) gives
-#   criterion   deviance, or REML criterion
-#   gradient    if asked for
-#   beta, pwrss, sigma, unscaled (X'V^-1 X)^-1 with V the covariance over sigma^2, log_det of V
-# One grouping factor is solved group by group in closed form; everything else by lme4 itself.
-evaluator <- function(problem) {
-  if (length(unique(problem$group)) == 1L) block_evaluator(problem) else lme4_evaluator(problem)
+# Problems of the same design, to be evaluated together. One grouping factor is solved group by group
+# in closed form, all problems at once; everything else by lme4 itself, one problem after the other.
+batch_of <- function(problem) {
+  if (length(unique(problem$group)) == 1L) group_batch(problem) else lme4_batch(problem)
+}
+
+# For each problem of the batch, at its row of theta: criterion (deviance, or REML criterion), beta,
+# pwrss (penalised weighted residual sum of squares), sigma, rx (the factor of X'V^-1 X, V the
+# covariance over sigma^2), gradient if asked for. `which` are the problems of the rows.
+evaluate <- function(batch, theta, which = seq_len(nrow(theta)), gradient = FALSE) {
+  solve_all <- if (batch$closed) group_states else lme4_states
+  part <- solve_all(batch, theta, which, gradient)
+  df <- batch$df[which]
+  criterion <- part$log_det + df * (1 + log(2 * pi * part$pwrss / df)) + batch$constant[which] +
+    if (batch$reml) part$log_det_x else 0
+  criterion[is.na(criterion)] <- Inf
+  c(part, list(criterion = criterion, sigma = sqrt(part$pwrss / df)))
 }
 
 # X made orthonormal and y replaced by its residual, for accuracy: x = orthonormal %*% r.
 conditioned <- function(problem) {
   q <- qr(problem$x, LAPACK = FALSE, tol = 1e-10)
-  p <- ncol(problem$x)
-  if (q$rank < p) stop("the fixed-effects columns are linearly dependent", call. = FALSE)
-  r <- qr.R(q)[, order(q$pivot), drop = FALSE]
+  if (q$rank < ncol(problem$x)) {
+    stop("the fixed-effects columns are linearly dependent", call. = FALSE)
+  }
+  r <- qr.R(q)
   list(
     x = qr.Q(q), y = qr.resid(q, problem$y), r = r, shift = qr.coef(q, problem$y),
     log_det = 2 * sum(log(abs(diag(r))))
   )
 }
 
-# What a solution has in common whichever way it was found, in the units of the model.
-solved <- function(problem, part, beta, unscaled, pwrss, log_det, log_det_x) {
-  df <- problem$n - if (problem$reml) ncol(problem$x) else 0
+# What batches of both kinds hold: of each problem df and the terms that theta does not change.
+batch_frame <- function(problem, part, n = problem$n, log_weight = sum(problem$log_weight)) {
   list(
-    criterion = log_det + df * (1 + log(2 * pi * pwrss / df)) - sum(problem$log_weight) +
-      if (problem$reml) log_det_x + part$log_det else 0,
-    beta = part$shift + as.vector(backsolve(part$r, beta)), pwrss = pwrss, df = df,
-    sigma = sqrt(pwrss / df), log_det = log_det, unscaled = function() {
-      inverse <- backsolve(part$r, unscaled())
-      tcrossprod(inverse)
-    }
+    df = n - if (problem$reml) ncol(problem$x) else 0, reml = problem$reml,
+    constant = rep_len(-log_weight + if (problem$reml) part$log_det else 0, length(n)),
+    r = part$r, shift = part$shift, lower = problem$lower, n = n, at = factor_positions(problem$cnms)
   )
 }
 
@@ -172,125 +178,219 @@ factor_positions <- function(cnms) {
   }))
 }
 
-# One grouping factor: the cross-products of each group, and the criterion from them.
-block_evaluator <- function(problem) {
-  part <- conditioned(problem)
-  blocks <- group_blocks(problem, part)
-  function(theta, gradient = FALSE) block_state(problem, part, blocks, theta, gradient)
-}
-
-# Z_j' [Z_j X_j y_j] of all groups stacked: a column a random effect; and [X y]'[X y].
-group_blocks <- function(problem, part) {
+# One grouping factor. z[[a]] is z_a' [Z X y], a row a group; `total` is [X y]'[X y].
+group_batch <- function(problem, part = conditioned(problem)) {
   z <- do.call(cbind, problem$z)
   all <- cbind(z, part$x, part$y)
-  group <- problem$level[[1L]]
   w <- all[, -seq_len(ncol(z)), drop = FALSE]
-  total <- crossprod(w)
+  total <- base::crossprod(w)
   total[length(total)] <- total[length(total)] + sum(problem$rss)
-  list(
-    stack = vapply(seq_len(ncol(z)), function(k) {
-      as.vector(rowsum(z[, k] * all, group, reorder = FALSE))
-    }, numeric(length(unique(group)) * ncol(all))),
-    total = total, q = ncol(z), columns = ncol(all), groups = length(unique(group)),
-    at = factor_positions(problem$cnms)
-  )
+  sums <- lapply(seq_len(ncol(z)), function(a) {
+    found <- rowsum(z[, a] * all, problem$level[[1L]])
+    array(found, c(nrow(found), 1L, ncol(found)))
+  })
+  c(batch_frame(problem, part), list(
+    closed = TRUE, z = sums, total = array(total, c(1L, dim(total))), q = ncol(z), p = ncol(part$x)
+  ))
 }
 
-# With A_j = Lambda' Z_j'Z_j Lambda + I = L_j L_j', all L_j at once by eliminating the rows of
-# [A_j | Lambda' Z_j' [Z_j X_j y_j]]; then X'V^-1 X = X'X - sum of U_j'U_j, U_j = L_j^-1 Lambda' Z_j'X_j.
-block_state <- function(problem, part, blocks, theta, gradient = FALSE) {
-  q <- blocks$q
-  columns <- blocks$columns
-  lambda <- matrix(0, q, q)
-  lambda[blocks$at] <- theta
-  stack <- blocks$stack %*% lambda
+# With A_j = Lambda' Z_j'Z_j Lambda + I = L_j L_j', the factors of all groups of all problems at once
+# by eliminating the rows of [A_j | Lambda' Z_j' [Z_j X_j y_j]], which leaves [L_j' | U_j]; then
+# [X y]'V^-1 [X y] = [X y]'[X y] - sum of U_j'U_j, whose factor holds RX, beta and pwrss.
+group_states <- function(batch, theta, which, gradient) {
+  q <- batch$q
+  z <- batch_rows(batch, which)
+  groups <- dim(batch$z[[1L]])[1L]
+  problems <- length(which)
+  sums <- function(v) .colSums(v, groups, length(v) / groups)
+  lambda <- array(list(NULL), c(q, q))
+  for (k in seq_len(nrow(batch$at))) {
+    lambda[[batch$at[k, 1L], batch$at[k, 2L]]] <- rep(theta[, k], each = groups)
+  }
+  times <- function(a) { # row a of Lambda' Z'[Z X y]
+    Reduce(`+`, lapply(seq(a, q), function(d) if (!is.null(lambda[[d, a]])) lambda[[d, a]] * z[[d]] else 0))
+  }
   u <- vector("list", q)
+  l <- array(list(0), c(q, q))
   log_det <- 0
-  reduced <- blocks$total
-  z <- seq_len(q)
-  for (a in z) {
-    row <- matrix(stack[, a], blocks$groups)
-    row <- cbind(row[, z, drop = FALSE] %*% lambda, row)
-    row[, a] <- row[, a] + 1
-    for (b in seq_len(a - 1L)) row <- row - u[[b]][, a] * u[[b]]
-    log_det <- log_det + sum(log(row[, a]))
-    u[[a]] <- row / sqrt(row[, a])
-    reduced <- reduced - crossprod(u[[a]][, -seq_len(2L * q), drop = FALSE])
+  for (a in seq_len(q)) {
+    row <- times(a)
+    for (c in seq(a, q)) {
+      for (d in seq(c, q)) {
+        if (!is.null(lambda[[d, c]])) l[[a, c]] <- l[[a, c]] + row[, d] * lambda[[d, c]]
+      }
+    }
+    l[[a, a]] <- l[[a, a]] + 1
+    for (b in seq_len(a - 1L)) {
+      row <- row - l[[b, a]] * u[[b]]
+      for (c in seq(a, q)) l[[a, c]] <- l[[a, c]] - l[[b, a]] * l[[b, c]]
+    }
+    log_det <- log_det + sums(log(l[[a, a]]))
+    pivot <- sqrt(l[[a, a]])
+    u[[a]] <- row / pivot
+    for (c in seq(a, q)) l[[a, c]] <- l[[a, c]] / pivot
   }
-  p <- columns - q - 1L
-  factor <- tryCatch(chol.default(reduced), error = function(e) NULL)
-  if (is.null(factor)) {
-    return(list(criterion = Inf, gradient = rep(NaN, length(theta))))
+  w <- lapply(u, function(row) row[, -seq_len(q), drop = FALSE])
+  total <- batch$total[which, , , drop = FALSE]
+  for (i in seq_len(batch$p + 1L)) {
+    taken <- Reduce(`+`, lapply(w, function(row) row[, i] * row))
+    total[, i, ] <- total[, i, ] - sums(taken)
   }
-  x <- seq_len(p)
-  rx <- factor[x, x, drop = FALSE]
-  beta <- backsolve(rx, factor[x, p + 1L])
-  pwrss <- factor[p + 1L, p + 1L]^2
-  log_det_x <- 2 * sum(log(diag(rx)))
-  inverse <- function() backsolve(rx, diag(p))
-  state <- solved(problem, part, beta, inverse, pwrss, log_det, log_det_x)
-  if (gradient) {
-    state$gradient <- block_gradient(problem, blocks, u, lambda, beta, inverse(), state)
+  rx <- stacked_factor(total)
+  p <- batch$p
+  beta <- matrix(0, problems, p)
+  for (i in rev(seq_len(p))) {
+    known <- if (i < p) rowSums(matrix(rx[, i, (i + 1L):p], problems) * beta[, (i + 1L):p]) else 0
+    beta[, i] <- (rx[, i, p + 1L] - known) / rx[, i, i]
   }
+  state <- list(
+    log_det = log_det, pwrss = rx[, p + 1L, p + 1L]^2, rx = rx, inner_beta = beta,
+    log_det_x = 2 * rowSums(matrix(log(stacked_diagonal(rx)[, seq_len(p)]), problems)),
+    beta = coefficients_of(batch, beta, which)
+  )
+  if (gradient) state$gradient <- group_gradient(batch, state, z, u, lambda, groups, which)
   state
+}
+
+# The rows of the chosen problems, one below the other; kept as long as the choice is the same.
+batch_rows <- function(batch, which) {
+  columns <- dim(batch$z[[1L]])[3L]
+  lapply(batch$z, function(z) {
+    if (!identical(as.integer(which), seq_len(dim(z)[2L]))) z <- z[, which, , drop = FALSE]
+    matrix(z, ncol = columns)
+  })
+}
+
+# Upper triangular factors of symmetric matrices, [problem, row, column]; NaN where there is none.
+stacked_factor <- function(a) {
+  size <- dim(a)[2L]
+  for (i in seq_len(size)) {
+    pivot <- a[, i, i]
+    pivot[!(pivot > 0)] <- NaN
+    row <- matrix(a[, i, ], ncol = size) / sqrt(pivot)
+    a[, i, ] <- row
+    for (k in i + seq_len(size - i)) a[, k, ] <- a[, k, ] - row[, k] * row
+  }
+  a
+}
+stacked_diagonal <- function(a) {
+  size <- dim(a)[2L]
+  matrix(vapply(seq_len(size), function(i) a[, i, i], numeric(dim(a)[1L])), ncol = size)
+}
+
+# Coefficients of X from those of the orthonormal X.
+coefficients_of <- function(batch, inner, which) {
+  beta <- t(backsolve(batch$r, t(inner)))
+  shift <- batch$shift
+  beta + if (is.matrix(shift)) shift[which, , drop = FALSE] else rep(shift, each = nrow(beta))
+}
+
+# (X'V^-1 X)^-1 of a problem, from the state of a batch: times sigma^2 the covariance of beta.
+unscaled_covariance <- function(batch, state, k = 1L) {
+  p <- ncol(state$beta)
+  rx <- matrix(state$rx[k, seq_len(p), seq_len(p)], p)
+  tcrossprod(backsolve(batch$r, backsolve(rx, diag(p))))
 }
 
 # d criterion / d Lambda = 2 (sum Z'V^-1 Z - df / pwrss sum e e' - [REML] sum S C S') Lambda, with
 # e = Z'V^-1 (y - X beta), S = Z'V^-1 X and C = (X'V^-1 X)^-1, summed over the groups: the derivative
 # of log |V|, of the penalised sum of squares (at its minimum over beta and u) and of log |X'V^-1 X|.
-block_gradient <- function(problem, blocks, u, lambda, beta, inverse, state) {
-  q <- blocks$q
-  columns <- blocks$columns
-  z <- seq_len(q)
-  x <- q + seq_along(beta)
-  trace <- matrix(0, q, q)
-  residual <- matrix(0, blocks$groups, q)
-  spread <- vector("list", q)
-  for (a in z) {
-    v <- matrix(blocks$stack[, a], blocks$groups)
-    for (b in z) v <- v - u[[b]][, q + a] * u[[b]][, -z, drop = FALSE]
-    trace[a, ] <- colSums(v[, z, drop = FALSE])
-    residual[, a] <- v[, columns] - v[, x, drop = FALSE] %*% beta
-    if (problem$reml) spread[[a]] <- as.vector(v[, x, drop = FALSE] %*% inverse)
+group_gradient <- function(batch, state, z, u, lambda, groups, which) {
+  q <- batch$q
+  p <- batch$p
+  sums <- function(v) .colSums(v, groups, length(v) / groups)
+  spread <- function(v) rep(v, each = groups)
+  inner <- array(0, c(length(which), q, q))
+  e <- f <- vector("list", q)
+  for (a in seq_len(q)) {
+    v <- z[[a]]
+    for (b in seq_len(q)) v <- v - u[[b]][, a] * u[[b]]
+    inner[, a, ] <- sums(v[, seq_len(q), drop = FALSE])
+    e[[a]] <- v[, q + p + 1L]
+    f[[a]] <- matrix(0, nrow(v), p)
+    for (i in seq_len(p)) {
+      e[[a]] <- e[[a]] - v[, q + i] * spread(state$inner_beta[, i])
+      if (!batch$reml) next
+      s <- v[, q + i]
+      for (k in seq_len(i - 1L)) s <- s - f[[a]][, k] * spread(state$rx[, k, i])
+      f[[a]][, i] <- s / spread(state$rx[, i, i])
+    }
   }
-  inner <- trace - state$df / state$pwrss * crossprod(residual)
-  if (problem$reml) inner <- inner - crossprod(do.call(cbind, spread))
-  (2 * inner %*% lambda)[blocks$at]
+  ratio <- batch$df[which] / state$pwrss
+  for (a in seq_len(q)) {
+    for (b in seq_len(a)) {
+      taken <- ratio * sums(e[[a]] * e[[b]])
+      if (batch$reml) taken <- taken + rowSums(matrix(sums(f[[a]] * f[[b]]), length(which)))
+      inner[, a, b] <- inner[, b, a] <- inner[, a, b] - taken
+    }
+  }
+  first <- seq(1L, by = groups, length.out = length(which))
+  gradient <- vapply(seq_len(nrow(batch$at)), function(k) {
+    at <- batch$at[k, ]
+    Reduce(`+`, lapply(seq_len(q), function(d) {
+      if (is.null(lambda[[d, at[2L]]])) 0 else 2 * inner[, at[1L], d] * lambda[[d, at[2L]]][first]
+    }))
+  }, numeric(length(which)))
+  matrix(gradient, length(which))
 }
 
-# Several grouping factors: lme4's own evaluation on the compressed rows, with the true number of
-# rows and the residual sum of squares that they leave out; gradient by central differences.
-lme4_evaluator <- function(problem) {
-  part <- conditioned(problem)
-  devfun <- compressed_devfun(problem, part)
+# Several grouping factors: lme4's own evaluation on the compressed rows, of which only the parts are
+# used, as its number of rows is not that of the data. Gradient by central differences.
+lme4_batch <- function(problem, part = conditioned(problem)) {
+  c(batch_frame(problem, part), list(closed = FALSE, solvers = list(lme4_solver(problem, part))))
+}
+
+# What lme4 finds at theta from some of the compressed rows; `y` replaces their response.
+lme4_solver <- function(problem, part, rows = seq_along(part$y), left = sum(problem$rss)) {
+  devfun <- compressed_devfun(problem, part, rows)
   pp <- environment(devfun)$pp
   resp <- environment(devfun)$resp
-  left <- sum(problem$rss)
-  p <- ncol(problem$x)
-  value <- function(theta) {
+  function(theta, y = NULL, rest = left) {
+    if (!is.null(y)) resp$setResp(y)
     devfun(theta)
-    solved(
-      problem, part, pp$beta(1), function() pp$RXi(), resp$wrss() + pp$sqrL(1) + left,
-      pp$ldL2(), pp$ldRX2()
+    list(
+      log_det = pp$ldL2(), log_det_x = pp$ldRX2(), pwrss = resp$wrss() + pp$sqrL(1) + rest,
+      inner_beta = pp$beta(1), rx = pp$RX()
     )
   }
-  function(theta, gradient = FALSE) {
-    if (gradient) slope <- central_gradient(function(t) value(t)$criterion, theta)
-    state <- value(theta)
-    if (gradient) state$gradient <- slope
-    state
+}
+
+lme4_states <- function(batch, theta, which, gradient) {
+  found <- lapply(seq_along(which), function(k) batch$solvers[[which[k]]](theta[k, ]))
+  each <- function(name, size) {
+    matrix(unlist(lapply(found, `[[`, name)), ncol = size, byrow = TRUE)
   }
+  p <- nrow(batch$r)
+  state <- lapply(c(log_det = "log_det", log_det_x = "log_det_x", pwrss = "pwrss"), each, 1L)
+  state <- lapply(state, as.vector)
+  state$inner_beta <- each("inner_beta", p)
+  state$beta <- coefficients_of(batch, state$inner_beta, which)
+  state$rx <- array(each("rx", p^2), c(length(which), p, p))
+  if (gradient) {
+    state$gradient <- central_gradient(function(t) evaluate(batch, t, which)$criterion, theta)
+  }
+  state
+}
+
+# Gradient by central differences of fourth order, a row a problem. The criterion goes on smoothly
+# below a lower limit of 0, as the sign of a column of the covariance factor does not matter.
+central_gradient <- function(f, x, step = 1e-3) {
+  slopes <- vapply(seq_len(ncol(x)), function(k) {
+    at <- function(times) f(x + times * step * rep(seq_len(ncol(x)) == k, each = nrow(x)))
+    (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12 * step)
+  }, numeric(nrow(x)))
+  matrix(slopes, nrow(x))
 }
 
 # lme4's deviance function of the compressed rows (of which only the parts are used: its n is not n).
-compressed_devfun <- function(problem, part) {
+compressed_devfun <- function(problem, part, rows) {
   levels <- lengths(problem$labels)
   q <- lengths(problem$cnms)
   zt <- do.call(rbind, lapply(seq_along(q), function(t) {
-    rows <- outer(seq_len(q[t]), (problem$level[[t]] - 1) * q[t], `+`)
+    at <- outer(seq_len(q[t]), (problem$level[[t]][rows] - 1) * q[t], `+`)
     Matrix::sparseMatrix(
-      i = as.vector(rows), j = rep(seq_along(part$y), each = q[t]), x = as.vector(t(problem$z[[t]])),
-      dims = c(q[t] * levels[t], length(part$y))
+      i = as.vector(at), j = rep(seq_along(rows), each = q[t]),
+      x = as.vector(t(problem$z[[t]][rows, , drop = FALSE])), dims = c(q[t] * levels[t], length(rows))
     )
   }))
   factors <- lapply(seq_along(q), function(t) term_factor(q[t], levels[t]))
@@ -299,9 +399,9 @@ compressed_devfun <- function(problem, part) {
   index <- unlist(lapply(seq_along(q), function(t) factors[[t]]$index + before[t]))
   lambdat@x <- problem$theta[index]
   mkLmerDevfun(
-    X = part$x, reTrms = list(
+    X = part$x[rows, , drop = FALSE], reTrms = list(
       Zt = zt, theta = problem$theta, Lambdat = lambdat, Lind = as.integer(index), lower = problem$lower
-    ), REML = FALSE, start = problem$theta, y = part$y
+    ), REML = FALSE, start = problem$theta, y = part$y[rows]
   )
 }
 
@@ -322,57 +422,172 @@ term_factor <- function(q, levels) {
 
 # --- the optimum ----------------------------------------------------------------------------------
 
-# Gradient by central differences of fourth order. The criterion goes on smoothly below a lower
-# limit of 0, as the sign of a column of the covariance factor does not matter.
-central_gradient <- function(f, x, step = 1e-3) {
-  vapply(seq_along(x), function(k) {
-    at <- function(times) f(replace(x, k, x[k] + times * step))
-    (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12 * step)
-  }, 0)
+# Minima of the problems of a batch by a quasi-Newton method (BFGS; Nocedal & Wright, 2006, ch. 6)
+# with backtracking, all at once, from a row of theta each. Theta is left without limits: a column of
+# the covariance factor may change its sign, which changes nothing, so a standard deviation of 0 is
+# an ordinary minimum. `inverse` is a first guess of the inverse Hessian. A problem is done when the
+# decrease that its next step promises is below `tolerance`: theta is then within about
+# sqrt(tolerance) of its standard error from the optimum.
+minimise <- function(batch, start, inverse = NULL, tolerance = 1e-13, most = 200) {
+  x <- matrix(start, ncol = length(batch$lower))
+  problems <- nrow(x)
+  size <- ncol(x)
+  first <- is.null(inverse)
+  h <- array(rep(if (first) diag(size) else inverse, each = problems), c(problems, size, size))
+  here <- evaluate(batch, x, gradient = TRUE)
+  f <- here$criterion
+  g <- here$gradient
+  open <- rep(TRUE, problems)
+  steps <- 0L
+  while (any(open) && steps < most) {
+    steps <- steps + 1L
+    at <- which(open)
+    move <- search_direction(h[at, , , drop = FALSE], g[at, , drop = FALSE])
+    if (first && steps == 1L) move <- move / pmax(1, sqrt(rowSums(move^2)) * 2)
+    promise <- -rowSums(move * g[at, , drop = FALSE])
+    done <- promise < 2 * tolerance & promise >= 0 & steps > 1L
+    open[at[done]] <- FALSE
+    uphill <- promise < 0
+    if (any(uphill)) {
+      h[at[uphill], , ] <- rep(diag(size), each = sum(uphill))
+      move[uphill, ] <- -g[at[uphill], ] / pmax(1, sqrt(rowSums(g[at[uphill], , drop = FALSE]^2)))
+    }
+    move <- move[!done, , drop = FALSE]
+    at <- at[!done]
+    if (!length(at)) break
+    there <- backtrack(batch, x, f, g, move, at)
+    open[at[!there$moved]] <- FALSE
+    s <- there$x - x[at, , drop = FALSE]
+    h[at, , ] <- bfgs_update(
+      h[at, , , drop = FALSE], s, there$gradient - g[at, , drop = FALSE], first && steps == 1L
+    )
+    x[at, ] <- there$x
+    f[at] <- there$criterion
+    g[at, ] <- there$gradient
+  }
+  list(theta = x, criterion = f, gradient = g, inverse = h, steps = steps, open = open)
 }
 
-# Gradient and Hessian of the criterion, the latter by central differences of the former.
-derivatives <- function(state, theta, step = 1e-4) {
-  gradient <- function(t) state(t, TRUE)$gradient
+search_direction <- function(h, g) {
+  move <- -g
+  for (k in seq_len(ncol(g))) move[, k] <- -rowSums(matrix(h[, k, ], nrow(g)) * g)
+  move / pmax(1, sqrt(rowSums(move^2))) # no step beyond 1
+}
+
+# Steps that lower the criterion enough (Armijo), halved until they do. Where the promised decrease
+# is lost in the rounding error of the criterion, a smaller gradient is enough.
+backtrack <- function(batch, x, f, g, move, at, most = 30) {
+  new <- list(
+    x = x[at, , drop = FALSE], criterion = f[at], gradient = g[at, , drop = FALSE],
+    moved = logical(length(at))
+  )
+  slope <- rowSums(move * new$gradient)
+  scale <- rep(1, length(at))
+  left <- seq_along(at)
+  for (k in seq_len(most)) {
+    try <- x[at[left], , drop = FALSE] + scale[left] * move[left, , drop = FALSE]
+    state <- evaluate(batch, try, at[left], gradient = TRUE)
+    rounding <- 1e-14 * abs(f[at[left]]) + 1e-13
+    lower <- state$criterion <= f[at[left]] + 1e-4 * scale[left] * slope[left]
+    level <- abs(state$criterion - f[at[left]]) < 10 * rounding &
+      rowSums(state$gradient^2) < rowSums(g[at[left], , drop = FALSE]^2)
+    good <- (lower | level) & is.finite(state$criterion) & is.finite(rowSums(state$gradient))
+    to <- left[good]
+    new$x[to, ] <- try[good, ]
+    new$criterion[to] <- state$criterion[good]
+    new$gradient[to, ] <- state$gradient[good, ]
+    new$moved[to] <- TRUE
+    left <- left[!good]
+    if (!length(left) || all(scale[left] * -slope[left] < 1e-15)) break
+    scale[left] <- scale[left] / 2.5
+  }
+  new
+}
+
+# H + (1 + y'Hy / s'y) s s' / s'y - (H y s' + s y'H) / s'y, where the curvature s'y is positive.
+bfgs_update <- function(h, s, y, rescale) {
+  curvature <- rowSums(s * y)
+  good <- curvature > 1e-14 * sqrt(rowSums(s^2) * rowSums(y^2)) & curvature > 0
+  if (rescale) h <- h * ifelse(good, curvature / pmax(rowSums(y^2), 1e-300), 1)
+  size <- ncol(s)
+  hy <- s
+  for (k in seq_len(size)) hy[, k] <- rowSums(matrix(h[, k, ], nrow(s)) * y)
+  factor <- (1 + rowSums(y * hy) / curvature) / curvature
+  for (i in seq_len(size)) {
+    for (j in seq_len(size)) {
+      new <- h[, i, j] + factor * s[, i] * s[, j] - (hy[, i] * s[, j] + s[, i] * hy[, j]) / curvature
+      h[good, i, j] <- new[good]
+    }
+  }
+  h
+}
+
+# The minima once more from inside where a standard deviation ends at 0, as the gradient vanishes
+# there also where it is no minimum.
+minimise_inside <- function(batch, start, inverse = NULL, ...) {
+  start <- matrix(start, ncol = length(batch$lower))
+  bounded <- batch$lower == 0
+  inside <- start
+  inside[, bounded] <- ifelse(abs(start[, bounded]) < 0.05, 0.05, start[, bounded])
+  found <- minimise(batch, inside, inverse, ...)
+  edge <- which(rowSums(abs(found$theta[, bounded, drop = FALSE]) < 1e-3) > 0)
+  if (length(edge)) {
+    again <- found$theta[edge, , drop = FALSE]
+    again[, bounded] <- ifelse(abs(again[, bounded]) < 1e-3, 0.3, again[, bounded])
+    again <- minimise(some_problems(batch, edge), again, ...)
+    better <- again$criterion < found$criterion[edge] - 1e-9
+    found$theta[edge[better], ] <- again$theta[better, ]
+    found$criterion[edge[better]] <- again$criterion[better]
+    found$open[edge[better]] <- again$open[better]
+  }
+  found$theta <- upright(found$theta, batch)
+  found
+}
+
+# A batch of some problems of a batch.
+some_problems <- function(batch, which) {
+  for (name in c("df", "constant", "n")) batch[[name]] <- batch[[name]][which]
+  if (is.matrix(batch$shift)) batch$shift <- batch$shift[which, , drop = FALSE]
+  if (!batch$closed) {
+    batch$solvers <- batch$solvers[which]
+    return(batch)
+  }
+  batch$z <- lapply(batch$z, function(z) z[, which, , drop = FALSE])
+  batch$total <- batch$total[which, , , drop = FALSE]
+  batch
+}
+
+# The same covariance factor with a diagonal that is not negative, and 0 where it is 0 within
+# rounding.
+upright <- function(theta, batch) {
+  for (k in which(batch$lower == 0)) {
+    column <- batch$at[, 2L] == batch$at[k, 2L]
+    turn <- theta[, k] < 0
+    theta[turn, column] <- -theta[turn, column]
+    theta[theta[, k] < 1e-5, k] <- 0
+  }
+  theta
+}
+
+# The optimum of a problem, from `start`.
+optimum <- function(problem, start = problem$theta, batch = batch_of(problem)) {
+  found <- minimise_inside(batch, start)
+  theta <- found$theta
+  here <- evaluate(batch, theta, gradient = TRUE)
+  list(
+    theta = as.vector(theta), criterion = here$criterion, beta = as.vector(here$beta),
+    sigma = here$sigma, vcov = here$sigma^2 * unscaled_covariance(batch, here),
+    gradient = as.vector(here$gradient), singular = any(theta[, problem$lower == 0] < 1e-4),
+    converged = !found$open, steps = found$steps
+  )
+}
+
+# Gradient and Hessian of a single problem's criterion, the latter by central differences.
+derivatives <- function(batch, theta, step = 1e-4) {
+  slope <- function(t) as.vector(evaluate(batch, matrix(t, 1L), gradient = TRUE)$gradient)
   hessian <- vapply(seq_along(theta), function(k) {
-    (gradient(replace(theta, k, theta[k] + step)) - gradient(replace(theta, k, theta[k] - step))) /
-      (2 * step)
+    (slope(replace(theta, k, theta[k] + step)) - slope(replace(theta, k, theta[k] - step))) / (2 * step)
   }, numeric(length(theta)))
   hessian <- matrix(hessian, length(theta))
-  list(gradient = gradient(theta), Hessian = (hessian + t(hessian)) / 2)
-}
-
-# The minimum of the criterion: from `start`, and if a standard deviation ends at 0 once more from
-# inside, as the gradient vanishes there also where it is no minimum. What is at 0 within rounding
-# is put there, as lme4 does.
-optimum <- function(problem, start = problem$theta, state = evaluator(problem)) {
-  best <- descend(state, start, problem$lower)
-  edge <- problem$lower == 0 & best$par < 1e-3
-  if (any(edge)) {
-    again <- descend(state, replace(best$par, edge, 0.3), problem$lower)
-    if (again$objective < best$objective) best <- again
-  }
-  theta <- best$par
-  for (k in which(problem$lower == 0 & theta < 1e-4)) {
-    at_zero <- replace(theta, k, 0)
-    if (state(at_zero)$criterion <= best$objective + 1e-8) theta <- at_zero
-  }
-  c(list(
-    theta = theta, singular = any(theta[problem$lower == 0] < 1e-4), converged = best$convergence == 0,
-    message = best$message, evaluations = best$evaluations
-  ), state(theta))
-}
-
-# Quasi-Newton descent with the limits of theta (PORT; Gay, 1990). Value and gradient come from one
-# evaluation.
-descend <- function(state, start, lower) {
-  last <- list(theta = NULL)
-  at <- function(theta) {
-    if (!identical(theta, last$theta)) last <<- c(list(theta = theta), state(theta, TRUE))
-    last
-  }
-  nlminb(
-    start, function(theta) at(theta)$criterion, function(theta) at(theta)$gradient, lower = lower,
-    control = list(rel.tol = 1e-13, x.tol = 1e-9, eval.max = 500, iter.max = 500)
-  )
+  list(gradient = slope(theta), Hessian = (hessian + t(hessian)) / 2)
 }
