@@ -130,8 +130,8 @@ cell_factors <- function(a, cell, tolerance = 1e-10) {
 
 # Problems of the same design, to be evaluated together. One grouping factor is solved group by group
 # in closed form, all problems at once; everything else by lme4 itself, one problem after the other.
-batch_of <- function(problem) {
-  if (length(unique(problem$group)) == 1L) group_batch(problem) else lme4_batch(problem)
+batch_of <- function(problem, part = conditioned(problem)) {
+  if (length(unique(problem$group)) == 1L) group_batch(problem, part) else lme4_batch(problem, part)
 }
 
 # For each problem of the batch, at its row of theta: criterion (deviance, or REML criterion), beta,
@@ -179,7 +179,7 @@ factor_positions <- function(cnms) {
 }
 
 # One grouping factor. z[[a]] is z_a' [Z X y], a row a group; `total` is [X y]'[X y].
-group_batch <- function(problem, part = conditioned(problem)) {
+group_batch <- function(problem, part) {
   z <- do.call(cbind, problem$z)
   all <- cbind(z, part$x, part$y)
   w <- all[, -seq_len(ncol(z)), drop = FALSE]
@@ -336,7 +336,7 @@ group_gradient <- function(batch, state, z, u, lambda, groups, which) {
 
 # Several grouping factors: lme4's own evaluation on the compressed rows, of which only the parts are
 # used, as its number of rows is not that of the data. Gradient by central differences.
-lme4_batch <- function(problem, part = conditioned(problem)) {
+lme4_batch <- function(problem, part) {
   c(batch_frame(problem, part), list(closed = FALSE, solvers = list(lme4_solver(problem, part))))
 }
 
