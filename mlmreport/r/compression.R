@@ -230,12 +230,8 @@ group_states <- function(batch, theta, which, gradient) {
     u[[a]] <- row / pivot
     for (c in seq(a, q)) l[[a, c]] <- l[[a, c]] / pivot
   }
-  w <- lapply(u, function(row) row[, -seq_len(q), drop = FALSE])
   total <- batch$total[which, , , drop = FALSE]
-  for (i in seq_len(batch$p + 1L)) {
-    taken <- Reduce(`+`, lapply(w, function(row) row[, i] * row))
-    total[, i, ] <- total[, i, ] - sums(taken)
-  }
+  for (row in u) total <- total - cross_products(row[, -seq_len(q), drop = FALSE], groups)
   rx <- stacked_factor(total)
   p <- batch$p
   beta <- matrix(0, problems, p)
@@ -259,6 +255,20 @@ batch_rows <- function(batch, which) {
     if (!identical(as.integer(which), seq_len(dim(z)[2L]))) z <- z[, which, , drop = FALSE]
     matrix(z, ncol = columns)
   })
+}
+
+# Cross-products of the rows of each problem, [problem, column, column].
+cross_products <- function(rows, groups) {
+  problems <- nrow(rows) / groups
+  if (problems == 1) {
+    found <- base::crossprod(rows)
+    return(array(found, c(1L, dim(found))))
+  }
+  found <- array(0, c(problems, ncol(rows), ncol(rows)))
+  for (k in seq_len(problems)) {
+    found[k, , ] <- base::crossprod(rows[seq.int((k - 1L) * groups + 1L, k * groups), , drop = FALSE])
+  }
+  found
 }
 
 # Upper triangular factors of symmetric matrices, [problem, row, column]; NaN where there is none.
@@ -522,25 +532,30 @@ bfgs_update <- function(h, s, y, rescale) {
   h
 }
 
-# The minima once more from inside where a standard deviation ends at 0, as the gradient vanishes
-# there also where it is no minimum.
-minimise_inside <- function(batch, start, inverse = NULL, ...) {
-  start <- matrix(start, ncol = length(batch$lower))
-  bounded <- batch$lower == 0
-  inside <- start
-  inside[, bounded] <- ifelse(abs(start[, bounded]) < 0.05, 0.05, start[, bounded])
-  found <- minimise(batch, inside, inverse, ...)
-  edge <- which(rowSums(abs(found$theta[, bounded, drop = FALSE]) < 1e-3) > 0)
-  if (length(edge)) {
-    again <- found$theta[edge, , drop = FALSE]
-    again[, bounded] <- ifelse(abs(again[, bounded]) < 1e-3, 0.3, again[, bounded])
-    again <- minimise(some_problems(batch, edge), again, ...)
-    better <- again$criterion < found$criterion[edge] - 1e-9
-    found$theta[edge[better], ] <- again$theta[better, ]
-    found$criterion[edge[better]] <- again$criterion[better]
-    found$open[edge[better]] <- again$open[better]
+# The minima, with a second look at those where a standard deviation is 0: the gradient vanishes there
+# also where it is no minimum, so if the criterion falls on the way inside, the descent goes on from
+# there; with `again`, it does so anyway.
+minimise_inside <- function(batch, start, inverse = NULL, again = FALSE, ...) {
+  inside <- function(theta, least) {
+    theta[, batch$lower == 0] <- pmax(theta[, batch$lower == 0], least)
+    theta
   }
+  found <- minimise(batch, inside(matrix(start, ncol = length(batch$lower)), 0.05), inverse, ...)
   found$theta <- upright(found$theta, batch)
+  edge <- which(rowSums(found$theta[, batch$lower == 0, drop = FALSE] < 1e-3) > 0)
+  falls <- rep(again, length(edge))
+  if (length(edge) && !again) {
+    there <- evaluate(batch, inside(found$theta[edge, , drop = FALSE], 0.03), edge)
+    falls <- there$criterion < found$criterion[edge]
+  }
+  edge <- edge[falls]
+  if (length(edge)) {
+    more <- minimise(some_problems(batch, edge), inside(found$theta[edge, , drop = FALSE], 0.3), ...)
+    better <- more$criterion < found$criterion[edge] - 1e-9
+    found$theta[edge[better], ] <- upright(more$theta, batch)[better, ]
+    found$criterion[edge[better]] <- more$criterion[better]
+    found$open[edge[better]] <- more$open[better]
+  }
   found
 }
 
@@ -571,7 +586,7 @@ upright <- function(theta, batch) {
 
 # The optimum of a problem, from `start`.
 optimum <- function(problem, start = problem$theta, batch = batch_of(problem)) {
-  found <- minimise_inside(batch, start)
+  found <- minimise_inside(batch, start, again = TRUE)
   theta <- found$theta
   here <- evaluate(batch, theta, gradient = TRUE)
   list(

@@ -78,7 +78,7 @@ stack_refits <- function(problem, blocks, statistic) {
   found
 }
 
-in_blocks <- function(which, size = 100L) split(which, (seq_along(which) - 1L) %/% size)
+in_blocks <- function(which, size = 50L) split(which, (seq_along(which) - 1L) %/% size)
 
 # --- bootstrap ------------------------------------------------------------------------------------
 
