@@ -10,7 +10,7 @@
 #   compress(m)               a fitted model      -> problem (see `compressed_rows`)
 #   batch_of(problem)         problem             -> batch: one or more problems of the same design
 #   evaluate(batch, theta)    a row of theta each -> criterion, gradient, beta, pwrss, sigma, rx
-#   minimise(batch, start)    a row of theta each -> the optima
+#   minimise_inside(batch, start)                 -> the optima
 #   optimum(problem)          problem             -> theta, criterion, beta, sigma, vcov, ...
 #   derivatives(batch, theta) gradient and Hessian of a single problem's criterion
 #
@@ -136,19 +136,24 @@ batch_of <- function(problem, part = conditioned(problem)) {
 
 # For each problem of the batch, at its row of theta: criterion (deviance, or REML criterion), beta,
 # pwrss (penalised weighted residual sum of squares), sigma, rx (the factor of X'V^-1 X, V the
-# covariance over sigma^2), gradient if asked for. `which` are the problems of the rows.
+# covariance over sigma^2), gradient if asked for. `which` are the problems of the rows. Sigma is the
+# one of the least criterion, unless the batch holds one for each problem.
 evaluate <- function(batch, theta, which = seq_len(nrow(theta)), gradient = FALSE) {
   solve_all <- if (batch$closed) group_states else lme4_states
   part <- solve_all(batch, theta, which, gradient)
   df <- batch$df[which]
-  criterion <- part$log_det + df * (1 + log(2 * pi * part$pwrss / df)) + batch$constant[which] +
+  sigma2 <- if (is.null(batch$sigma)) part$pwrss / df else batch$sigma[which]^2
+  criterion <- part$log_det + df * log(2 * pi * sigma2) + part$pwrss / sigma2 + batch$constant[which] +
     if (batch$reml) part$log_det_x else 0
   criterion[is.na(criterion)] <- Inf
-  c(part, list(criterion = criterion, sigma = sqrt(part$pwrss / df)))
+  c(part, list(criterion = criterion, sigma = sqrt(sigma2)))
 }
 
 # X made orthonormal and y replaced by its residual, for accuracy: x = orthonormal %*% r.
 conditioned <- function(problem) {
+  if (!ncol(problem$x)) {
+    return(list(x = problem$x, y = problem$y, r = matrix(0, 0L, 0L), shift = numeric(), log_det = 0))
+  }
   q <- qr(problem$x, LAPACK = FALSE, tol = 1e-10)
   if (q$rank < ncol(problem$x)) {
     stop("the fixed-effects columns are linearly dependent", call. = FALSE)
@@ -290,6 +295,9 @@ stacked_diagonal <- function(a) {
 
 # Coefficients of X from those of the orthonormal X.
 coefficients_of <- function(batch, inner, which) {
+  if (!ncol(inner)) {
+    return(inner)
+  }
   beta <- t(backsolve(batch$r, t(inner)))
   shift <- batch$shift
   beta + if (is.matrix(shift)) shift[which, , drop = FALSE] else rep(shift, each = nrow(beta))
@@ -326,7 +334,7 @@ group_gradient <- function(batch, state, z, u, lambda, groups, which) {
       f[[a]][, i] <- s / spread(state$rx[, i, i])
     }
   }
-  ratio <- batch$df[which] / state$pwrss
+  ratio <- if (is.null(batch$sigma)) batch$df[which] / state$pwrss else batch$sigma[which]^-2
   for (a in seq_len(q)) {
     for (b in seq_len(a)) {
       taken <- ratio * sums(e[[a]] * e[[b]])
@@ -432,19 +440,22 @@ term_factor <- function(q, levels) {
 
 # --- the optimum ----------------------------------------------------------------------------------
 
+# Criterion and gradient of a batch, as `minimise` takes them.
+objective_of <- function(batch) function(x, which) evaluate(batch, x, which, gradient = TRUE)
+
 # Minima of the problems of a batch by a quasi-Newton method (BFGS; Nocedal & Wright, 2006, ch. 6)
 # with backtracking, all at once, from a row of theta each. Theta is left without limits: a column of
 # the covariance factor may change its sign, which changes nothing, so a standard deviation of 0 is
 # an ordinary minimum. `inverse` is a first guess of the inverse Hessian. A problem is done when the
 # decrease that its next step promises is below `tolerance`: theta is then within about
 # sqrt(tolerance) of its standard error from the optimum.
-minimise <- function(batch, start, inverse = NULL, tolerance = 1e-13, most = 200) {
-  x <- matrix(start, ncol = length(batch$lower))
+minimise <- function(objective, start, inverse = NULL, tolerance = 1e-13, most = 200) {
+  x <- start
   problems <- nrow(x)
   size <- ncol(x)
   first <- is.null(inverse)
   h <- array(rep(if (first) diag(size) else inverse, each = problems), c(problems, size, size))
-  here <- evaluate(batch, x, gradient = TRUE)
+  here <- objective(x, seq_len(problems))
   f <- here$criterion
   g <- here$gradient
   open <- rep(TRUE, problems)
@@ -465,7 +476,7 @@ minimise <- function(batch, start, inverse = NULL, tolerance = 1e-13, most = 200
     move <- move[!done, , drop = FALSE]
     at <- at[!done]
     if (!length(at)) break
-    there <- backtrack(batch, x, f, g, move, at)
+    there <- backtrack(objective, x, f, g, move, at)
     open[at[!there$moved]] <- FALSE
     s <- there$x - x[at, , drop = FALSE]
     h[at, , ] <- bfgs_update(
@@ -475,7 +486,7 @@ minimise <- function(batch, start, inverse = NULL, tolerance = 1e-13, most = 200
     f[at] <- there$criterion
     g[at, ] <- there$gradient
   }
-  list(theta = x, criterion = f, gradient = g, inverse = h, steps = steps, open = open)
+  list(theta = x, criterion = f, inverse = h, steps = steps, open = open)
 }
 
 search_direction <- function(h, g) {
@@ -486,7 +497,7 @@ search_direction <- function(h, g) {
 
 # Steps that lower the criterion enough (Armijo), halved until they do. Where the promised decrease
 # is lost in the rounding error of the criterion, a smaller gradient is enough.
-backtrack <- function(batch, x, f, g, move, at, most = 30) {
+backtrack <- function(objective, x, f, g, move, at, most = 30) {
   new <- list(
     x = x[at, , drop = FALSE], criterion = f[at], gradient = g[at, , drop = FALSE],
     moved = logical(length(at))
@@ -496,7 +507,7 @@ backtrack <- function(batch, x, f, g, move, at, most = 30) {
   left <- seq_along(at)
   for (k in seq_len(most)) {
     try <- x[at[left], , drop = FALSE] + scale[left] * move[left, , drop = FALSE]
-    state <- evaluate(batch, try, at[left], gradient = TRUE)
+    state <- objective(try, at[left])
     rounding <- 1e-14 * abs(f[at[left]]) + 1e-13
     lower <- state$criterion <= f[at[left]] + 1e-4 * scale[left] * slope[left]
     level <- abs(state$criterion - f[at[left]]) < 10 * rounding &
@@ -540,7 +551,8 @@ minimise_inside <- function(batch, start, inverse = NULL, again = FALSE, ...) {
     theta[, batch$lower == 0] <- pmax(theta[, batch$lower == 0], least)
     theta
   }
-  found <- minimise(batch, inside(matrix(start, ncol = length(batch$lower)), 0.05), inverse, ...)
+  start <- inside(matrix(start, ncol = length(batch$lower)), 0.05)
+  found <- minimise(objective_of(batch), start, inverse, ...)
   found$theta <- upright(found$theta, batch)
   edge <- which(rowSums(found$theta[, batch$lower == 0, drop = FALSE] < 1e-3) > 0)
   falls <- rep(again, length(edge))
@@ -550,7 +562,8 @@ minimise_inside <- function(batch, start, inverse = NULL, again = FALSE, ...) {
   }
   edge <- edge[falls]
   if (length(edge)) {
-    more <- minimise(some_problems(batch, edge), inside(found$theta[edge, , drop = FALSE], 0.3), ...)
+    start <- inside(found$theta[edge, , drop = FALSE], 0.3)
+    more <- minimise(objective_of(some_problems(batch, edge)), start, ...)
     better <- more$criterion < found$criterion[edge] - 1e-9
     found$theta[edge[better], ] <- upright(more$theta, batch)[better, ]
     found$criterion[edge[better]] <- more$criterion[better]
@@ -605,4 +618,44 @@ derivatives <- function(batch, theta, step = 1e-4) {
   }, numeric(length(theta)))
   hessian <- matrix(hessian, length(theta))
   list(gradient = slope(theta), Hessian = (hessian + t(hessian)) / 2)
+}
+
+# The optimum by other optimizers from lme4's starting values, a row each: what lme4's allFit() does.
+other_optimizers <- function(problem) {
+  batch <- batch_of(problem)
+  f <- function(theta) evaluate(batch, matrix(theta, 1L))$criterion
+  slope <- function(theta) as.vector(evaluate(batch, matrix(theta, 1L), gradient = TRUE)$gradient)
+  start <- ifelse(problem$lower == 0, 1, 0)
+  lower <- problem$lower
+  nlopt <- function(algorithm) {
+    function() {
+      lme4::nloptwrap(start, f, lower, control = list(
+        algorithm = algorithm, xtol_abs = 1e-9, ftol_abs = 1e-12, maxeval = 1e5
+      ))
+    }
+  }
+  runs <- list(
+    bobyqa = function() {
+      minqa::bobyqa(start, f, lower, control = list(rhoend = 1e-9, maxfun = 1e5))
+    },
+    Nelder_Mead = function() {
+      lme4::Nelder_Mead(f, start, lower, control = list(FtolAbs = 1e-10, FtolRel = 1e-15, maxfun = 1e5))
+    },
+    nlminbwrap = function() lme4::nlminbwrap(start, f, lower, control = list(eval.max = 1e5, iter.max = 1e5)),
+    nloptwrap.NLOPT_LN_NELDERMEAD = nlopt("NLOPT_LN_NELDERMEAD"),
+    nloptwrap.NLOPT_LN_BOBYQA = nlopt("NLOPT_LN_BOBYQA"),
+    `optim.L-BFGS-B` = function() {
+      stats::optim(start, f, slope, method = "L-BFGS-B", lower = lower, control = list(factr = 10))
+    }
+  )
+  rows <- lapply(names(runs), function(name) {
+    opt <- suppressWarnings(runs[[name]]())
+    state <- evaluate(batch, matrix(opt$par, 1L))
+    code <- c(opt$ierr, opt$conv, opt$convergence, NA)[1L]
+    list(
+      optimizer = name, criterion = state$criterion, theta = opt$par, beta = as.vector(state$beta),
+      sigma = state$sigma, code = code, message = paste(c(opt$msg, opt$message)[1L])
+    )
+  })
+  stats::setNames(rows, names(runs))
 }
