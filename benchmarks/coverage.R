@@ -1,9 +1,10 @@
 # Draws data from known models, evaluates on each the calls that a report recorded, and counts how
 # often its intervals hold the truth and its tests reject a true hypothesis.
-# Usage: Rscript --vanilla coverage.R PROGRAMS.R RESULTS.csv SEED SHARE [CELL ...]
+# Usage: Rscript --vanilla coverage.R PROGRAMS.R RESULTS.csv SEED MINUTES MOST [CELL ...]
 #
 # PROGRAMS.R, written by coverage.py, holds the definitions of mlmreport and `programs`: for each
-# analysis the recorded calls in their order. SHARE scales the numbers of replicates, at least 2.
+# analysis the recorded calls in their order. No block of replicates begins after MINUTES, and no
+# cell gets more than MOST.
 suppressPackageStartupMessages(library(lme4))
 RNGkind("Mersenne-Twister", "Inversion", "Rejection")
 
@@ -21,12 +22,12 @@ cells <- function() {
   read.table(header = TRUE, text = "
     part       family     sizes  groups icc  replicates
     main       intercepts skewed 10     0.10 1000
-    grouping   none       skewed 10     0    1000
+    grouping   none       skewed 10     0    4000
     main       intercepts skewed 30     0.10 1000
     main       slopes     skewed 10     0.10 1000
     main       intercepts skewed 10     0.01 1000
     slope      intercepts skewed 10     0.10 1000
-    grouping   none       skewed 30     0    1000
+    grouping   none       skewed 30     0    4000
     kr         intercepts skewed 10     0.10 1000
     main       intercepts skewed 10     0.50 1000
     main       intercepts skewed 100    0.10 1000
@@ -36,15 +37,15 @@ cells <- function() {
     slope      intercepts skewed 30     0.10 1000
     main       intercepts equal  10     0.10 1000
     variances  intercepts skewed 30     0.10 250
-    grouping   none       skewed 100    0    1000
+    grouping   none       skewed 100    0    4000
     kr         slopes     skewed 10     0.10 1000
     kr         intercepts skewed 10     0.01 1000
     main       intercepts equal  30     0.10 1000
     main       intercepts skewed 30     0.50 1000
     main       intercepts skewed 100    0.01 1000
     main       intercepts skewed 100    0.50 1000
-    grouping   none       equal  10     0    1000
-    grouping   none       equal  30     0    1000
+    grouping   none       equal  10     0    4000
+    grouping   none       equal  30     0    4000
     main       intercepts equal  10     0.01 1000
     main       intercepts equal  10     0.50 1000
     main       intercepts equal  30     0.01 1000
@@ -62,7 +63,7 @@ cells <- function() {
     main       slopes     equal  10     0.10 1000
     main       slopes     equal  30     0.10 1000
     main       slopes     equal  100    0.10 1000
-    grouping   none       equal  100    0    1000
+    grouping   none       equal  100    0    4000
   ")
 }
 
@@ -268,51 +269,89 @@ judge_variances <- function(env, truth) {
 
 # --- all replicates -------------------------------------------------------------------------------
 
+BLOCK <- 100
+KEYS <- c("part", "family", "sizes", "groups", "icc")
+
 # Mean and Monte Carlo standard error of each measure over the replicates that have it.
 summarised <- function(cell, found, seconds) {
   found <- do.call(rbind, found)
   rows <- lapply(colnames(found), function(measure) {
     had <- found[!is.na(found[, measure]), measure]
+    # Nothing had is no mean, but adds nothing when pooled.
     data.frame(
-      cell[c("part", "family", "sizes", "groups", "icc")], measure, value = mean(had),
-      se = sd(had) / sqrt(length(had)), replicates = length(had),
-      missing = nrow(found) - length(had)
+      cell[KEYS], measure, value = if (length(had)) mean(had) else 0,
+      se = if (length(had) > 1) sd(had) / sqrt(length(had)) else 0,
+      replicates = length(had), missing = nrow(found) - length(had), seconds = seconds
     )
   })
-  rows <- do.call(rbind, rows)
-  data.frame(rows, seconds = round(seconds, 1), row.names = NULL)
+  data.frame(do.call(rbind, rows), row.names = NULL)
 }
 
-run_cell <- function(cell, seed) {
-  spent <- system.time(
-    found <- lapply(seq_len(cell$replicates), function(r) {
-      replicate_once(cell, seed_of(cell, r, seed))
-    })
+# Two summaries of the same cell, of different replicates, as one.
+pooled <- function(a, b) {
+  if (is.null(a)) {
+    return(b)
+  }
+  n <- cbind(a$replicates, b$replicates)
+  means <- cbind(a$value, b$value)
+  squares <- (n - 1) * n * cbind(a$se, b$se)^2 + n * means^2
+  total <- rowSums(n)
+  value <- rowSums(n * means) / total
+  variance <- (rowSums(squares) - total * value^2) / (total - 1)
+  data.frame(
+    a[c(KEYS, "measure")], value = ifelse(total > 0, value, 0),
+    se = ifelse(total > 1, sqrt(pmax(0, variance) / total), 0), replicates = total,
+    missing = a$missing + b$missing, seconds = a$seconds + b$seconds
   )
-  rows <- summarised(cell, found, sum(spent[c("user.self", "sys.self")]))
+}
+
+# The next replicates of a cell, those from `first` to `last`.
+run_block <- function(cell, first, last, seed) {
+  spent <- system.time(
+    found <- lapply(first:last, function(r) replicate_once(cell, seed_of(cell, r, seed)))
+  )
   message(sprintf(
-    "%-9s %-10s %-6s J = %3d  ICC %.2f: %4.0f replicates, %.0f s (%.0f CPU)", cell$part,
-    cell$family, cell$sizes, cell$groups, cell$icc, cell$replicates, spent[["elapsed"]],
+    "%-9s %-10s %-6s J = %3d  ICC %.2f: replicates %d to %d, %.0f s (%.0f CPU)", cell$part,
+    cell$family, cell$sizes, cell$groups, cell$icc, first, last, spent[["elapsed"]],
     spent[["user.self"]] + spent[["sys.self"]]
   ))
-  rows
+  summarised(cell, found, sum(spent[c("user.self", "sys.self")]))
 }
 
-main <- function(programs_file, results_file, seed, share, chosen) {
+# Rounds over the chosen cells, a block each, until all have their replicates or the time is up. A
+# run goes on where the results of an earlier one end.
+main <- function(programs_file, results_file, seed, minutes, most, chosen) {
   sys.source(programs_file, envir = definitions)
   for (name in names(programs)) assign(name, prepare(programs[[name]]), envir = prepared)
   all_ <- cells()
-  all_$replicates <- pmax(2, ceiling(all_$replicates * share))
+  all_$replicates <- pmin(all_$replicates, most)
   if (!length(chosen)) chosen <- seq_len(nrow(all_))
-  rows <- list()
-  for (k in chosen) {
-    rows[[length(rows) + 1L]] <- run_cell(all_[k, ], seed)
-    write.csv(format(do.call(rbind, rows), digits = 6), results_file, row.names = FALSE, quote = FALSE)
+  keys <- do.call(paste, all_[KEYS])
+  rows <- if (file.exists(results_file)) read.csv(results_file) else NULL
+  by_cell <- if (is.null(rows)) list() else split(rows, do.call(paste, rows[KEYS]))
+  done <- function(k) {
+    rows <- by_cell[[keys[k]]]
+    if (is.null(rows)) 0 else rows$replicates[1L] + rows$missing[1L]
+  }
+  began <- proc.time()[["elapsed"]]
+  repeat {
+    open <- Filter(function(k) done(k) < all_$replicates[k], chosen)
+    if (!length(open)) break
+    for (k in open[vapply(open, done, 0) < min(vapply(open, done, 0)) + BLOCK]) {
+      if (proc.time()[["elapsed"]] - began > 60 * minutes) {
+        return(invisible())
+      }
+      last <- min(done(k) + BLOCK, all_$replicates[k])
+      block <- run_block(all_[k, ], done(k) + 1, last, seed)
+      by_cell[[keys[k]]] <- pooled(by_cell[[keys[k]]], block)
+      in_order <- by_cell[intersect(keys, names(by_cell))]
+      write.csv(do.call(rbind, unname(in_order)), results_file, row.names = FALSE, quote = FALSE)
+    }
   }
 }
 
 arguments <- commandArgs(trailingOnly = TRUE)
 main(
   arguments[1L], arguments[2L], as.integer(arguments[3L]), as.numeric(arguments[4L]),
-  as.integer(arguments[-(1:4)])
+  as.numeric(arguments[5L]), as.integer(arguments[-(1:5)])
 )

@@ -2,11 +2,11 @@
 
 The calls are those that mlmreport itself records: a report's analysis is made once for each kind of
 model, and the calls behind its intervals and p-values are evaluated by ``coverage.R`` on data drawn
-anew, thousands of times in one R. The results go to ``coverage.csv`` and, as tables, into
-``README.md``.
+anew, thousands of times in one R. The results go to ``coverage.csv``, where a further run adds to
+them until every cell is complete, and as tables into ``README.md``.
 
-    python benchmarks/coverage.py                all cells; writes coverage.csv and the tables
-    python benchmarks/coverage.py --cells 1 2    some of them, beside what stands there
+    python benchmarks/coverage.py                30 minutes more of replicates, and the tables
+    python benchmarks/coverage.py --cells 1 2    the same for some cells of ``coverage.R``
     python benchmarks/coverage.py --smoke        two replicates of one cell, writes nothing
     python benchmarks/coverage.py --tables       the tables again from coverage.csv
 """
@@ -124,9 +124,9 @@ def written(name: str, entries: Sequence[TraceEntry]) -> str:
 
 
 def simulate(
-    results: Path, share: float = 1, cells: Sequence[int] = (), smoke: bool = False
+    results: Path, minutes: float, cells: Sequence[int], most: int = 1_000_000, smoke: bool = False
 ) -> None:
-    """Run cells of ``coverage.R``, all if none are given; with `smoke` only the first can be."""
+    """Add replicates to `results`; with `smoke` only the first cell can be among the `cells`."""
     rscript = shutil.which("Rscript")
     if rscript is None:
         sys.exit("Rscript is not on the PATH")
@@ -134,9 +134,11 @@ def simulate(
         file = Path(folder) / "programs.R"
         listed = ",\n".join(written(*program) for program in programs(smoke))
         file.write_text(f"{definitions()}\n\nprograms <- list(\n{listed}\n)\n", encoding="utf-8")
-        command = [rscript, "--vanilla", HERE / "coverage.R", file, results, SEED, share, *cells]
+        command = [HERE / "coverage.R", file, results, SEED, minutes, most, *cells]
         subprocess.run(
-            list(map(str, command)), check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+            [rscript, "--vanilla", *map(str, command)],
+            check=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
 
 
@@ -223,43 +225,39 @@ def times(found: pd.DataFrame) -> str:
         shown = ["" if pd.isna(value) else f"{value:.0f}" for value in row]
         lines.append(f"| {part} | " + " | ".join(shown) + " |")
     total = cells["seconds"].sum() / 60
-    return "\n".join([*lines, "", f"All {len(cells)} cells: {total:.0f} minutes of CPU."])
+    made = f"{cells['replicates'].sum() + cells['missing'].sum():,}"
+    return "\n".join(
+        [*lines, "", f"{made} replicates in {len(cells)} cells, {total:.0f} min of CPU."]
+    )
 
 
 def publish() -> None:
     """Put the tables of ``coverage.csv`` into ``README.md``."""
     page = README.read_text(encoding="utf-8")
     before, begin, rest = page.partition("<!-- coverage -->\n")
-    _, end, after = rest.partition("\n<!-- /coverage -->")
+    _, end, after = rest.partition("<!-- /coverage -->")
     text = tables(pd.read_csv(RESULTS))
-    README.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
-
-
-def merge(new: Path) -> None:
-    """Put results into ``coverage.csv`` in the place of earlier ones of the same cells."""
-    found = pd.read_csv(new)
-    if RESULTS.exists():
-        old = pd.read_csv(RESULTS)
-        found = pd.concat([old, found]).drop_duplicates(["part", *DESIGN, "measure"], keep="last")
-    found.sort_values(["part", *DESIGN], kind="stable").to_csv(RESULTS, index=False)
+    README.write_text(f"{before}{begin}\n{text}\n\n{end}{after}", encoding="utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=30, help="no new block after that; 30")
     parser.add_argument("--cells", type=int, nargs="+", default=(), help="numbers of cells; all")
-    parser.add_argument("--share", type=float, default=1, help="share of the replicates to make")
+    parser.add_argument("--anew", action="store_true", help="forget earlier results")
     parser.add_argument("--smoke", action="store_true", help="two replicates of the first cell")
     parser.add_argument("--tables", action="store_true", help="only write the tables again")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        new = Path(folder) / "coverage.csv"
-        if asked.smoke:
-            simulate(new, 0, [1], smoke=True)
+    if asked.smoke:
+        with tempfile.TemporaryDirectory() as folder:
+            new = Path(folder) / "coverage.csv"
+            simulate(new, 1, [1], most=2, smoke=True)
             print(new.read_text())
-            return
-        if not asked.tables:
-            simulate(new, asked.share, asked.cells)
-            merge(new)
+        return
+    if asked.anew:
+        RESULTS.unlink(missing_ok=True)
+    if not asked.tables:
+        simulate(RESULTS, asked.minutes, asked.cells)
     publish()
 
 

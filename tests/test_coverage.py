@@ -26,7 +26,7 @@ def coverage() -> ModuleType:
 
 def test_two_replicates_give_every_measure(coverage: ModuleType, tmp_path: Path) -> None:
     file = tmp_path / "coverage.csv"
-    coverage.simulate(file, 0, [1], smoke=True)
+    coverage.simulate(file, 1, [1], most=2, smoke=True)
     found = pd.read_csv(file).set_index("measure")
     assert (found["replicates"] == 2).all()
     assert found["value"].between(0, 1).all()
