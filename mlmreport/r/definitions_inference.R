@@ -8,6 +8,23 @@ within_sd <- function(x, g) sqrt(sum((x - ave(x, g))^2) / (length(x) - length(un
 # SD of a higher-level variable over its own units, each counted once.
 between_sd <- function(x, g) sd(per_group(x, g))
 
+# --- group means in a column of their own ---------------------------------------------------------
+
+# Half the range over groups of what a column lies off the group means of x: 0 where it is these
+# means, whatever constant was added.
+mean_mismatch <- function(column, x, group) {
+  diff(range(per_group(column, group) - raw_means(x, group))) / 2
+}
+
+# Half a unit of the last decimal, of eight at most, that a column is given to.
+half_decimal <- function(x) {
+  for (digits in 0:8) {
+    scaled <- x * 10^digits
+    if (all(abs(scaled - round(scaled)) < 1e-5)) break
+  }
+  0.5 * 10^-digits
+}
+
 # --- slopes of curves -----------------------------------------------------------------------------
 
 # Weights of the derivative of the expected outcome by x at a row of values: the five-point central

@@ -47,6 +47,7 @@ def run(context: Context, interactions: Sequence[Mapping[str, Any]]) -> Mapping[
         "outcome": context.plan.outcome.label,
         "unit": unit,
         "level": context.item("settings/level"),
+        "fixed_ci": context.fixed_ci,
         "alpha": context.item("settings/alpha"),
         "group": context.plan.groups[0].name,
         "groups": context.plan.groups[0].plural,

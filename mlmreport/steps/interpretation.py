@@ -10,7 +10,7 @@ from mlmreport.spec import formula as fm
 from mlmreport.spec.variables import Variable
 from mlmreport.steps.coefficients import INTERCEPT, Coefficient, effect_label
 from mlmreport.steps.context import Context, FittedModel
-from mlmreport.steps.effects import details, interval, slug
+from mlmreport.steps.effects import details, find_means, interval, slug
 from mlmreport.steps.models import COEFFICIENT
 
 __all__ = ["pair_of", "run"]
@@ -24,6 +24,7 @@ def run(context: Context) -> Mapping[str, Any]:
     """Sentences' material for each effect, ranges of slopes, simple slopes."""
     model = context.final
     context.run(STEP, "typical_values", variables=_model_variables(context, model))
+    find_means(context, model)
     effects = [_effect(context, model, entry) for entry in model.coefficients]
     ranges = _ranges(context, model)
     interactions = _interactions(context, model)
@@ -34,6 +35,9 @@ def run(context: Context) -> Mapping[str, Any]:
         "unit": context.unit,
         "level": context.item("settings/level"),
         "ddf": context.ddf,
+        "fixed_ci": context.fixed_ci,
+        "bootstrap": context.setting("settings/bootstrap", context.spec.inference.bootstrap, "count",
+                                     "Bootstrap samples", "inference.bootstrap"),
         "intercept": next((e for e in effects if e["kind"] == "intercept"), None),
         "effects": [entry for entry in effects if entry["kind"] != "intercept"],
         "baseline": _baseline(context, model),
@@ -104,7 +108,7 @@ def _effect(context: Context, model: FittedModel, entry: Coefficient) -> dict[st
         "reference": reference,
         "varies": any(entry.name in effects for effects in model.fit.blocks.values()),
         "conditional": entry.kind != "interaction" and entry.name in interacting,
-        "held": bool(variables) and variables[0].role == "mean" and _held(model, variables[0]),
+        "held": _held(context, model, variables[0]) if variables else "",
         "members": context.plan.levels[0].plural,
         "curved": entry.kind == "number" and bool(variables) and variables[0] in _curved(model),
         "where": where_it_holds(context, model, entry),
@@ -112,10 +116,13 @@ def _effect(context: Context, model: FittedModel, entry: Coefficient) -> dict[st
     }
 
 
-def _held(model: FittedModel, mean: Variable) -> bool:
-    """Whether the units' own values stand beside the group mean without centring at it."""
+def _held(context: Context, model: FittedModel, mean: Variable) -> str:
+    """Of a group mean: what units have equal where their own values stand beside it uncentred."""
+    key = context.means.get(mean.column)
     own = (e.parts[0].variable for e in model.coefficients if e.kind == "number")
-    return any(v and v.key == mean.key and v.role in {"plain", "centred"} for v in own)
+    return next((v.base_label for v in own
+                 if v and key and v.key == key and v.role in {"plain", "centred"}
+                 and v.column != mean.column), "")  # fmt: skip
 
 
 def _curved(model: FittedModel) -> list[Variable]:
@@ -232,10 +239,24 @@ def _fixed_table(context: Context, model: FittedModel) -> Table:
     return Table(
         "fixed",
         f"Fixed effects of the final model ({model.plan.label})",
-        ("Effect", "Estimate", "SE", f"{percent} % CI", "df", "t", "p"),
+        ("Effect", "Estimate", "SE", f"{percent} % {_ci_name(context)}", "df", "t", "p"),
         tuple(rows),
-        f"{context.ddf} df; intervals from the t distribution.{unit}",
+        f"{context.ddf} df; intervals {_ci_method(context)}.{unit}",
     )
+
+
+def _ci_name(context: Context) -> str:
+    return f"{context.fixed_ci} CI".strip()
+
+
+def _ci_method(context: Context) -> str:
+    """Where the intervals of coefficients come from, for the note of their table."""
+    return {
+        "t": f"from the t distribution with {context.ddf} df",
+        "profile": "by profile likelihood (ML), tests from the t distribution",
+        "bootstrap": f"by parametric bootstrap, {context.spec.inference.bootstrap:,} samples "
+        "(percentiles), tests from the t distribution",
+    }[context.spec.inference.fixed_ci]
 
 
 # --- random effects ---------------------------------------------------------------------------
