@@ -10,11 +10,16 @@ from mlmreport.quantities import Cell, Figure, Row, Series, Table
 from mlmreport.spec import formula as fm
 from mlmreport.spec.schema import QuestionSpec
 from mlmreport.spec.sequence import question_terms
-from mlmreport.spec.variables import Level
+from mlmreport.spec.variables import Level, Variable
 from mlmreport.steps.coefficients import INTERCEPT, Coefficient
 from mlmreport.steps.context import Context, FittedModel
 from mlmreport.steps.effects import interval, slug
-from mlmreport.steps.interpretation import higher_columns, pair_of, where_it_holds
+from mlmreport.steps.interpretation import (
+    higher_columns,
+    pair_of,
+    several_terms,
+    where_it_holds,
+)
 from mlmreport.steps.models import COEFFICIENT
 from mlmreport.steps.questions import KINDS, kind_of
 
@@ -187,7 +192,7 @@ def _inside(
         joined = "with" if crossed else "of"
         found.append({
             "said": f"{level.name.capitalize()} {name} {joined} {here}",
-            "what": f"both are particular; {_own_words(crossed)}",
+            "what": "both are particular",
             "holds": "fixed effects and both modes jointly",
             **_predict(context, model, f"inside/{level.name}/named", f"p_named_{level.index}",
                        f"Expected outcome, {level.name} {name} in {here}", units),
@@ -213,10 +218,6 @@ def _inside(
                    {shown.group: unit}, new=new, residual=True),
     })  # fmt: skip
     return found
-
-
-def _own_words(crossed: bool) -> str:
-    return "each with its own values" if crossed else "with their own higher-level values"
 
 
 # --- groupings --------------------------------------------------------------------------------
@@ -273,7 +274,9 @@ def _compared(
 def _ranks(context: Context, name: str, compared: Mapping[str, Any]) -> Cell:
     low, high = (context.item(f"{compared['at']}/rank/{name}/{side}")
                  for side in ("lower", "upper"))  # fmt: skip
-    return (low, " to ", high) if compared["have"] else "not determined"
+    if not compared["have"]:
+        return "not determined"
+    return low if low.value == high.value else (low, " to ", high)
 
 
 def _group_table(
@@ -309,8 +312,9 @@ def _group_table(
             (*gap, average["estimate"], context.item("inference/average/se"), limits))
     )  # fmt: skip
     ranks = (
-        f" Rank = {percent} % interval of the rank of the intercept, 1 the highest, from "
-        f"{RANK_DRAWS:,} draws of the conditional distribution."
+        f" Rank = {percent} % interval of the rank of the {level.name}'s deviation from what the "
+        f"predictors lead to expect, 1 the highest, from {RANK_DRAWS:,} draws of the conditional "
+        "distribution."
         if compared and compared["have"]
         else ""
     )
@@ -329,8 +333,10 @@ def _group_table(
                 *(("Rank",) if compared else ()),
             ),
             tuple(rows),
-            "For a unit with typical lower-level values; each group with its own higher-level "
-            "values. n = rows."
+            "For a unit with typical values of the predictors"
+            + ("; each group with its own values of those of its level."
+               if _own_columns(context, context.final, level) else ".")
+            + " n = rows."
             + (" Reliability = 1 − Var(*u* | *y*) / τ, how far the group's own data determine its "
                "deviation." if simple else "")
             + ranks,
@@ -396,7 +402,7 @@ def _estimands(
         f"of",
         ("Said of", "What it is", "Estimate", f"{percent} % interval", "What the interval holds"),
         (
-            row(f"Average {level.name}", "all random effects at zero", "average",
+            row(f"Average {' and '.join(reversed(groups))}", "all random effects at zero", "average",
                 "uncertainty of the fixed effects"),
             row("Population", f"mean over all {' and '.join(_plurals(context, groups))}",
                 "average", "the same, as the model is linear"),
@@ -421,7 +427,9 @@ def _plurals(context: Context, names: Sequence[str]) -> list[str]:
 def _named_row(context: Context, level: Level, entry: Mapping[str, Any]) -> Row:
     return Row(
         f"{level.name.capitalize()} {entry['name']}",
-        (f"a particular {level.name}, with its own higher-level values", entry["estimate"],
+        (f"a particular {level.name}"
+         + (", with its own values of the predictors of its level"
+            if _own_columns(context, context.final, level) else ""), entry["estimate"],
          interval(context, f"inference/{entry['key']}"),
          f"fixed effects and this {level.name}'s mode jointly"),
     )  # fmt: skip
@@ -674,8 +682,9 @@ def _answer(
             }
         )
     varying = [
-        effect
-        for effect in _effects(model, context.lowest_group)
+        (block, effect)
+        for block, effects_ in model.fit.blocks.items()
+        for effect in effects_
         if kind == "variance" and (not terms or frozenset(effect.split(":")) in wanted)
     ]
     return {
@@ -684,7 +693,10 @@ def _answer(
         "status": question.status,
         "kind": KINDS[kind],
         "effects": effects,
-        "variance": [_variance(context, model, effect) for effect in varying],
+        "joint": _joint(context, model, [entry.name for entry in matched]),
+        "contextual": _contextual(context, model, kind, matched),
+        "limits": _limits(context, model, kind, matched),
+        "variance": [_variance(context, model, *pair) for pair in varying],
         "missing_terms": bool(terms) and not effects and not varying,
         "slopes": [
             {
@@ -723,15 +735,85 @@ def _factor_names(entry: Any) -> list[str]:
     ]
 
 
-def _variance(context: Context, model: FittedModel, effect: str) -> dict[str, Any]:
-    block = next(
-        block for block, effects in model.fit.blocks.items()
-        if effect in effects and model.fit.groups[block] == context.lowest_group
-    )  # fmt: skip
+def _joint(context: Context, model: FittedModel, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The joint tests of the terms of several coefficients that a question asks for."""
+    return [
+        {"label": label, **context.all(f"interpretation/joint/{key}", "F", "df1", "df2", "p")}
+        for key, label, _, of in several_terms(model)
+        if set(of) <= set(names) and context.value(f"interpretation/joint/{key}/p") is not None
+    ]
+
+
+def _contextual(
+    context: Context, model: FittedModel, kind: str, matched: Sequence[Coefficient]
+) -> list[dict[str, Any]]:
+    """The contextual effects that a question asks for, where they are no coefficients."""
+    found = []
+    for entry in matched if kind == "contextual" else ():
+        variable = entry.parts[0].variable if entry.kind == "number" else None
+        key = context.means.get(variable.column) if variable else None
+        at = f"interpretation/contextual/{key}"
+        if variable and key and context.value(f"{at}/p") is not None and _centred(model, key):
+            p = context.value(f"{at}/p")
+            found.append({
+                "label": context.plan.variables[key].base_label,
+                "clear": p is not None and p < context.spec.inference.alpha,
+                **context.all(at, *COEFFICIENT),
+            })  # fmt: skip
+    return found
+
+
+def _centred(model: FittedModel, key: str) -> bool:
+    return any(part.variable and part.variable.key == key and part.variable.role == "within"
+               for entry in model.coefficients for part in entry.parts)  # fmt: skip
+
+
+MIXED = 0.01
+"""A predictor of which more than this share lies between groups mixes both comparisons."""
+
+
+def _limits(
+    context: Context, model: FittedModel, kind: str, matched: Sequence[Coefficient]
+) -> dict[str, Any]:
+    """What kind of comparison an answer rests on, for the sentence about its limits."""
+    if kind == "variance":
+        return {"kind": "variance", "groups": _series([g.plural for g in context.plan.groups])}
+    if not matched:
+        return {"kind": ""}
+    levels = context.plan.levels
+    own = levels[max(entry.level for entry in matched) - 1]
+    low = levels[min((p.variable.level for e in matched for p in e.parts if p.variable),
+                     default=1) - 1]  # fmt: skip
+    if any(len(entry.parts) > 1 for entry in matched):
+        code = "cross-level" if own != low else "interaction"
+        return {"kind": code, "groups": own.plural, "members": low.plural}
+    if own.index > 1:
+        return {"kind": kind if kind == "contextual" else "between", "groups": own.plural,
+                "group": own.name, "members": levels[own.index - 2].plural}  # fmt: skip
+    mixed = any(_mixes(context, part.variable) for e in matched for part in e.parts if part.variable)
+    above = levels[own.index]
+    return {"kind": "mixed" if mixed else "within", "groups": above.plural, "group": above.name,
+            "members": own.plural}  # fmt: skip
+
+
+def _mixes(context: Context, variable: Variable) -> bool:
+    """Whether a lowest-level predictor compares within and between groups at once."""
+    apart = variable.role == "within" or variable.key in context.means.values()
+    share = context.value(f"structure/variable/{variable.column}/between")
+    return not apart and share is not None and share > MIXED
+
+
+def _series(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _variance(context: Context, model: FittedModel, block: str, effect: str) -> dict[str, Any]:
     at = f"{model.id}/var/{block}/{effect}/sd"
     items = context.engine.items
+    group = model.fit.groups[block]
     return {
         "label": context.effect_phrase(model, effect),
+        "groups": next((g.plural for g in context.plan.groups if g.group == group), group),
         "intercept": effect == "(Intercept)",
         "sd": context.item(at),
         "lower": items.get(f"{at}/lower"),

@@ -13,7 +13,7 @@ from mlmreport.steps.context import Context, FittedModel
 from mlmreport.steps.effects import details, find_means, interval, slug
 from mlmreport.steps.models import COEFFICIENT
 
-__all__ = ["pair_of", "run"]
+__all__ = ["pair_of", "run", "several_terms"]
 
 STEP = "interpretation"
 MOST_CATEGORIES = 8
@@ -36,8 +36,6 @@ def run(context: Context) -> Mapping[str, Any]:
         "level": context.item("settings/level"),
         "ddf": context.ddf,
         "fixed_ci": context.fixed_ci,
-        "bootstrap": context.setting("settings/bootstrap", context.spec.inference.bootstrap, "count",
-                                     "Bootstrap samples", "inference.bootstrap"),
         "intercept": next((e for e in effects if e["kind"] == "intercept"), None),
         "effects": [entry for entry in effects if entry["kind"] != "intercept"],
         "baseline": _baseline(context, model),
@@ -692,34 +690,50 @@ def _growth(context: Context, model: FittedModel) -> dict[str, Figure]:
 # --- factors, and simulated truths ------------------------------------------------------------
 
 
-def _factor_terms(model: FittedModel) -> list[tuple[str, str, list[str]]]:
-    """Factors of more than two categories: term, label, coefficients."""
-    found: dict[str, tuple[str, list[str]]] = {}
+def several_terms(model: FittedModel) -> list[tuple[str, str, bool, list[str]]]:
+    """Terms of more than one coefficient, factors and products with them and polynomials.
+
+    Each with its key, its label, whether it is a factor alone, and its coefficients.
+    """
+    found: dict[tuple[str, ...], list[Coefficient]] = {}
     for entry in model.coefficients:
-        if entry.kind == "category" and entry.parts[0].variable:
-            variable = entry.parts[0].variable
-            found.setdefault(variable.column, (variable.label, []))[1].append(entry.name)
-    return [(column, label, names) for column, (label, names) in found.items() if len(names) > 1]
+        if entry.parts and all(part.variable for part in entry.parts):
+            key = tuple(
+                part.variable.column if part.variable and part.category is not None
+                else part.name.rstrip("0123456789") if part.name.startswith("poly(")
+                else part.name
+                for part in entry.parts
+            )  # fmt: skip
+            found.setdefault(key, []).append(entry)
+    return [
+        (
+            ":".join(key),
+            " × ".join(p.variable.label for p in entries[0].parts if p.variable),
+            entries[0].kind == "category",
+            [entry.name for entry in entries],
+        )
+        for key, entries in found.items()
+        if len(entries) > 1
+    ]
 
 
 def _joint_tests(context: Context, model: FittedModel) -> None:
-    for column, _, names in _factor_terms(model):
-        context.run(
-            STEP, "joint_test", id=model.id, key=column, coefficients=names, ddf=context.ddf
-        )
+    for key, _, _, names in several_terms(model):
+        context.run(STEP, "joint_test", id=model.id, key=key, coefficients=names, ddf=context.ddf)
 
 
 def _joint_facts(context: Context, model: FittedModel) -> list[dict[str, Any]]:
     found = []
-    for column, label, names in _factor_terms(model):
-        p = context.value(f"interpretation/joint/{column}/p")
+    for key, label, categories, names in several_terms(model):
+        p = context.value(f"interpretation/joint/{key}/p")
         found.append(
             {
                 "label": label,
+                "categories": categories,
                 "n": len(names),
                 "have": p is not None,
                 "clear": p is not None and p < context.spec.inference.alpha,
-                **context.all(f"interpretation/joint/{column}", "F", "df1", "df2", "p"),
+                **context.all(f"interpretation/joint/{key}", "F", "df1", "df2", "p"),
             }
         )
     return found
