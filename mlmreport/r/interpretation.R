@@ -207,6 +207,18 @@ neyman_roots <- function(at, jn, name, level, b) {
   }
 }
 
+# What a doubling of a predictor that entered by its logarithm goes with.
+doubling <- function(id, term, base, unit, label) {
+  name <- paste0("m_", id)
+  b <- list(M = as.name(name), TERM = term, BASE = base)
+  statistic(
+    paste("interpretation/doubling", term, sep = "/"), fixef(M)[[TERM]] * log(2, BASE),
+    paste("Difference for a doubling:", label), "estimate", unit, model = name, bind = b,
+    method = "coefficient times the logarithm of 2"
+  )
+  list()
+}
+
 # A joint F test of several coefficients: a factor, or all terms of a question.
 joint_test <- function(id, key, coefficients, ddf) {
   name <- paste0("m_", id)

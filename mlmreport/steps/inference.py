@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from mlmreport.quantities import Cell, Figure, Row, Series, Table
 from mlmreport.spec import formula as fm
 from mlmreport.spec.schema import QuestionSpec
@@ -484,7 +487,8 @@ def _back_table(context: Context, back: Mapping[str, Any]) -> Table:
     percent = f"{100 * context.spec.inference.level:g}"
     return Table(
         "back",
-        f"Expected {outcome.label or outcome.name} before the transformation{unit}",
+        f"Expected {outcome.label or outcome.name} of a typical {context.plan.levels[0].name} before the "
+        f"transformation{unit}",
         ("Of", "Estimate", f"{percent} % interval"),
         tuple(Row(r["label"], (r["estimate"], interval(context, r["at"]))) for r in back["rows"]),
         "Medians are the predictions transformed back; means take the variance with them: the "
@@ -798,9 +802,14 @@ def _limits(
 
 def _mixes(context: Context, variable: Variable) -> bool:
     """Whether a lowest-level predictor compares within and between groups at once."""
-    apart = variable.role == "within" or variable.key in context.means.values()
-    share = context.value(f"structure/variable/{variable.column}/between")
-    return not apart and share is not None and share > MIXED
+    if variable.role == "within" or variable.key in context.means.values():
+        return False
+    frame = context.data.frame
+    made = pd.get_dummies(frame[variable.column]) if variable.type == "category" else frame[[variable.column]]
+    values = made.to_numpy(float)
+    means = made.astype(float).groupby(frame[context.lowest_group], observed=True).transform("mean")
+    share = np.square(means.to_numpy() - values.mean(axis=0)).sum()
+    return bool(share > MIXED * np.square(values - values.mean(axis=0)).sum())
 
 
 def _series(words: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from mlmreport.spec import formula as fm
 from mlmreport.spec.variables import Variable
 from mlmreport.steps.coefficients import INTERCEPT, Coefficient, effect_label
 from mlmreport.steps.context import Context, FittedModel
-from mlmreport.steps.effects import details, find_means, interval, slug
+from mlmreport.steps.effects import BASES, details, find_means, interval, slug
 from mlmreport.steps.models import COEFFICIENT
 
 __all__ = ["pair_of", "run", "several_terms"]
@@ -111,7 +111,31 @@ def _effect(context: Context, model: FittedModel, entry: Coefficient) -> dict[st
         "curved": entry.kind == "number" and bool(variables) and variables[0] in _curved(model),
         "where": where_it_holds(context, model, entry),
         "pair": pair,
+        "doubling": _doubling(context, model, entry),
+        "raw": _raw(context, variables[0]) if variables else "",
     }
+
+
+def _raw(context: Context, variable: Variable) -> str:
+    """A variable before its transformation, as a reader calls it."""
+    return context.spec.predictors[variable.key].label or variable.key
+
+
+def _doubling(context: Context, model: FittedModel, entry: Coefficient) -> Any:
+    """For a predictor by its logarithm what a doubling goes with; None for others."""
+    variable = entry.parts[0].variable if entry.kind == "number" else None
+    base = BASES.get(context.spec.predictors[variable.key].transform) if variable else None
+    if variable is None or base is None or variable.role in {"within", "mean"}:
+        return None
+    if context.spec.predictors[variable.key].transform == "log1p":
+        return None
+    context.run(
+        STEP, "doubling", id=model.id, term=entry.name, base=base, unit=context.unit,
+        label=entry.label,
+    )  # fmt: skip
+    at = f"interpretation/doubling/{entry.name}"
+    context.sharpen([at], f"{model.id}/fixef/{entry.name}/se")
+    return context.item(at)
 
 
 def _held(context: Context, model: FittedModel, mean: Variable) -> str:
@@ -233,7 +257,7 @@ def _fixed_table(context: Context, model: FittedModel) -> Table:
         cells = [context.item(f"{at}/{what}") for what in ("estimate", "se", "df", "t", "p")]
         rows.append(Row(entry.label, (*cells[:2], interval(context, at), *cells[2:])))
     percent = f"{100 * context.spec.inference.level:g}"
-    unit = f" In {context.unit}." if context.unit else ""
+    unit = f" In {context.unit}." if context.unit not in {"", "units"} else ""
     return Table(
         "fixed",
         f"Fixed effects of the final model ({model.plan.label})",
