@@ -159,12 +159,18 @@ variance_drift <- function(m, h = 1e-3) {
   criterion <- update(m, devFunOnly = TRUE)
   state <- environment(criterion)$pp
   k <- length(theta)
-  step <- function(i, j = 0, by = 1, with = 1) theta + h * by * (seq_len(k) == i) +
-    h * with * (seq_len(k) == j)
-  hessian <- outer(seq_len(k), seq_len(k), Vectorize(function(i, j) {
-    (criterion(step(i, j, 1, 1)) - criterion(step(i, j, 1, -1)) -
-      criterion(step(i, j, -1, 1)) + criterion(step(i, j, -1, -1))) / (4 * h^2)
-  }))
+  step <- function(i, j = 0, by = 1, with = 1) {
+    theta + h * by * (seq_len(k) == i) + h * with * (seq_len(k) == j)
+  }
+  hessian <- matrix(0, k, k)
+  for (i in seq_len(k)) {
+    for (j in seq_len(i)) {
+      hessian[i, j] <- hessian[j, i] <- (
+        criterion(step(i, j, 1, 1)) - criterion(step(i, j, 1, -1)) -
+          criterion(step(i, j, -1, 1)) + criterion(step(i, j, -1, -1))
+      ) / (4 * h^2)
+    }
+  }
   if (any(eigen(hessian, symmetric = TRUE, only.values = TRUE)$values <= 0)) {
     undefined("the likelihood is too flat in the variance parameters")
   }

@@ -44,14 +44,10 @@ predict_for <- function(id, key, made, label, units, values, new, residual, leve
   at <- function(what) paste("inference", key, what, sep = "/")
   inside <- list()
   for (g in names(units)) inside <- utils::modifyList(inside, units_around(m, g, units[[g]]))
-  row <- quote(typical)
-  for (v in values) {
-    own <- group_values(unlist(v$columns), v$group, v$unit)
-    if (length(own)) row <- as.call(c(list(as.name("with_values"), row), own))
-  }
   b <- list(
-    M = as.name(name), P = as.name(made), ROW = row, UNITS = inside, NEW = as.character(unlist(new)),
-    ONE = residual, DRIFT = if (have("drift") && length(units)) as.name("drift") else NULL,
+    M = as.name(name), P = as.name(made), ROW = row_of_units(values), UNITS = inside,
+    NEW = as.character(unlist(new)), ONE = residual,
+    DRIFT = if (have("drift") && length(units)) as.name("drift") else NULL,
     TAIL = 1 - (1 - level) / 2
   )
   object(made, prediction(M, ROW, UNITS, DRIFT, NEW, ONE), bind = b)
@@ -61,11 +57,12 @@ predict_for <- function(id, key, made, label, units, values, new, residual, leve
     }
     return(list(have = FALSE))
   }
+  held <- c(TRUE, length(units) > 0, !is.null(b$DRIFT), length(new) > 0, residual)
   parts <- c(
-    "fixed effects", if (length(units)) "and conditional modes jointly",
-    if (!is.null(b$DRIFT)) "estimated variances to the first order",
-    if (length(new)) "variances of what is drawn anew", if (residual) "residual variance"
-  )
+    "fixed effects", "conditional modes jointly with them",
+    "estimated variances to the first order", "variances of what is drawn anew",
+    "residual variance"
+  )[held]
   said <- sprintf("%g %% normal interval: %s", 100 * level, paste(parts, collapse = ", "))
   statistic(at("estimate"), P[["estimate"]], label, "estimate", unit, said, name, b)
   statistic(at("se"), P[["se"]], paste("SE:", label), "se", unit, said, name, b)
@@ -82,6 +79,16 @@ predict_for <- function(id, key, made, label, units, values, new, residual, leve
     "estimate", unit, said, name, b
   )
   list(have = TRUE)
+}
+
+# The row of typical values with the units' own values of some columns.
+row_of_units <- function(values) {
+  row <- quote(typical)
+  for (v in values) {
+    own <- group_values(unlist(v$columns), v$group, v$unit)
+    if (length(own)) row <- as.call(c(list(as.name("with_values"), row), own))
+  }
+  row
 }
 
 # A prediction in the units that the outcome had before its transformation: the median, or the mean

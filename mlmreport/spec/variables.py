@@ -337,7 +337,9 @@ def _mean_problems(
         message = f"predictor '{key}': a category neither is nor has a group mean"
         yield document.problem(message, "leave out `mean_of`", *place)
     elif of.level in names and names.index(of.level) >= names.index(predictor.level):
-        message = f"predictor '{key}' is said to be the mean of '{wanted}', which is of no lower level"
+        message = (
+            f"predictor '{key}' is said to be the mean of '{wanted}', which is of no lower level"
+        )
         yield document.problem(message, "a group mean stands at a higher level", *place)
 
 

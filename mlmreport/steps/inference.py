@@ -44,7 +44,9 @@ def run(context: Context, interactions: Sequence[Mapping[str, Any]]) -> Mapping[
     _predict_new(context, model)
     named = _named(context, model, shown)
     inside = _inside(context, model, shown, named)
-    groupings = [_grouping(context, model, entry, shown, named) for entry in _levels(model, context)]
+    groupings = [
+        _grouping(context, model, entry, shown, named) for entry in _levels(model, context)
+    ]
     compared = next((g["compared"] for g in groupings if g["level"] == shown.name), None)
     families = _adjust(context, model)
     other = _other_df(context, model)
@@ -61,8 +63,12 @@ def run(context: Context, interactions: Sequence[Mapping[str, Any]]) -> Mapping[
         "groups": context.plan.groups[0].plural,
         "lowest": context.plan.levels[0].name,
         "lowest_plural": context.plan.levels[0].plural,
-        "shown": {"group": shown.name, "groups": shown.plural, "several": len(groupings) > 1,
-                  "others": [g["groups"] for g in groupings if g["level"] != shown.name]},
+        "shown": {
+            "group": shown.name,
+            "groups": shown.plural,
+            "several": len(groupings) > 1,
+            "others": [g["groups"] for g in groupings if g["level"] != shown.name],
+        },
         "average": context.all("inference/average", "estimate", "lower", "upper"),
         "new": context.all("inference/new", "lower", "upper"),
         "observation": context.all("inference/observation", "lower", "upper"),
@@ -94,7 +100,9 @@ def run(context: Context, interactions: Sequence[Mapping[str, Any]]) -> Mapping[
 
 def _sharpen(context: Context, key: str) -> None:
     at = f"inference/{key}"
-    context.sharpen([f"{at}/{w}" for w in ("estimate", "se", "known", "lower", "upper")], f"{at}/se")
+    context.sharpen(
+        [f"{at}/{w}" for w in ("estimate", "se", "known", "lower", "upper")], f"{at}/se"
+    )
 
 
 def _levels(model: FittedModel, context: Context) -> list[Level]:
@@ -129,7 +137,8 @@ def _predict(
     levels = {level.group: level for level in context.plan.groups}
     context.run(
         STEP, "predict_for", id=model.id, key=key, made=made, label=label, units=dict(units),
-        values=[{"group": group, "unit": unit, "columns": _own_columns(context, model, levels[group])}
+        values=[{"group": group, "unit": unit,
+                 "columns": _own_columns(context, model, levels[group])}
                 for group, unit in units.items()],
         new=list(new), residual=residual, level=context.spec.inference.level, unit=context.unit,
     )  # fmt: skip
@@ -151,8 +160,8 @@ def _predict_new(context: Context, model: FittedModel) -> None:
     """A unit that is new at every level, and an observation in it."""
     groups = list(dict.fromkeys(model.fit.groups.values()))
     _predict(context, model, "new", "p_new", "Expected outcome in new groups", {}, new=groups)
-    _predict(context, model, "observation", "p_observation", "A single new observation", {}, new=groups,
-             residual=True)  # fmt: skip
+    _predict(context, model, "observation", "p_observation", "A single new observation", {},
+             new=groups, residual=True)  # fmt: skip
 
 
 def _named(context: Context, model: FittedModel, level: Level) -> list[dict[str, Any]]:
@@ -217,7 +226,8 @@ def _inside(
         "what": what,
         "holds": "these and the residual variance" if others
         else f"fixed effects, the {shown.name}'s mode, residual variance",
-        **_predict(context, model, "inside/observation", "p_inside", f"A single observation in {here}",
+        **_predict(context, model, "inside/observation", "p_inside",
+                   f"A single observation in {here}",
                    {shown.group: unit}, new=new, residual=True),
     })  # fmt: skip
     return found
@@ -405,7 +415,8 @@ def _estimands(
         f"of",
         ("Said of", "What it is", "Estimate", f"{percent} % interval", "What the interval holds"),
         (
-            row(f"Average {' and '.join(reversed(groups))}", "all random effects at zero", "average",
+            row(f"Average {' and '.join(reversed(groups))}", "all random effects at zero",
+                "average",
                 "uncertainty of the fixed effects"),
             row("Population", f"mean over all {' and '.join(_plurals(context, groups))}",
                 "average", "the same, as the model is linear"),
@@ -487,14 +498,14 @@ def _back_table(context: Context, back: Mapping[str, Any]) -> Table:
     percent = f"{100 * context.spec.inference.level:g}"
     return Table(
         "back",
-        f"Expected {outcome.label or outcome.name} of a typical {context.plan.levels[0].name} before the "
-        f"transformation{unit}",
+        f"Expected {outcome.label or outcome.name} of a typical {context.plan.levels[0].name} before "
+        f"the transformation{unit}",
         ("Of", "Estimate", f"{percent} % interval"),
         tuple(Row(r["label"], (r["estimate"], interval(context, r["at"]))) for r in back["rows"]),
         "Medians are the predictions transformed back; means take the variance with them: the "
         "residual variance in the average group, that and the variances between groups in the "
-        "population. They suppose normal distributions on the model's scale, and take the variances "
-        "as known.",
+        "population. They suppose normal distributions on the model's scale, and take the "
+        "variances as known.",
     )
 
 
@@ -699,7 +710,7 @@ def _answer(
         "effects": effects,
         "joint": _joint(context, model, [entry.name for entry in matched]),
         "contextual": _contextual(context, model, kind, matched),
-        "limits": _limits(context, model, kind, matched),
+        "limits": _limits(context, kind, matched),
         "variance": [_variance(context, model, *pair) for pair in varying],
         "missing_terms": bool(terms) and not effects and not varying,
         "slopes": [
@@ -776,9 +787,7 @@ MIXED = 0.01
 """A predictor of which more than this share lies between groups mixes both comparisons."""
 
 
-def _limits(
-    context: Context, model: FittedModel, kind: str, matched: Sequence[Coefficient]
-) -> dict[str, Any]:
+def _limits(context: Context, kind: str, matched: Sequence[Coefficient]) -> dict[str, Any]:
     """What kind of comparison an answer rests on, for the sentence about its limits."""
     if kind == "variance":
         return {"kind": "variance", "groups": _series([g.plural for g in context.plan.groups])}
@@ -792,9 +801,13 @@ def _limits(
         code = "cross-level" if own != low else "interaction"
         return {"kind": code, "groups": own.plural, "members": low.plural}
     if own.index > 1:
-        return {"kind": kind if kind == "contextual" else "between", "groups": own.plural,
+        means = {p.variable.column for e in matched for p in e.parts if p.variable}
+        contextual = kind == "contextual" and bool(means & context.means.keys())
+        return {"kind": "contextual" if contextual else "between", "groups": own.plural,
                 "group": own.name, "members": levels[own.index - 2].plural}  # fmt: skip
-    mixed = any(_mixes(context, part.variable) for e in matched for part in e.parts if part.variable)
+    mixed = any(
+        _mixes(context, part.variable) for e in matched for part in e.parts if part.variable
+    )
     above = levels[own.index]
     return {"kind": "mixed" if mixed else "within", "groups": above.plural, "group": above.name,
             "members": own.plural}  # fmt: skip
@@ -805,7 +818,11 @@ def _mixes(context: Context, variable: Variable) -> bool:
     if variable.role == "within" or variable.key in context.means.values():
         return False
     frame = context.data.frame
-    made = pd.get_dummies(frame[variable.column]) if variable.type == "category" else frame[[variable.column]]
+    made = (
+        pd.get_dummies(frame[variable.column])
+        if variable.type == "category"
+        else frame[[variable.column]]
+    )
     values = made.to_numpy(float)
     means = made.astype(float).groupby(frame[context.lowest_group], observed=True).transform("mean")
     share = np.square(means.to_numpy() - values.mean(axis=0)).sum()

@@ -190,14 +190,14 @@ def test_average_effects_are_averages_over_the_rows(nested: pd.DataFrame) -> Non
     )
     engine = engine_of(frame, "y ~ x * z + I(x^2) + f * z + (1 | s)")
     for column, categories in (("x", []), ("f", ["b", "c"])):
-        engine.run("interpretation", "average_effects", id="m", column=column, unit="",
-                   categories=categories, level=0.95, ddf="Satterthwaite", label=column)  # fmt: skip
-    b = {n.split("/")[2]: i.value for n, i in engine.items.items()
-         if n.startswith("m/fixef/") and n.endswith("/estimate") and isinstance(i, Quantity)}  # fmt: skip
+        engine.run("interpretation", "average_effects", id="m", column=column, unit="", label="",
+                   categories=categories, level=0.95, ddf="Satterthwaite")  # fmt: skip
+    terms = ["x", "I(x^2)", "x:z", "fb", "fc", "z:fb", "z:fc"]
+    b = {term: item(engine, f"m/fixef/{term}/estimate") for term in terms}
     slopes = b["x"] + 2 * b["I(x^2)"] * frame.x + b["x:z"] * frame.z
     assert item(engine, "interpretation/average/x/slope/estimate") == pytest.approx(slopes.mean())
     for i, k in enumerate("bc", start=1):
-        differences = b[f"f{k}"] + b.get(f"z:f{k}", 0) * frame.z
+        differences = b[f"f{k}"] + b[f"z:f{k}"] * frame.z
         found = item(engine, f"interpretation/average/f/{i}/estimate")
         assert found == pytest.approx(differences.mean())
     # The standard error by the covariance matrix of the fixed effects from dense matrices.

@@ -65,7 +65,10 @@ def test_kenward_roger_equals_satterthwaite_in_a_balanced_design(sleep: Results)
 
 def test_comparison_intervals_and_ranks(sleep: Results) -> None:
     assert value(sleep, "inference/compare/Subject/factor") == pytest.approx(1.386, abs=5e-4)
-    low, high = series(sleep, "inference/compare/Subject/lower"), series(sleep, "inference/compare/Subject/upper")
+    low, high = (
+        series(sleep, "inference/compare/Subject/lower"),
+        series(sleep, "inference/compare/Subject/upper"),
+    )
     n = len(low)
     overlap = [low[i] <= high[j] and low[j] <= high[i] for i in range(n) for j in range(i)]
     assert value(sleep, "inference/compare/Subject/overlap") == pytest.approx(np.mean(overlap))
