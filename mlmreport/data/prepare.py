@@ -830,7 +830,13 @@ def _check_coefficients(work: _Work) -> None:
 
 
 def _check_named_groups(work: _Work) -> None:
-    level = work.plan.groups[0]
+    report = work.document.spec.report
+    names = [entry.name for entry in work.plan.groups]
+    if report.grouping and report.grouping not in names:
+        message = f"there is no level '{report.grouping}' with groups"
+        work.wrong(message, did_you_mean(report.grouping, names), "report", "grouping", "=")
+        return
+    level = work.plan.shown(report.grouping)
     if not work.usable(level.group):
         return
     known = [str(name) for name in work.frame[level.group].cat.categories]

@@ -48,7 +48,8 @@ fit_by_ml <- function(id) {
   }
 }
 
-model_quantities <- function(id, labels, unit, level, ddf) {
+# `limits`: whether the fixed effects get t intervals here, not others later.
+model_quantities <- function(id, labels, unit, level, ddf, limits) {
   name <- paste0("m_", id)
   m <- get(name, envir = analysis)
   b <- list(
@@ -58,7 +59,7 @@ model_quantities <- function(id, labels, unit, level, ddf) {
   if (have(paste0("t_", id))) {
     object(paste0("coef_", id), coef(summary(T, ddf = DDF)), bind = b)
   }
-  for (term in names(fixef(m))) fixed_effect(id, name, term, labels, unit, level, ddf, b)
+  for (term in names(fixef(m))) fixed_effect(id, name, term, labels, unit, level, ddf, limits, b)
   random_components(id, name, m, labels, unit)
   statistic(
     paste0(id, "/sigma2"), sigma(M)^2, "Residual variance", "variance", squared(unit), bind = b,
@@ -105,7 +106,7 @@ gradient_of <- function(id, name, m, b) {
 
 squared <- function(unit) if (nzchar(unit)) paste0(unit, "\u00b2") else ""
 
-fixed_effect <- function(id, name, term, labels, unit, level, ddf, b) {
+fixed_effect <- function(id, name, term, labels, unit, level, ddf, limits, b) {
   b <- c(b, list(TERM = term, LEVEL = level, TAIL = 1 - (1 - level) / 2))
   at <- function(what) paste(id, "fixef", term, what, sep = "/")
   label <- if (is.null(labels[[term]])) term else labels[[term]]
@@ -126,14 +127,16 @@ fixed_effect <- function(id, name, term, labels, unit, level, ddf, b) {
     statistic(
       at("p"), C[TERM, "Pr(>|t|)"], paste("p:", label), "p", method = method, bind = b, model = name
     )
-    statistic(
-      at("lower"), C[TERM, "Estimate"] - qt(TAIL, C[TERM, "df"]) * C[TERM, "Std. Error"],
-      paste("Lower limit:", label), "estimate", unit, interval, name, b
-    )
-    statistic(
-      at("upper"), C[TERM, "Estimate"] + qt(TAIL, C[TERM, "df"]) * C[TERM, "Std. Error"],
-      paste("Upper limit:", label), "estimate", unit, interval, name, b
-    )
+    if (limits) {
+      statistic(
+        at("lower"), C[TERM, "Estimate"] - qt(TAIL, C[TERM, "df"]) * C[TERM, "Std. Error"],
+        paste("Lower limit:", label), "estimate", unit, interval, name, b
+      )
+      statistic(
+        at("upper"), C[TERM, "Estimate"] + qt(TAIL, C[TERM, "df"]) * C[TERM, "Std. Error"],
+        paste("Upper limit:", label), "estimate", unit, interval, name, b
+      )
+    }
     return(invisible())
   }
   reason <- paste(ddf, "degrees of freedom could not be computed for this model")
@@ -141,7 +144,7 @@ fixed_effect <- function(id, name, term, labels, unit, level, ddf, b) {
   statistic(
     at("se"), sqrt(vcov(M)[TERM, TERM]), paste("SE:", label), "se", unit, bind = b, model = name
   )
-  for (what in c("df", "t", "p", "lower", "upper")) absent(at(what), reason, label)
+  for (what in c("df", "t", "p", if (limits) c("lower", "upper"))) absent(at(what), reason, label)
 }
 
 random_components <- function(id, name, m, labels, unit) {
@@ -186,32 +189,52 @@ random_pair <- function(at, block, label, b, unit, name) {
   }
 }
 
-# Intervals of the SDs and correlations of one model, by profile likelihood or bootstrap.
-variance_intervals <- function(id, level, method, nsim, seed) {
+# Intervals of the SDs and correlations of one model (`variances`), and of its fixed effects
+# (`fixed`), by profile likelihood or bootstrap; where both are by the same method, from one run.
+parameter_intervals <- function(id, variances, fixed, level, nsim, seed, labels, unit) {
   name <- paste0("m_", id)
   ci <- paste0("ci_", id)
-  m <- get(name, envir = analysis)
-  b <- list(M = as.name(name), LEVEL = level, CI = as.name(ci), NSIM = nsim, SEED = seed)
+  b <- list(M = as.name(name), LEVEL = level, NSIM = nsim, SEED = seed)
+  of_fixed <- if (fixed == variances) ci else paste0("ci_fixed_", id)
+  if (variances != "none") {
+    confidence(ci, if (fixed == variances) "all" else "theta_", variances, b)
+    variance_limits(id, ci, interval_method(variances, level, nsim), name, b)
+  }
+  if (fixed != "t") {
+    if (fixed != variances) confidence(of_fixed, "beta_", fixed, b)
+    fixed_limits(id, of_fixed, interval_method(fixed, level, nsim), labels, unit, name, b)
+  }
+  list()
+}
+
+interval_method <- function(method, level, nsim) {
   if (method == "profile") {
-    object(
-      ci,
-      confint(
-        M, parm = "theta_", level = LEVEL, method = "profile", oldNames = FALSE, quiet = TRUE
-      ),
-      bind = b
-    )
-    said <- sprintf("%g %% profile-likelihood interval (ML)", 100 * level)
+    return(sprintf("%g %% profile-likelihood interval (ML)", 100 * level))
+  }
+  sprintf("%g %% parametric bootstrap percentile interval, %d samples", 100 * level, nsim)
+}
+
+confidence <- function(ci, parm, method, b) {
+  call <- if (method == "profile") {
+    quote(confint(M, level = LEVEL, method = "profile", oldNames = FALSE, quiet = TRUE))
+  } else {
+    quote(confint(M, level = LEVEL, method = "boot", nsim = NSIM, oldNames = FALSE, quiet = TRUE))
+  }
+  if (parm != "all") call <- as.call(append(as.list(call), list(parm = parm), 2L))
+  b$CALL <- resolve(call, b)
+  if (method == "profile") {
+    object(ci, CALL, bind = b)
   } else {
     object(ci, {
       set.seed(SEED, "Mersenne-Twister", "Inversion", "Rejection")
-      confint(
-        M, parm = "theta_", level = LEVEL, method = "boot", nsim = NSIM, oldNames = FALSE,
-        quiet = TRUE
-      )
+      CALL
     }, bind = b)
-    said <- sprintf("%g %% parametric bootstrap percentile interval, %d samples", 100 * level, nsim)
   }
-  for (row in interval_rows(m)) {
+}
+
+variance_limits <- function(id, ci, said, name, b) {
+  b$CI <- as.name(ci)
+  for (row in interval_rows(get(name, envir = analysis))) {
     b$ROW <- row$row
     for (side in c("lower", "upper")) {
       at <- paste(id, "var", row$block, row$i, row$what, row$j, side, sep = "/")
@@ -227,7 +250,26 @@ variance_intervals <- function(id, level, method, nsim, seed) {
       }
     }
   }
-  list()
+}
+
+fixed_limits <- function(id, ci, said, labels, unit, name, b) {
+  b$CI <- as.name(ci)
+  for (term in names(fixef(get(name, envir = analysis)))) {
+    b$TERM <- term
+    label <- if (is.null(labels[[term]])) term else labels[[term]]
+    for (side in c("lower", "upper")) {
+      at <- paste(id, "fixef", term, side, sep = "/")
+      b$SIDE <- if (side == "lower") 1 else 2
+      if (have(ci)) {
+        statistic(
+          at, CI[TERM, SIDE], paste(side, "limit:", label), "estimate", unit, said, name, b,
+          otherwise = "this limit could not be found from the likelihood profile"
+        )
+      } else {
+        absent(at, "the interval could not be computed for this model", label)
+      }
+    }
+  }
 }
 
 # The row names of confint(oldNames = FALSE), in lme4's order, beside what they stand for.

@@ -126,6 +126,12 @@ class PredictorSpec(Base):
     contextual: bool = Field(
         False, description="Add the group mean as a predictor of the next level, named NAME_mean."
     )
+    mean_of: Name | None = Field(
+        None,
+        description="Of a higher-level number in a column of its own: the lower-level predictor "
+        "whose group mean it is. Found from the data if not given; within, between and contextual "
+        "effect are then told apart.",
+    )
 
 
 class QuestionSpec(Base):
@@ -240,6 +246,12 @@ class InferenceSpec(Base):
         "none", description="Adjustment of the questions' p-values for their number, in families."
     )
     level: float = Field(0.95, gt=0.5, lt=1, description="The level of all intervals.")
+    fixed_ci: Literal["t", "profile", "bootstrap"] = Field(
+        "t",
+        description="Intervals of the final model's coefficients: t with the df of `df`; profile "
+        "likelihood (ML), in one run with that of the variances, which takes about twice as long "
+        "as theirs alone; parametric bootstrap, a refit for each of `bootstrap` samples.",
+    )
     alpha: float = Field(0.05, gt=0, lt=0.5, description="The significance level.")
     variance_ci: Literal["profile", "bootstrap", "none"] = Field(
         "profile", description="Intervals of variance components."
@@ -266,6 +278,11 @@ class InferenceSpec(Base):
 class ReportSpec(Base):
     """What the report shows beside its fixed content."""
 
+    grouping: Name | None = Field(
+        None,
+        description="The level whose units are predicted for by name and ranked; the highest one "
+        "with random effects if not given.",
+    )
     groups: list[str | int] = Field(
         default_factory=list,
         max_length=12,

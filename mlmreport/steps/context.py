@@ -59,6 +59,8 @@ class Context:
         The fitted sequence.
     decisions
         What was decided so far.
+    means
+        For each column of the final model that holds group means the key of their predictor.
     """
 
     document: Document
@@ -67,6 +69,7 @@ class Context:
     engine: Engine
     models: list[FittedModel] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
+    means: dict[str, str] = field(default_factory=dict)
 
     @property
     def spec(self) -> AnalysisSpec:
@@ -107,6 +110,13 @@ class Context:
             for variable in self.plan.variables.values()
             if variable.type == "category"
         }
+
+    @property
+    def fixed_ci(self) -> str:
+        """What intervals of coefficients are called before "CI"; nothing for the t interval."""
+        return {"t": "", "profile": "profile", "bootstrap": "bootstrap"}[
+            self.spec.inference.fixed_ci
+        ]
 
     def run(self, step: str, function: str, **arguments: object) -> Mapping[str, Any]:
         """Run an R function of a step."""

@@ -45,6 +45,7 @@ def fit_all(context: Context, progress: Callable[[str], None]) -> None:
             unit=context.unit,
             level=inference.level,
             ddf=context.ddf,
+            limits=plan.id != context.plan.final.id or inference.fixed_ci == "t",
         )
         context.run(STEP, "fit_by_ml", id=plan.id)
         _sharpen(context, model)
@@ -70,16 +71,19 @@ def _sharpen(context: Context, model: FittedModel) -> None:
 def run(context: Context) -> Mapping[str, Any]:
     """The stepped table, intervals of the final model's variances, and convergence."""
     inference = context.spec.inference
-    if inference.variance_ci != "none":
-        context.run(
-            STEP,
-            "variance_intervals",
-            id=context.final.id,
-            level=inference.level,
-            method=inference.variance_ci,
-            nsim=inference.bootstrap,
-            seed=inference.seed,
-        )
+    context.run(
+        STEP,
+        "parameter_intervals",
+        id=context.final.id,
+        variances=inference.variance_ci,
+        fixed=inference.fixed_ci,
+        level=inference.level,
+        nsim=inference.bootstrap,
+        seed=inference.seed,
+        labels={entry.name: entry.label for entry in context.final.coefficients},
+        unit=context.unit,
+    )
+    _sharpen(context, context.final)
     _decide(context)
     examined = random_part.examine(context)
     return {

@@ -44,7 +44,7 @@ def fitted(case: dict[str, Any]) -> Engine:
     engine = Engine(session())
     engine.begin(table(case["data"]))
     engine.fit("m", case["formula"], case["reml"], "nloptwrap")
-    engine.run("models", "model_quantities", id="m", labels={}, unit="", level=0.95,
+    engine.run("models", "model_quantities", id="m", labels={}, unit="", level=0.95, limits=True,
                ddf="Satterthwaite")  # fmt: skip
     engine.run("models", "fit_by_ml", id="m")
     engine.run("fit", "fit_of_model", id="m")
