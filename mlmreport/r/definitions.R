@@ -53,7 +53,13 @@ intercept_block <- function(m, group) {
 # the smaller of the gradient and the gradient scaled by the Cholesky factor of the Hessian.
 scaled_gradient <- function(m) {
   derivatives <- m@optinfo$derivs
-  scaled <- solve(chol(derivatives$Hessian), derivatives$gradient)
+  factor <- tryCatch(chol(derivatives$Hessian), error = function(e) {
+    undefined(
+      "where the optimizer stopped the likelihood does not curve downwards in all directions, so ",
+      "it is no optimum"
+    )
+  })
+  scaled <- solve(factor, derivatives$gradient)
   max(pmin(abs(scaled), abs(derivatives$gradient)))
 }
 
