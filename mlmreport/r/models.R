@@ -19,7 +19,7 @@ fit_model <- function(id, formula, reml, optimizer) {
 
 fit_facts <- function(m) {
   list(
-    failed = "", singular = isSingular(m), coefficients = names(fixef(m)),
+    failed = saturated(m), singular = isSingular(m), coefficients = names(fixef(m)),
     dropped = as.character(names(attr(getME(m, "X"), "col.dropped"))),
     blocks = lapply(VarCorr(m), function(v) as.character(rownames(v))),
     groupings = block_groups(m),
@@ -264,6 +264,29 @@ interval_rows <- function(m) {
 
 # --- other optimizers and other random structures -------------------------------------------------
 
+# Why nothing is left to estimate the variance between the groups of a grouping: as many
+# coefficients, the intercept among them, as groups are constant within all of them.
+saturated <- function(m) {
+  x <- getME(m, "X")
+  for (g in names(getME(m, "flist"))) {
+    groups <- getME(m, "flist")[[g]]
+    if (ncol(x) < nlevels(groups)) next
+    constant <- apply(x, 2L, function(column) {
+      all(abs(column - ave(column, groups)) <= 1e-8 * max(abs(column)))
+    })
+    rank <- qr(x[!duplicated(groups), constant, drop = FALSE])$rank
+    if (rank >= nlevels(groups)) {
+      return(sprintf(
+        paste(
+          "%d of its coefficients (the intercept counted) differ only between the %d groups of",
+          "'%s', which leaves nothing to estimate the variance between them"
+        ), rank, nlevels(groups), g
+      ))
+    }
+  }
+  ""
+}
+
 refit_name <- function(id, optimizer) paste("opt", id, optimizer, sep = "_")
 
 # The model fitted again by other optimizers of lme4; which of them gave a fit, how far its
@@ -273,7 +296,7 @@ refit_by_others <- function(id, optimizers) {
   for (optimizer in optimizers) {
     object(
       refit_name(id, optimizer), update(M, control = lmerControl(optimizer = OPT)),
-      bind = list(M = m, OPT = optimizer)
+      bind = list(M = m, OPT = optimizer), failing = "warning"
     )
   }
   fitted <- optimizers[vapply(refit_name(id, optimizers), have, FALSE)]

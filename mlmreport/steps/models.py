@@ -55,9 +55,21 @@ def _located(context: Context, model: str, said: str) -> InputError:
     models = context.spec.models.list_ or []
     index = next((i for i, entry in enumerate(models) if entry.id == model), None)
     place: tuple[str | int, ...] = ("models", "list", index) if index is not None else ("models",)
-    hint = "a simpler random part, or more data per group, may make it estimable"
-    return InputError.of(f"lme4 cannot fit the model '{model}': {said}", hint,
-                         context.document.locate(*place))  # fmt: skip
+    hint = next(
+        (text for sign, text in HINTS.items() if sign in said),
+        "a simpler random part, or more data per group, may make it estimable",
+    )
+    return InputError.of(
+        f"the model '{model}' cannot be fitted: {said}", hint, context.document.locate(*place)
+    )
+
+
+HINTS = {
+    "Downdated VtV": "the scales of its predictors may be too far apart: centre them, or give "
+    "them in larger or smaller units",
+    "differ only between": "leave out predictors of that level, or their interactions",
+}
+"""What to do about a model that cannot be fitted, by a part of the message."""
 
 
 def _sharpen(context: Context, model: FittedModel) -> None:
