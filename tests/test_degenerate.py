@@ -37,7 +37,7 @@ models:
     - {{id: "null", fixed: [], random: {{school: [1]}}}}
     - {{id: last, fixed: [{fixed}], random: {{school: [{random}]}}}}
 inference: {{variance_ci: none, icc_bootstrap: 0}}
-estimation: {{slope_simulations: 0}}
+estimation: {{slope_simulations: 0, slope_tests: 1}}
 """
 
 
@@ -108,13 +108,24 @@ REFUSED = {
         lambda d: d.assign(x=d["x"] * 1e9), ("spec.yml:12:", "scales of its predictors"),
         random="1, x",
     ),
+    "an outcome of the groups": Case(
+        lambda d: d.assign(y=d["z"]),
+        ("spec.yml:4:", "the outcome 'y' is the same for all pupils of every school"),
+    ),
+    "an outcome that the predictor gives": Case(
+        lambda d: d.assign(y=3 + 2 * d["x"]), ("spec.yml:12:", "give the outcome without error")
+    ),
+    "two groups and their predictor": Case(
+        lambda d: d[d["g"].isin(["s0", "s1"])], ("spec.yml:", "2 of its coefficients"),
+        fixed="x, z", predictors="  z: {level: school}",
+    ),
     "a category a group": Case(
         same, ("spec.yml:7:", "every school has a category of its own"), fixed="x, k",
         predictors="  k: {level: school, type: category}",
     ),
     "a coefficient more than groups": Case(
         lambda d: d.assign(w=np.repeat(np.arange(8) ** 2, 5), v=np.repeat(np.arange(8) % 3, 5)),
-        ("spec.yml:12:", "8 of its coefficients", "the 8 groups of 'g'"), fixed="x, z, w, v, z:w, z:v, w:v, z:w:v",
+        ("spec.yml:14:", "8 of its coefficients", "the 8 groups of 'g'"), fixed="x, z, w, v, z:w, z:v, w:v, z:w:v",
         predictors="  z: {level: school}\n  w: {level: school}\n  v: {level: school}",
     ),
 }  # fmt: skip
@@ -124,9 +135,6 @@ REPORTED = {
         lambda d: d[(d["g"] == "s0") | (d.groupby("g").cumcount() == 0)], ()
     ),
     "two groups": Case(lambda d: d[d["g"].isin(["s0", "s1"])], ()),
-    "two groups and their predictor": Case(
-        lambda d: d[d["g"].isin(["s0", "s1"])], (), fixed="x, z", predictors="  z: {level: school}"
-    ),
     "three groups with a slope": Case(
         lambda d: d[d["g"].isin(["s0", "s1", "s2"])], (), random="1, x"
     ),
@@ -142,10 +150,6 @@ REPORTED = {
         lambda d: d.assign(k=np.repeat([f"k{i // 2}" for i in range(8)], 5)), (), fixed="x, k, z",
         predictors="  k: {level: school, type: category}\n  z: {level: school}",
     ),
-    "no variance within groups": Case(
-        lambda d: d.assign(y=d.groupby("g")["y"].transform("mean").round(3)), ()
-    ),
-    "an outcome that the predictor gives": Case(lambda d: d.assign(y=3 + 2 * d["x"]), ()),
     "equal means in all groups": Case(
         lambda d: d.assign(y=d["y"] - d.groupby("g")["y"].transform("mean") + 5), ()
     ),

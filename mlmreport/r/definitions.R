@@ -113,6 +113,15 @@ reliability <- function(tau, sigma2, sizes) tau / (tau + sigma2 / sizes)
 
 # --- tests ----------------------------------------------------------------------------------------
 
+# A table of coefficients whose degrees of freedom are usable: where the curvature of the likelihood
+# cannot be computed, the approximations come out as zero or not at all.
+defined_df <- function(table) {
+  if (!all(is.finite(table[, "df"]) & table[, "df"] > 0.01)) {
+    undefined("the degrees of freedom come out as zero")
+  }
+  table
+}
+
 # P-value of a likelihood-ratio statistic for k random effects against k + 1, one of them a variance
 # at its boundary: 0.5 chi2(k) + 0.5 chi2(k + 1), with chi2(0) = 0 (Self & Liang, 1987; Stram & Lee,
 # 1994). `df` is the number of parameters that the larger model adds: 1 variance and k covariances.

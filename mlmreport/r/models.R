@@ -58,7 +58,7 @@ model_quantities <- function(id, labels, unit, level, ddf) {
   )
   object(paste0("t_", id), lmerTest::as_lmerModLmerTest(M), bind = b)
   if (have(paste0("t_", id))) {
-    object(paste0("coef_", id), coef(summary(T, ddf = DDF)), bind = b)
+    object(paste0("coef_", id), defined_df(coef(summary(T, ddf = DDF))), bind = b)
   }
   for (term in names(fixef(m))) fixed_effect(id, name, term, labels, unit, level, ddf, b)
   random_components(id, name, m, labels, unit)
@@ -264,10 +264,13 @@ interval_rows <- function(m) {
 
 # --- other optimizers and other random structures -------------------------------------------------
 
-# Why nothing is left to estimate the variance between the groups of a grouping: as many
-# coefficients, the intercept among them, as groups are constant within all of them.
+# Why nothing is left to estimate a variance: no residual, or as many coefficients, the intercept
+# among them, as groups are constant within all of them.
 saturated <- function(m) {
   x <- getME(m, "X")
+  if (sigma(m)^2 <= 1e-10 * var(getME(m, "y"))) {
+    return("its fixed and random effects give the outcome without error, no residual is left")
+  }
   for (g in names(getME(m, "flist"))) {
     groups <- getME(m, "flist")[[g]]
     if (ncol(x) < nlevels(groups)) next
