@@ -133,7 +133,7 @@ def _decide(context: Context, model: FittedModel, facts: Mapping[str, Any]) -> N
         shown += [f"{name} ", facts["at"][name]["gain"], ", "]
     evidence: Cell = "no other optimizer gave a fit"
     if shown:
-        evidence = (f"log-likelihood above that of {facts['used']}: ", *shown[:-1])
+        evidence = (f"log-likelihood less that of {facts['used']}: ", *shown[:-1])
     context.decide(
         STEP,
         "of the fits by lme4's three optimizers the one with the highest log-likelihood is "
