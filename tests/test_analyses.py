@@ -168,7 +168,8 @@ def test_a_correlation_at_its_limit(analysed: Analysed) -> None:
     assert value(found, "slopes/var/id/age/cor/(Intercept)") == pytest.approx(-1, abs=1e-4)
     assert value(found, "models/pca/id/dimensions") == 1
     facts = found.steps["models"]["examined"]
-    assert facts["boundary"]["limits"] and not facts["boundary"]["zero"]
+    assert facts["boundary"]["limits"]
+    assert not facts["boundary"]["zero"]
     assert facts["optimizers"]["final"]["agreeing"] == ("bobyqa", "Nelder_Mead")
 
 

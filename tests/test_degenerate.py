@@ -96,7 +96,8 @@ REFUSED = {
         lambda d: d.assign(g="s1"), ("spec.yml:3:", "there is only one school in the data")
     ),
     "more random effects than observations": Case(
-        lambda d: d.groupby("g").head(2).assign(w=lambda d: d["x"] ** 2), ("spec.yml:12:", "number of random effects (=24)"),
+        lambda d: d.groupby("g").head(2).assign(w=lambda d: d["x"] ** 2),
+        ("spec.yml:12:", "number of random effects (=24)"),
         fixed="x, w", random="1, x, w",
         predictors="  w: {level: pupil}",
     ),
@@ -125,7 +126,8 @@ REFUSED = {
     ),
     "a coefficient more than groups": Case(
         lambda d: d.assign(w=np.repeat(np.arange(8) ** 2, 5), v=np.repeat(np.arange(8) % 3, 5)),
-        ("spec.yml:14:", "8 of its coefficients", "the 8 groups of 'g'"), fixed="x, z, w, v, z:w, z:v, w:v, z:w:v",
+        ("spec.yml:14:", "8 of its coefficients", "the 8 groups of 'g'"),
+        fixed="x, z, w, v, z:w, z:v, w:v, z:w:v",
         predictors="  z: {level: school}\n  w: {level: school}\n  v: {level: school}",
     ),
 }  # fmt: skip

@@ -738,8 +738,8 @@ def _check_outcome(work: _Work, outcome: str) -> None:
     for level in work.plan.groups:
         if work.usable(level.group) and not _varying(work, outcome, level):
             work.wrong(
-                f"the outcome '{outcome}' is the same for all {work.plan.levels[0].plural} of every "
-                f"{level.name}",
+                f"the outcome '{outcome}' is the same for all {work.plan.levels[0].plural} of "
+                f"every {level.name}",
                 f"it is a variable of the {level.name}: analyse one row for each",
                 "outcome",
                 "name",

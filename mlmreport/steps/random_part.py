@@ -39,9 +39,7 @@ def examine(context: Context) -> dict[str, Any]:
         "slopes": slopes,
         "boundary": _boundary(context),
         "tables": {
-            **(
-                {"optimizers": optimizers.table(context.models, context)} if refits["have"] else {}
-            ),
+            **({"optimizers": optimizers.table(context.models, context)} if refits["have"] else {}),
             **({"structures": _structure_table(context)} if structures["have"] else {}),
             **({"slopes": _slope_table(context, slopes["tests"])} if slopes["tests"] else {}),
         },
@@ -104,7 +102,7 @@ def _boundary(context: Context) -> dict[str, Any]:
             at = f"{final.id}/var/{block}/{effect}"
             phrase = context.effect_phrase(final, effect)
             variance = context.value(f"{at}/variance")
-            if variance is not None and variance <= 1e-8 * sigma2:
+            if variance is not None and variance * _spread(context, effect) <= 1e-8 * sigma2:
                 zero.append(f"{phrase} over {groups}")
             for other in effects[:i]:
                 found = context.value(f"{at}/cor/{other}")
@@ -117,6 +115,15 @@ def _boundary(context: Context) -> dict[str, Any]:
         "limits": limits,
         "single": len(zero) == effects,
     }
+
+
+def _spread(context: Context, effect: str) -> float:
+    """The variance of a slope's predictor: what the slopes add is to be held against it."""
+    column = effect.strip("`")
+    frame = context.data.frame
+    if column not in frame or context.categories.get(column):
+        return 1.0
+    return float(frame[column].var())
 
 
 # --- random structures ----------------------------------------------------------------------------

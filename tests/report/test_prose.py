@@ -194,9 +194,7 @@ CASES: Mapping[str, tuple[str, pd.DataFrame]] = {
 def prose(results: Results, sections: str = "Summary|Interpretation|Inference") -> str:
     """Sections as a reader sees them, tables and figures left out."""
     text = compose(results, find("base", Path.cwd()), ("html",))
-    parts = re.findall(
-        rf"^# (?:{sections}) .*?(?=^# |\Z)", text, re.MULTILINE | re.DOTALL
-    )
+    parts = re.findall(rf"^# (?:{sections}) .*?(?=^# |\Z)", text, re.MULTILINE | re.DOTALL)
     text = "\n".join(part.partition("**Limits.**")[0] for part in parts)
     text = re.sub(r"^::: \{#tbl.*?^:::$", "", text, flags=re.MULTILINE | re.DOTALL)
     text = re.sub(r"^::: \{\.(?:content|step).*?^:::$", "", text, flags=re.MULTILINE | re.DOTALL)
