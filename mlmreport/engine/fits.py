@@ -115,17 +115,19 @@ class Engine:
         )
         if facts["failed"][0]:
             raise AnalysisError(facts["failed"][0])
-        names = facts["block_names"]
-        return Fit(
-            id=model,
-            coefficients=facts["coefficients"],
-            dropped=facts["dropped"],
-            blocks=dict(zip(names, facts["blocks"].values(), strict=True)),
-            groups=dict(zip(names, facts["groupings"], strict=True)),
-            singular=facts["singular"][0],
-            messages=facts["messages"],
-            optimizer=facts["optimizer"][0],
-        )
+        return _fit(model, facts)
+
+    def keep_better(self, model: str, first: str, best: str) -> Fit:
+        """Put the refit by the optimizer `best` in the place of the model.
+
+        The first fit, and what R said of it, stay under the name ``opt_<id>_<first>``.
+        """
+        facts = self.run("models", "keep_better", id=model, first=first, best=best)
+        self.conditions = [
+            {**said, "where": f"opt_{model}_{first}"} if said["where"] == f"m_{model}" else said
+            for said in self.conditions
+        ]
+        return _fit(model, facts)
 
     def _take(self, step: str, entry: Mapping[str, Any]) -> None:
         kind, name, code = entry["kind"], entry["id"], entry["code"]
@@ -150,6 +152,20 @@ def _bytes_digest(column: pd.Series[Any]) -> str:
     if values.dtype == object:
         return key([str(value) for value in values])
     return hashlib.sha256(np.ascontiguousarray(values).view("uint8").data).hexdigest()
+
+
+def _fit(model: str, facts: Mapping[str, Any]) -> Fit:
+    names = facts["block_names"]
+    return Fit(
+        id=model,
+        coefficients=facts["coefficients"],
+        dropped=facts["dropped"],
+        blocks=dict(zip(names, facts["blocks"].values(), strict=True)),
+        groups=dict(zip(names, facts["groupings"], strict=True)),
+        singular=facts["singular"][0],
+        messages=facts["messages"],
+        optimizer=facts["optimizer"][0],
+    )
 
 
 def _quantity(name: str, entry: Mapping[str, Any]) -> Item:

@@ -67,12 +67,12 @@ leave_out <- function(k, unit, name, m, b) {
     object(refit, update(
       M, data = d[d$G != UNIT, , drop = FALSE], start = getME(M, "theta"),
       control = lmerControl(calc.derivs = FALSE)
-    ), bind = b)
+    ), bind = b, failing = "warning")
   } else {
     object(refit, update(
       M, data = d[d$G != UNIT, , drop = FALSE], start = getME(M, "theta"),
       control = lmerControl(optimizer = OPT, calc.derivs = FALSE)
-    ), bind = b)
+    ), bind = b, failing = "warning")
   }
   lost <- !have(refit) || !setequal(names(fixef(analysis[[refit]])), names(fixef(m)))
   for (term in names(fixef(m))) {

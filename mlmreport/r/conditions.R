@@ -143,16 +143,17 @@ add_entry <- function(entry) {
 
 # Why R could not compute something, in words for a reader: our own, or that it could not. R's own
 # message is kept among the conditions.
-reason_of <- function(name, error) {
+reason_of <- function(name, error, kind = "error") {
   if (inherits(error, "undefined")) {
     return(conditionMessage(error))
   }
-  note_condition(name, "error", error)
+  note_condition(name, kind, error)
   "R could not compute it for this model and these data; its message is among the conditions"
 }
 
-# Name an intermediate result: an assignment in the analysis and in reproduce.R.
-object <- function(name, expr, bind = list()) {
+# Name an intermediate result: an assignment in the analysis and in reproduce.R. `failing` is the
+# kind of condition that an error is kept as: a refit that may fail gives a warning.
+object <- function(name, expr, bind = list(), failing = "error") {
   call <- resolve(substitute(expr), bind)
   value <- evaluate(name, call)
   if (inherits(value, "error")) {
@@ -161,7 +162,7 @@ object <- function(name, expr, bind = list()) {
     add_entry(list(
       kind = "failed", id = name, code = code_text(call), reason = conditionMessage(value)
     ))
-    record$reasons[[name]] <- reason_of(name, value)
+    record$reasons[[name]] <- reason_of(name, value, failing)
     return(invisible(NULL))
   }
   assign(name, value, envir = analysis)

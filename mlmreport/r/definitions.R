@@ -53,7 +53,13 @@ intercept_block <- function(m, group) {
 # the smaller of the gradient and the gradient scaled by the Cholesky factor of the Hessian.
 scaled_gradient <- function(m) {
   derivatives <- m@optinfo$derivs
-  scaled <- solve(chol(derivatives$Hessian), derivatives$gradient)
+  factor <- tryCatch(chol(derivatives$Hessian), error = function(e) {
+    undefined(
+      "where the optimizer stopped the likelihood does not curve downwards in all directions, so ",
+      "it is no optimum"
+    )
+  })
+  scaled <- solve(factor, derivatives$gradient)
   max(pmin(abs(scaled), abs(derivatives$gradient)))
 }
 
@@ -106,6 +112,15 @@ mean_reliability <- function(tau, sigma2, sizes) mean(reliability(tau, sigma2, s
 reliability <- function(tau, sigma2, sizes) tau / (tau + sigma2 / sizes)
 
 # --- tests ----------------------------------------------------------------------------------------
+
+# A table of coefficients whose degrees of freedom are usable: where the curvature of the likelihood
+# cannot be computed, the approximations come out as zero or not at all.
+defined_df <- function(table) {
+  if (!all(is.finite(table[, "df"]) & table[, "df"] > 0.01)) {
+    undefined("the degrees of freedom come out as zero")
+  }
+  table
+}
 
 # P-value of a likelihood-ratio statistic for k random effects against k + 1, one of them a variance
 # at its boundary: 0.5 chi2(k) + 0.5 chi2(k + 1), with chi2(0) = 0 (Self & Liang, 1987; Stram & Lee,

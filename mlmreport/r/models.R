@@ -14,14 +14,16 @@ fit_model <- function(id, formula, reml, optimizer) {
   if (!have(name)) {
     return(list(failed = record$entries[[length(record$entries)]]$reason))
   }
-  m <- get(name, envir = analysis)
+  fit_facts(get(name, envir = analysis))
+}
+
+fit_facts <- function(m) {
   list(
-    failed = "", singular = isSingular(m), coefficients = names(fixef(m)),
+    failed = saturated(m), singular = isSingular(m), coefficients = names(fixef(m)),
     dropped = as.character(names(attr(getME(m, "X"), "col.dropped"))),
     blocks = lapply(VarCorr(m), function(v) as.character(rownames(v))),
     groupings = block_groups(m),
     block_names = names(VarCorr(m)),
-    flist = names(getME(m, "flist")),
     messages = complaints(m),
     optimizer = as.character(m@optinfo$optimizer)
   )
@@ -57,7 +59,7 @@ model_quantities <- function(id, labels, unit, level, ddf, limits) {
   )
   object(paste0("t_", id), lmerTest::as_lmerModLmerTest(M), bind = b)
   if (have(paste0("t_", id))) {
-    object(paste0("coef_", id), coef(summary(T, ddf = DDF)), bind = b)
+    object(paste0("coef_", id), defined_df(coef(summary(T, ddf = DDF))), bind = b)
   }
   for (term in names(fixef(m))) fixed_effect(id, name, term, labels, unit, level, ddf, limits, b)
   random_components(id, name, m, labels, unit)
@@ -304,33 +306,86 @@ interval_rows <- function(m) {
 
 # --- other optimizers and other random structures -------------------------------------------------
 
-# The model fitted again by other optimizers of lme4.
-other_optimizers <- function(id, optimizers) {
-  name <- paste0("m_", id)
-  said <- character()
-  for (optimizer in optimizers) {
-    other <- paste0("opt_", optimizer)
-    b <- list(M = as.name(name), O = as.name(other), OPT = optimizer)
-    at <- function(what) paste("models/optimizer", optimizer, what, sep = "/")
-    object(other, update(M, control = lmerControl(optimizer = OPT)), bind = b)
-    if (have(other)) {
-      statistic(
-        at("gain"), round(as.numeric(logLik(O)) - as.numeric(logLik(M)), 5),
-        paste("Log-likelihood above that of the model:", optimizer), "gradient", bind = b,
-        model = other
-      )
-      statistic(
-        at("shift"), round(largest_shift(M, O), 5),
-        paste("Largest difference of a fixed effect, in SE:", optimizer), "gradient", bind = b,
-        model = other
-      )
-      said <- c(said, length(complaints(get(other, envir = analysis))) > 0)
-    } else {
-      for (what in c("gain", "shift")) absent(at(what), "this optimizer gave no fit", optimizer)
-      said <- c(said, NA)
+# Why nothing is left to estimate a variance: no residual, or as many coefficients, the intercept
+# among them, as groups are constant within all of them.
+saturated <- function(m) {
+  x <- getME(m, "X")
+  if (sigma(m)^2 <= 1e-10 * var(getME(m, "y"))) {
+    return("its fixed and random effects give the outcome without error, no residual is left")
+  }
+  for (g in names(getME(m, "flist"))) {
+    groups <- getME(m, "flist")[[g]]
+    if (ncol(x) < nlevels(groups)) next
+    constant <- apply(x, 2L, function(column) {
+      all(abs(column - ave(column, groups)) <= 1e-8 * max(abs(column)))
+    })
+    rank <- qr(x[!duplicated(groups), constant, drop = FALSE])$rank
+    if (rank >= nlevels(groups)) {
+      return(sprintf(
+        paste(
+          "%d of its coefficients (the intercept counted) differ only between the %d groups of",
+          "'%s', which leaves nothing to estimate the variance between them"
+        ), rank, nlevels(groups), g
+      ))
     }
   }
-  list(complained = said %in% "TRUE")
+  ""
+}
+
+refit_name <- function(id, optimizer) paste("opt", id, optimizer, sep = "_")
+
+# The model fitted again by other optimizers of lme4; which of them gave a fit, how far its
+# log-likelihood is above the model's, and what lme4 has against it.
+refit_by_others <- function(id, optimizers) {
+  m <- as.name(paste0("m_", id))
+  for (optimizer in optimizers) {
+    object(
+      refit_name(id, optimizer), update(M, control = lmerControl(optimizer = OPT)),
+      bind = list(M = m, OPT = optimizer), failing = "warning"
+    )
+  }
+  fitted <- optimizers[vapply(refit_name(id, optimizers), have, FALSE)]
+  fits <- mget(refit_name(id, fitted), envir = analysis)
+  own <- as.numeric(logLik(get(as.character(m), envir = analysis)))
+  list(
+    fitted = as.character(fitted),
+    gain = as.numeric(vapply(fits, logLik, 0)) - own,
+    complained = as.logical(vapply(fits, function(m) length(complaints(m)) > 0L, FALSE)),
+    singular = as.logical(vapply(fits, isSingular, FALSE))
+  )
+}
+
+# The refit by the optimizer `best` takes the model's name, the first fit that of a refit.
+keep_better <- function(id, first, best) {
+  name <- paste0("m_", id)
+  object(refit_name(id, first), M, bind = list(M = as.name(name)))
+  object(name, M, bind = list(M = as.name(refit_name(id, best))))
+  fit_facts(get(name, envir = analysis))
+}
+
+# How the fits by other optimizers differ from the reported one.
+compare_optimizers <- function(id, optimizers) {
+  name <- paste0("m_", id)
+  for (optimizer in optimizers) {
+    other <- refit_name(id, optimizer)
+    b <- list(M = as.name(name), O = as.name(other))
+    at <- function(what) paste(id, "optimizer", optimizer, what, sep = "/")
+    if (!have(other)) {
+      for (what in c("gain", "shift")) absent(at(what), "this optimizer gave no fit", optimizer)
+      next
+    }
+    statistic(
+      at("gain"), round(as.numeric(logLik(O)) - as.numeric(logLik(M)), 5),
+      paste("Log-likelihood above that of the model:", optimizer), "gradient", bind = b,
+      model = other
+    )
+    statistic(
+      at("shift"), round(largest_shift(M, O), 5),
+      paste("Largest difference of a fixed effect, in SE:", optimizer), "gradient", bind = b,
+      model = other
+    )
+  }
+  list()
 }
 
 # The dimensions in which the random effects of a grouping vary.

@@ -130,6 +130,7 @@ def _environment(house: House) -> _Environment:
         "rule": markup.rule,
         "setting": markup.setting,
         "sentence": markup.sentence,
+        "with_article": markup.with_article,
         "series": _series,
         "cell": _cell,
         "number_word": _number_word,

@@ -204,8 +204,9 @@ class EstimationSpec(Base):
     )
     check_optimizers: bool = Field(
         True,
-        description="Whether the final model is fitted again by lme4's other optimizers; takes "
-        "two to five times as long as the model itself.",
+        description="Whether the final model, and any that is singular or that lme4 complains of, "
+        "is fitted again by lme4's other optimizers, and the fit with the highest log-likelihood "
+        "reported; takes two to five times as long as the model itself.",
     )
     compare_structures: bool = Field(
         True,

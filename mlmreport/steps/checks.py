@@ -39,7 +39,7 @@ def influence(context: Context, model: FittedModel) -> dict[str, Any]:
         "check_influence",
         id=model.id,
         group=context.lowest_group,
-        optimizer=context.spec.estimation.optimizer,
+        optimizer=model.fit.optimizer,
     )
     units = [str(unit) for unit in found["groups"]]
     at = "assumptions/influence"

@@ -16,19 +16,43 @@ from mlmreport.spec.schema import AnalysisSpec
 from mlmreport.spec.sequence import ModelPlan, Plan
 from mlmreport.steps.coefficients import INTERCEPT, Coefficient, coefficients, effect_label
 
-__all__ = ["DDF", "Context", "FittedModel"]
+__all__ = ["DDF", "Context", "FittedModel", "Refits"]
 
 DDF = {"satterthwaite": "Satterthwaite", "kenward-roger": "Kenward-Roger"}
 """The spec's word for the denominator df, and that of lmerTest."""
 
 
+@dataclass(frozen=True, slots=True)
+class Refits:
+    """What the other optimizers made of a model.
+
+    Parameters
+    ----------
+    first, used
+        The optimizer that the spec asks for, and the one whose fit is reported.
+    singular, complained
+        Whether the first fit was singular, and whether lme4 complained of it.
+    failed, complaints, boundary
+        Of the others those that gave no fit, those that lme4 complains of, those that are singular.
+    """
+
+    first: str
+    used: str
+    singular: bool
+    complained: bool
+    failed: tuple[str, ...]
+    complaints: tuple[str, ...]
+    boundary: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class FittedModel:
-    """A model of the sequence, fitted and described."""
+    """A model of the sequence, fitted and described; `refits` where other optimizers were tried."""
 
     plan: ModelPlan
     fit: Fit
     coefficients: tuple[Coefficient, ...]
+    refits: Refits | None = None
 
     @property
     def id(self) -> str:
@@ -39,6 +63,16 @@ class FittedModel:
     def object(self) -> str:
         """Its name in R."""
         return self.plan.object
+
+    @property
+    def replaced(self) -> bool:
+        """Whether another optimizer's fit took the place of the first."""
+        return self.refits is not None and self.refits.used != self.refits.first
+
+    @property
+    def fitted_as(self) -> str:
+        """The object in R that the reported fit was made as."""
+        return f"opt_{self.id}_{self.fit.optimizer}" if self.replaced else self.object
 
     def coefficient(self, name: str) -> Coefficient:
         """The coefficient of a name."""
@@ -175,10 +209,10 @@ class Context:
             return f"slopes of {variable.base_label}"
         return f"slopes of {effect_label(effect, model.coefficients)}"
 
-    def describe(self, plan: ModelPlan, fit: Fit) -> FittedModel:
+    def describe(self, plan: ModelPlan, fit: Fit, refits: Refits | None = None) -> FittedModel:
         """A fitted model with its coefficients named."""
         known = coefficients(plan.formula, fit.coefficients, self.plan, self.categories)
-        return FittedModel(plan, fit, known)
+        return FittedModel(plan, fit, known, refits)
 
 
 def _is_null(plan: ModelPlan) -> bool:

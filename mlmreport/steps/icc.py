@@ -79,6 +79,8 @@ def _of_null(context: Context, null: FittedModel) -> dict[str, Any]:
         "n": context.item("structure/n"),
         "sizes": context.all(f"structure/{context.plan.groups[0].name}", "mean", "cv", "groups"),
         "balanced": _balanced(context),
+        "upper": any(context.value(f"icc/{group.group}/upper") is not None for group in groups),
+        "zero": context.value(f"icc/{groups[0].group}/tau") == 0,
         "singular": null.fit.singular,
         "exact": _found(context, "icc/exact", "statistic", "p") if one else None,
         "power": _power(context) if one else None,
@@ -179,7 +181,7 @@ def _verdict(context: Context, null: FittedModel, one: bool) -> tuple[str, str]:
             "differ is not shown"
         )
     if shown:
-        return "small", "a multilevel model is needed, although the effect of the grouping is small"
+        return "small", "a multilevel model is needed, although the design effect is not above 2"
     return "unneeded", (
         "a multilevel model is not needed for these data; it is kept because the design has the "
         "groups"

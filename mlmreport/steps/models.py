@@ -7,7 +7,7 @@ from typing import Any
 
 from mlmreport.errors import AnalysisError, InputError
 from mlmreport.quantities import Cell, Row, Table
-from mlmreport.steps import random_part
+from mlmreport.steps import optimizers, random_part
 from mlmreport.steps.coefficients import effect_label
 from mlmreport.steps.context import Context, FittedModel
 from mlmreport.thresholds import RULES
@@ -35,7 +35,8 @@ def fit_all(context: Context, progress: Callable[[str], None]) -> None:
             )
         except AnalysisError as error:
             raise _located(context, plan.id, str(error)) from None
-        model = context.describe(plan, fit)
+        fit, refits = optimizers.settle(context, plan, fit)
+        model = context.describe(plan, fit, refits)
         context.models.append(model)
         context.run(
             STEP,
@@ -55,9 +56,21 @@ def _located(context: Context, model: str, said: str) -> InputError:
     models = context.spec.models.list_ or []
     index = next((i for i, entry in enumerate(models) if entry.id == model), None)
     place: tuple[str | int, ...] = ("models", "list", index) if index is not None else ("models",)
-    hint = "a simpler random part, or more data per group, may make it estimable"
-    return InputError.of(f"lme4 cannot fit the model '{model}': {said}", hint,
-                         context.document.locate(*place))  # fmt: skip
+    hint = next(
+        (text for sign, text in HINTS.items() if sign in said),
+        "a simpler random part, or more data per group, may make it estimable",
+    )
+    return InputError.of(
+        f"the model '{model}' cannot be fitted: {said}", hint, context.document.locate(*place)
+    )
+
+
+HINTS = {
+    "Downdated VtV": "the scales of its predictors may be too far apart: centre them, or give "
+    "them in larger or smaller units",
+    "differ only between": "leave out predictors of that level, or their interactions",
+}
+"""What to do about a model that cannot be fitted, by a part of the message."""
 
 
 def _sharpen(context: Context, model: FittedModel) -> None:
@@ -70,7 +83,7 @@ def _sharpen(context: Context, model: FittedModel) -> None:
 
 def run(context: Context) -> Mapping[str, Any]:
     """The stepped table, intervals of the final model's variances, and convergence."""
-    inference = context.spec.inference
+    inference, estimation = context.spec.inference, context.spec.estimation
     context.run(
         STEP,
         "parameter_intervals",
@@ -91,8 +104,13 @@ def run(context: Context) -> Mapping[str, Any]:
         "models": [_model(context, model) for model in context.models],
         "final": {"id": context.final.id, "label": context.final.plan.label},
         "stepwise": context.spec.models.stepwise is not None,
-        "method": context.spec.estimation.method,
-        "optimizer": context.final.fit.optimizer,
+        "method": estimation.method,
+        "optimizer": estimation.optimizer,
+        "replaced": [
+            {"label": model.plan.label, "optimizer": model.fit.optimizer}
+            for model in context.models
+            if model.replaced
+        ],
         "ddf": context.ddf,
         "singular": [model.plan.label for model in context.models if model.fit.singular],
         "unconverged": [model.plan.label for model in context.models if model.fit.messages],
@@ -106,26 +124,31 @@ def run(context: Context) -> Mapping[str, Any]:
 
 
 def _model(context: Context, model: FittedModel) -> dict[str, Any]:
-    said = [
-        entry["text"]
-        for entry in context.engine.conditions
-        if entry["where"] == model.object and "boundary (singular)" not in entry["text"]
-    ]
     return {
         "id": model.id,
         "label": model.plan.label,
         "reason": model.plan.reason,
         "formula": model.plan.r,
-        "r": _call(context, model),
         "singular": model.fit.singular,
-        "messages": said,
+        "optimizer": model.fit.optimizer,
+        "messages": _said(context, model.fitted_as),
         "dropped": list(model.fit.dropped),
+        "first": {
+            "optimizer": model.refits.first,
+            "messages": _said(context, f"opt_{model.id}_{model.refits.first}"),
+        }
+        if model.refits and model.replaced
+        else None,
     }
 
 
-def _call(context: Context, model: FittedModel) -> str:
-    found = (entry.code for entry in context.engine.trace if entry.name == model.object)
-    return f"{model.object} <- {next(found)}"
+def _said(context: Context, fitted: str) -> list[str]:
+    """What R said of a fit, except that it is singular: that is a fact of its own."""
+    return [
+        entry["text"]
+        for entry in context.engine.conditions
+        if entry["where"] == fitted and "boundary (singular)" not in entry["text"]
+    ]
 
 
 def _decide(context: Context) -> None:
