@@ -429,6 +429,7 @@ def _left_out_set(context: Context, level: Level) -> dict[str, Any]:
         "worse": None if outside is None or inside is None else outside > inside,
         "calibrated": slope is not None,
         "steep": slope is not None and slope > 1,
+        "against": slope is not None and slope < 0,
         "null": context.item(null_at) if null_error is not None else None,
         "gain": None if null_error is None or outside is None else outside < null_error,
         "group": level.name,
