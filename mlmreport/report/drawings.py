@@ -109,6 +109,10 @@ def _components(data: dict[str, Any]) -> dict[str, Any]:
     return {"components": [(name, value) for name, value in data["components"]]}
 
 
+def _bars(data: dict[str, Any]) -> dict[str, Any]:
+    return {"bars": [(name, [tuple(part) for part in parts]) for name, parts in data["bars"]]}
+
+
 def _group_lines(data: dict[str, Any]) -> dict[str, Any]:
     x = data.pop("x")
     ends = zip(data.pop("left"), data.pop("right"), strict=True)
@@ -129,6 +133,7 @@ _PREPARED: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "structure": _structure,
     "simple_slopes": _lines,
     "icc_bar": _components,
+    "share_bars": _bars,
     "group_lines": _group_lines,
     "growth": _growth,
 }
