@@ -56,7 +56,7 @@ icc_reliabilities <- function(null, groups, crossed) {
   for (i in seq_along(groups)) {
     own <- if (crossed) groups[i] else groups[seq_len(i)]
     tau <- as.call(c(quote(c), lapply(own, function(k) bquote(component(.(m), .(k), "(Intercept)")))))
-    ids <- as.call(c(quote(list), lapply(own, function(k) bquote(d$.(as.name(k))))))
+    ids <- as.call(c(quote(list), lapply(own, function(k) call("$", quote(d), as.name(k)))))
     statistic(
       paste0("icc/", groups[i], "/reliability"),
       mean(nested_reliability(TAU, sigma(M)^2, GROUPS)),
