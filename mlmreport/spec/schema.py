@@ -88,6 +88,20 @@ class LevelSpec(Base):
     )
 
 
+class AgreementSpec(Base):
+    """A scale of ratings, for the agreement within groups (the index r_wg of one item)."""
+
+    categories: int = Field(
+        ge=2, le=100, description="Number of its categories, in steps of one: 5 for ratings 1 to 5."
+    )
+    null_variance: float | None = Field(
+        None,
+        gt=0,
+        description="The variance of ratings given at random; that of equally likely categories, "
+        "(A^2 - 1) / 12, if not given. A skewed null distribution has a smaller one.",
+    )
+
+
 class OutcomeSpec(Base):
     """The dependent variable."""
 
@@ -96,6 +110,9 @@ class OutcomeSpec(Base):
     unit: Name | None = Field(None, description="Its unit in the plural: points, ms.")
     transform: Literal["none", "log", "log2", "log10", "log1p", "sqrt"] = Field(
         "none", description="Applied to the outcome before any model."
+    )
+    rwg: AgreementSpec | None = Field(
+        None, description="Where the outcome is a rating: its scale, to report agreement in step 4."
     )
 
 
