@@ -108,12 +108,12 @@ def _boundary(context: Context) -> dict[str, Any]:
                 found = context.value(f"{at}/cor/{other}")
                 if found is not None and abs(found) > 1 - 1e-4:
                     limits.append(f"{phrase} with {context.effect_phrase(final, other)}")
-    effects = sum(map(len, final.fit.blocks.values()))
+    components = sum(map(len, final.fit.blocks.values()))
     return {
         "singular": final.fit.singular,
         "zero": zero,
         "limits": limits,
-        "single": len(zero) == effects,
+        "single": len(zero) == components,
     }
 
 
