@@ -498,7 +498,8 @@ def _back_table(context: Context, back: Mapping[str, Any]) -> Table:
     percent = f"{100 * context.spec.inference.level:g}"
     return Table(
         "back",
-        f"Expected {outcome.label or outcome.name} of a typical {context.plan.levels[0].name} before "
+        f"Expected {outcome.label or outcome.name} of a "
+        f"typical {context.plan.levels[0].name} before "
         f"the transformation{unit}",
         ("Of", "Estimate", f"{percent} % interval"),
         tuple(Row(r["label"], (r["estimate"], interval(context, r["at"]))) for r in back["rows"]),
