@@ -259,6 +259,10 @@ r2_bootstrap <- function(id, groups, crossed, labels, samples, seed, level) {
   }
   if (have("r2_refits")) {
     statistic(
+      "fit/bootstrap/samples", length(r2_refits$failed), "Bootstrap samples", "count", model = name,
+      method = said
+    )
+    statistic(
       "fit/bootstrap/failed", sum(r2_refits$failed), "Bootstrap fits that failed", "count",
       model = name, method = said
     )

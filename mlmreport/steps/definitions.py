@@ -199,7 +199,7 @@ def _tests(context: Context) -> Iterator[tuple[str, list[Entry]]]:
     }
     for at, what in prefixes.items():
         if isinstance(context.engine.items.get(f"{at}/p_naive"), Quantity):
-            yield f"p of the {what}", [
+            yield f"Test of the {what}, p", [
                 ("Mixture of chi-squares", f"{at}/p",
                  "printed; zero is the boundary of a variance (Stram & Lee, 1994)"),
                 ("Chi-square alone", f"{at}/p_naive",

@@ -271,9 +271,7 @@ def _bootstrap(context: Context, split: _Split, divided: bool) -> dict[str, Any]
         return facts | {"reason": context.item("fit/bootstrap/r2m/lower")}
     return facts | {
         "have": True,
-        "samples": context.setting(
-            "fit/bootstrap/samples", samples, "count", "Bootstrap samples", "inference.r2_bootstrap"
-        ),
+        "samples": context.item("fit/bootstrap/samples"),
         "failed": context.item("fit/bootstrap/failed"),
         "any_failed": (context.value("fit/bootstrap/failed") or 0) > 0,
         "boundary": context.item("fit/bootstrap/boundary"),
