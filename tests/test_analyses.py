@@ -165,7 +165,7 @@ def test_the_best_log_likelihood_is_reported(analysed: Analysed) -> None:
 
 def test_a_correlation_at_its_limit(analysed: Analysed) -> None:
     found = analysed("infant-cognition")
-    assert value(found, "slopes/var/id/age/cor/(Intercept)") == pytest.approx(-1, abs=1e-4)
+    assert value(found, "slopes/var/id/age_c/cor/(Intercept)") == pytest.approx(-1, abs=1e-4)
     assert value(found, "models/pca/id/dimensions") == 1
     facts = found.steps["models"]["examined"]
     assert facts["boundary"]["limits"]

@@ -166,10 +166,10 @@ def table(models: Sequence[FittedModel], context: Context) -> Table:
     for model in checked:
         if len(checked) > 1:
             rows.append(Row(model.plan.label, (), group=True))
-        rows.append(Row(f"{model.fit.optimizer}, reported", ("", "", _state(model))))
+        rows.append(Row(f"By {model.fit.optimizer}, reported", ("", "", _state(model))))
         rows += [
             Row(
-                name,
+                f"By {name}",
                 (
                     context.item(f"{model.id}/optimizer/{name}/gain"),
                     context.item(f"{model.id}/optimizer/{name}/shift"),
