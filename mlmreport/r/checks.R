@@ -606,6 +606,47 @@ check_transformation <- function(id, formula, reml, scales, outcomes) {
   list()
 }
 
+# The outcome in its own units at chosen values of the predictors, turned back from the scale of the
+# model: the median where the errors are symmetric there. `rows` are lists of a key, a coefficient,
+# a place, and coefficients to be set to 0.
+check_back <- function(id, transform, level, ddf, rows) {
+  inverse <- list(
+    log = quote(exp(V)), log2 = quote(2^(V)), log10 = quote(10^(V)), log1p = quote(expm1(V)),
+    sqrt = quote(max(0, V)^2)
+  )[[transform]]
+  places <- list(
+    below = quote(mean(getME(M, "X")[, TERM]) - sd(getME(M, "X")[, TERM])),
+    above = quote(mean(getME(M, "X")[, TERM]) + sd(getME(M, "X")[, TERM])), off = 0, on = 1
+  )
+  parts <- list(
+    estimate = quote(C[["estimate"]]), lower = quote(t_limit(C, "lower", LEVEL)),
+    upper = quote(t_limit(C, "upper", LEVEL))
+  )
+  for (row in rows) {
+    b <- list(
+      M = as.name(paste0("m_", id)), T = as.name(paste0("t_", id)), DDF = ddf, LEVEL = level,
+      TERM = row$term, ZERO = as.character(unlist(row$zero))
+    )
+    b$AT <- if (is.call(places[[row$place]])) resolve(places[[row$place]], b) else places[[row$place]]
+    name <- make.names(paste0("back_", row$key))
+    object(name, combination(T, weights_at(M, TERM, AT, ZERO), DDF), bind = b)
+    for (what in names(parts)) {
+      at <- paste("assumptions/back", row$key, what, sep = "/")
+      label <- paste0("Outcome in its own units, ", row$key, ": ", what)
+      if (have(name)) {
+        value <- resolve(parts[[what]], list(C = as.name(name), LEVEL = level))
+        statistic(
+          at, CALL, label, "estimate", model = paste0("m_", id),
+          bind = list(CALL = resolve(inverse, list(V = value)))
+        )
+      } else {
+        absent(at, why(name, "not computed"), label)
+      }
+    }
+  }
+  list()
+}
+
 scale_diagnostics <- function(scale, name, b) {
   at <- function(what) paste("assumptions/scale", scale, what, sep = "/")
   if (!have(name)) {

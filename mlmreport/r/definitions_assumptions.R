@@ -187,13 +187,14 @@ smooth_departure <- function(x, e) {
   max(abs(smooth$y[inside])) / sd(e)
 }
 
-# The data with squares of columns, each about its mean: of the rows (`kind` ""), of deviations from
+# The data with squares of columns about their means, each less its own mean, so that an intercept
+# keeps its meaning: of the rows (`kind` ""), of deviations from
 # group means ("within"), of group means ("between").
 with_squares <- function(data, columns, kinds, names, g) {
   data[names] <- Map(function(column, kind) {
     x <- data[[column]]
     x <- switch(kind, within = x - ave(x, g), between = ave(x, g), x)
-    (x - mean(x))^2
+    (x - mean(x))^2 - mean((x - mean(x))^2)
   }, columns, kinds)
   data
 }
@@ -201,6 +202,17 @@ with_squares <- function(data, columns, kinds, names, g) {
 # The largest change of the coefficients that two fits share, in standard errors of the first.
 largest_change <- function(m, refit) {
   max(abs(fixef(refit)[names(fixef(m))] - fixef(m)) / sqrt(diag(as.matrix(vcov(m)))))
+}
+
+# --- transformed outcomes ---------------------------------------------------------------------
+
+# Weights of the coefficients for the expected outcome at the mean of every column of the design,
+# but for `term` at `value` and the columns `zero` at 0.
+weights_at <- function(m, term, value, zero = character()) {
+  weights <- colMeans(getME(m, "X"))
+  weights[zero] <- 0
+  weights[term] <- value
+  weights
 }
 
 # --- collinearity -----------------------------------------------------------------------------
@@ -321,7 +333,10 @@ correlated_errors <- function(m, g, time, most = 20000) {
   fit <- tryCatch(
     nlme::lme(
       fixed, data = data, random = list(g = random), method = if (isREML(m)) "REML" else "ML",
-      correlation = nlme::corCAR1(form = ~ time | g), control = nlme::lmeControl(opt = "optim")
+      correlation = nlme::corCAR1(form = ~ time | g),
+      control = nlme::lmeControl(
+        opt = "optim", maxIter = 200, msMaxIter = 200, tolerance = 1e-8, msTol = 1e-10
+      )
     ),
     error = function(e) undefined("nlme's optimiser finds no such model for these data")
   )

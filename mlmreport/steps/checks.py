@@ -230,7 +230,7 @@ def remedies(
         for how, name in (
             ("with robust standard errors", "p_cr2"),
             *((f"without {it.name} {it.unit}", it.of("p")) for it in without),
-            (f"with the {WORDS.get(scale, '')} of the outcome", "p_scale"),
+            (f"on the scale of the {WORDS.get(scale, '')}", "p_scale"),
         )
         if (labels := _changed(context, model, f"{{}}/{name}"))
     ]
@@ -244,7 +244,7 @@ def remedies(
             *(["cluster-robust standard errors"] if robust else []),
             *(["parametric bootstrap standard errors"] if samples else []),
             *(f"a refit without {it.name} {it.unit}" for it in without),
-            *([f"tests with the {WORDS[scale]} of the outcome"] if scale else []),
+            *([f"tests on the scale of the {WORDS[scale]}"] if scale else []),
         ],
         "scale_flips": _changed(context, model, "{}/p_scale"),
         "apart": any(abs(r - 1) > RULES["se_ratio"].value for r in ratios if r is not None),
@@ -812,13 +812,14 @@ def transformation(context: Context, model: FittedModel, skewed: float) -> dict[
     facts: dict[str, Any] = {
         "applied": applied != "none",
         "label": outcome.base_label,
-        "scale": WORDS.get(applied, ""),
         "marked": abs(skewed) > RULES["skewness"].value,
         "right": skewed > 0,
         "advised": "",
         "better": False,
         "worse": False,
         "compared": bool(scales),
+        "outcome": outcome.label,
+        "back": _back(context, model) if applied != "none" else None,
     }
     if not scales:
         return facts
@@ -840,6 +841,95 @@ def transformation(context: Context, model: FittedModel, skewed: float) -> dict[
         facts["advised"] = _advised(context, scales, skewed)
         facts["words"] = WORDS.get(facts["advised"], "")
     return facts
+
+
+def _back(context: Context, model: FittedModel) -> Table | None:
+    """The outcome in its own units at a low and a high value of each predictor."""
+    joined = {
+        part.variable.column
+        for entry in model.coefficients
+        if entry.kind in {"interaction", "function"}
+        for part in entry.parts
+        if part.variable
+    }
+    rows = [
+        row
+        for entry in model.coefficients
+        if entry.kind in {"number", "category"}
+        and (variable := entry.parts[0].variable)
+        and variable.column not in joined
+        for row in _places(context, model, entry, variable)
+    ]
+    if not rows:
+        return None
+    level, outcome = context.spec.inference.level, context.plan.outcome
+    context.run(
+        STEP,
+        "check_back",
+        id=model.id,
+        transform=context.spec.outcome.transform,
+        level=level,
+        ddf=context.ddf,
+        rows=[{name: row[name] for name in ("key", "term", "place", "zero")} for row in rows],
+    )
+    unit = f" ({context.spec.outcome.unit})" if context.spec.outcome.unit else ""
+    at = "assumptions/back"
+    percent = f"{100 * level:g}"
+    return Table(
+        "back",
+        f"{outcome.base_label[0].upper()}{outcome.base_label[1:]} in its own units, turned back "
+        "from the scale of the model",
+        ("", f"{outcome.base_label}{unit}", f"{percent} % CI"),
+        tuple(
+            Row(
+                row["label"],
+                (
+                    context.item(f"{at}/{row['key']}/estimate"),
+                    (
+                        "[",
+                        context.item(f"{at}/{row['key']}/lower"),
+                        ", ",
+                        context.item(f"{at}/{row['key']}/upper"),
+                        "]",
+                    ),
+                ),
+            )
+            for row in rows
+        ),
+        "Expected outcome on the scale of the model, for random effects of zero and the other "
+        "columns of the fixed part at their means, turned back: a median of the outcome rather "
+        "than a mean. Predictors in interactions or functions are left out.",
+    )
+
+
+def _places(
+    context: Context, model: FittedModel, entry: Coefficient, variable: Variable
+) -> list[dict[str, Any]]:
+    """A low and a high value of a coefficient's column, and what to call them."""
+    if entry.kind == "number":
+        return [
+            {
+                "key": f"{entry.name}/{place}",
+                "term": entry.name,
+                "place": place,
+                "zero": [],
+                "label": f"{variable.label}, one SD {place} its mean",
+            }
+            for place in ("below", "above")
+        ]
+    same = [e for e in model.coefficients if e.kind == "category"
+            and e.parts[0].variable == variable]  # fmt: skip
+    zero = [e.name for e in same if e.name != entry.name]
+    on = {
+        "key": f"{entry.name}/on", "term": entry.name, "place": "on", "zero": zero,
+        "label": f"{variable.label}: {entry.parts[0].category}",
+    }  # fmt: skip
+    if entry != same[0]:
+        return [on]
+    reference = context.categories[variable.column][0]
+    off = {**on, "key": f"{entry.name}/off", "place": "off",
+           "label": f"{variable.label}: {reference}"}  # fmt: skip
+    return [off, on]
 
 
 WORDS = {
