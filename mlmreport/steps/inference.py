@@ -325,9 +325,9 @@ def _group_table(
             (*gap, average["estimate"], context.item("inference/average/se"), limits))
     )  # fmt: skip
     ranks = (
-        f" Rank = {percent} % interval of the rank of the {level.name}'s intercept beside what the "
-        f"predictors lead to expect, 1 the highest, from {RANK_DRAWS:,} draws of the conditional "
-        "distribution."
+        f" Rank = {percent} % interval of the rank of the {level.name}'s intercept against what "
+        f"the predictors lead to expect, 1 the highest, from {RANK_DRAWS:,} draws of the "
+        "conditional distribution."
         if compared and compared["have"]
         else ""
     )
