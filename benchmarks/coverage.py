@@ -70,6 +70,7 @@ def fixed(model: str) -> str:
 
 PREDICTIONS = r"inference/((average|new|observation)|modes/school/.*)/(lower|upper)"
 GROUP = r"inference/group/01/(lower|upper)"
+NEW = r"inference/new/(lower|upper)"
 GROUPING = r"fit/grouping/p|icc/exact/p"
 VARIANCES = r"schools/var/.*/sd/(lower|upper)|icc/school/(bootstrap/)?(lower|upper)"
 SLOPE = r"models/slope/x_within/(removed/p|independent/(p|p_exact))"
@@ -100,6 +101,7 @@ def programs(smoke: bool) -> Iterator[tuple[str, list[TraceEntry]]]:
         trace = recorded(family, "satterthwaite")
         yield f"{family}/main", needed(trace, f"{fixed(model)}|{PREDICTIONS}")
         yield f"{family}/group", needed(trace, GROUP)
+        yield f"{family}/new", needed(trace, NEW)
         if smoke:
             return
         if family == "intercepts":
@@ -167,7 +169,8 @@ COLUMNS = {
         "coverage average": "Average",
         "coverage new group": "New group",
         "coverage new observation": "New observation",
-        "alternative new group": "New group, t quantile",
+        "alternative new group": "New group, t on J - 2",
+        "alternative new group df": "New group, t on Satterthwaite df",
     },
     "SDs and ICC: coverage of the 95 % interval": {
         "coverage SD groups": "SD of groups, profile",
