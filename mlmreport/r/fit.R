@@ -388,7 +388,7 @@ other_definitions <- function(id) {
   none <- "performance gives no value where a variance is zero to its tolerance"
   entry(
     "icc_performance",
-    quote(suppressWarnings(unlist(performance::icc(M, verbose = FALSE))[["ICC_adjusted"]])),
+    quote(suppressWarnings(unlist(performance::icc(M, verbose = FALSE))["ICC_adjusted"])),
     "Adjusted ICC by performance", otherwise = none
   )
   for (what in c("marginal", "conditional")) {
