@@ -9,10 +9,12 @@
 # What the other files call:
 #   compress(m)               a fitted model      -> problem (see `compressed_rows`)
 #   batch_of(problem)         problem             -> batch: one or more problems of the same design
-#   evaluate(batch, theta)    a row of theta each -> criterion, gradient, beta, pwrss, sigma, rx
-#   minimise_inside(batch, start)                 -> the optima
+#   evaluate_batch(batch, theta)                  -> criterion, gradient, beta, pwrss, sigma, rx
+#   minimise_inside(batch, start)                 -> the optima; theta and start: a row a problem
 #   optimum(problem)          problem             -> theta, criterion, beta, sigma, vcov, ...
 #   derivatives(batch, theta) gradient and Hessian of a single problem's criterion
+#   lmer_compressed(formula, ...)                 -> a genuine lmerMod, and why it is none of ours
+#   all_optimizers(problem)                       -> what lme4's allFit() gives
 #
 # lme4, Matrix, base and stats only.
 
@@ -138,7 +140,7 @@ batch_of <- function(problem, part = conditioned(problem)) {
 # pwrss (penalised weighted residual sum of squares), sigma, rx (the factor of X'V^-1 X, V the
 # covariance over sigma^2), gradient if asked for. `which` are the problems of the rows. Sigma is the
 # one of the least criterion, unless the batch holds one for each problem.
-evaluate <- function(batch, theta, which = seq_len(nrow(theta)), gradient = FALSE) {
+evaluate_batch <- function(batch, theta, which = seq_len(nrow(theta)), gradient = FALSE) {
   solve_all <- if (batch$closed) group_states else lme4_states
   part <- solve_all(batch, theta, which, gradient)
   df <- batch$df[which]
@@ -199,58 +201,83 @@ group_batch <- function(problem, part) {
   ))
 }
 
-# With A_j = Lambda' Z_j'Z_j Lambda + I = L_j L_j', the factors of all groups of all problems at once
-# by eliminating the rows of [A_j | Lambda' Z_j' [Z_j X_j y_j]], which leaves [L_j' | U_j]; then
-# [X y]'V^-1 [X y] = [X y]'[X y] - sum of U_j'U_j, whose factor holds RX, beta and pwrss.
+# With A_j = Lambda' Z_j'Z_j Lambda + I = L_j L_j' and U_j = L_j^-1 Lambda' Z_j' [Z_j X_j y_j],
+# [X y]'V^-1 [X y] = [X y]'[X y] - sum of U_j'U_j without the columns of Z; its triangular factor holds
+# RX, from which beta follows, and the root of pwrss.
 group_states <- function(batch, theta, which, gradient) {
-  q <- batch$q
-  z <- batch_rows(batch, which)
   groups <- dim(batch$z[[1L]])[1L]
-  problems <- length(which)
-  sums <- function(v) .colSums(v, groups, length(v) / groups)
-  lambda <- array(list(NULL), c(q, q))
+  z <- batch_rows(batch, which)
+  lambda <- stacked_lambda(batch, theta, groups)
+  found <- eliminated(z, lambda)
+  total <- batch$total[which, , , drop = FALSE]
+  for (row in found$u) {
+    total <- total - cross_products(row[, -seq_len(batch$q), drop = FALSE], groups)
+  }
+  rx <- stacked_factor(total)
+  p <- batch$p
+  beta <- back_substituted(rx, p)
+  state <- list(
+    log_det = .colSums(found$log_det, groups, length(which)), pwrss = rx[, p + 1L, p + 1L]^2,
+    log_det_x = 2 * rowSums(log(stacked_diagonal(rx)[, seq_len(p), drop = FALSE])),
+    rx = rx, inner_beta = beta, beta = coefficients_of(batch, beta, which)
+  )
+  if (gradient) {
+    inner <- group_slopes(batch, state, z, found$u, groups, which)
+    state$gradient <- theta_gradient(batch, inner, lambda, groups)
+  }
+  state
+}
+
+# The elements of Lambda, each repeated over the groups of its problem; NULL where it has a 0.
+stacked_lambda <- function(batch, theta, groups) {
+  lambda <- array(list(NULL), c(batch$q, batch$q))
   for (k in seq_len(nrow(batch$at))) {
     lambda[[batch$at[k, 1L], batch$at[k, 2L]]] <- rep(theta[, k], each = groups)
   }
-  times <- function(a) { # row a of Lambda' Z'[Z X y]
-    Reduce(`+`, lapply(seq(a, q), function(d) if (!is.null(lambda[[d, a]])) lambda[[d, a]] * z[[d]] else 0))
+  lambda
+}
+
+# The sum of lambda[d, a] x(d) over d, a column of Lambda times what `x` gives for its rows.
+times_lambda <- function(lambda, a, x) {
+  total <- 0
+  for (d in seq(a, nrow(lambda))) {
+    if (!is.null(lambda[[d, a]])) total <- total + lambda[[d, a]] * x(d)
   }
+  total
+}
+
+# The factors of all A_j at once, by eliminating the rows of [A_j | Lambda' Z_j' [Z_j X_j y_j]], which
+# leaves [L_j' | U_j]: the rows of U_j, and the log determinants of A_j.
+eliminated <- function(z, lambda) {
+  q <- length(z)
   u <- vector("list", q)
-  l <- array(list(0), c(q, q))
+  l <- array(list(), c(q, q))
   log_det <- 0
   for (a in seq_len(q)) {
-    row <- times(a)
-    for (c in seq(a, q)) {
-      for (d in seq(c, q)) {
-        if (!is.null(lambda[[d, c]])) l[[a, c]] <- l[[a, c]] + row[, d] * lambda[[d, c]]
-      }
-    }
-    l[[a, a]] <- l[[a, a]] + 1
+    row <- times_lambda(lambda, a, function(d) z[[d]])
+    to <- seq(a, q)
+    for (k in to) l[[a, k]] <- times_lambda(lambda, k, function(d) row[, d]) + (k == a)
     for (b in seq_len(a - 1L)) {
       row <- row - l[[b, a]] * u[[b]]
-      for (c in seq(a, q)) l[[a, c]] <- l[[a, c]] - l[[b, a]] * l[[b, c]]
+      for (k in to) l[[a, k]] <- l[[a, k]] - l[[b, a]] * l[[b, k]]
     }
-    log_det <- log_det + sums(log(l[[a, a]]))
+    log_det <- log_det + log(l[[a, a]])
     pivot <- sqrt(l[[a, a]])
     u[[a]] <- row / pivot
-    for (c in seq(a, q)) l[[a, c]] <- l[[a, c]] / pivot
+    for (k in to) l[[a, k]] <- l[[a, k]] / pivot
   }
-  total <- batch$total[which, , , drop = FALSE]
-  for (row in u) total <- total - cross_products(row[, -seq_len(q), drop = FALSE], groups)
-  rx <- stacked_factor(total)
-  p <- batch$p
-  beta <- matrix(0, problems, p)
+  list(u = u, log_det = log_det)
+}
+
+# The solutions of R beta = r, R and r the first p rows of each problem's factor.
+back_substituted <- function(rx, p) {
+  beta <- matrix(0, dim(rx)[1L], p)
   for (i in rev(seq_len(p))) {
-    known <- if (i < p) rowSums(matrix(rx[, i, (i + 1L):p], problems) * beta[, (i + 1L):p]) else 0
-    beta[, i] <- (rx[, i, p + 1L] - known) / rx[, i, i]
+    rest <- rx[, i, p + 1L]
+    for (k in i + seq_len(p - i)) rest <- rest - rx[, i, k] * beta[, k]
+    beta[, i] <- rest / rx[, i, i]
   }
-  state <- list(
-    log_det = log_det, pwrss = rx[, p + 1L, p + 1L]^2, rx = rx, inner_beta = beta,
-    log_det_x = 2 * rowSums(matrix(log(stacked_diagonal(rx)[, seq_len(p)]), problems)),
-    beta = coefficients_of(batch, beta, which)
-  )
-  if (gradient) state$gradient <- group_gradient(batch, state, z, u, lambda, groups, which)
-  state
+  beta
 }
 
 # The rows of the chosen problems, one below the other; kept as long as the choice is the same.
@@ -310,46 +337,57 @@ unscaled_covariance <- function(batch, state, k = 1L) {
   tcrossprod(backsolve(batch$r, backsolve(rx, diag(p))))
 }
 
-# d criterion / d Lambda = 2 (sum Z'V^-1 Z - df / pwrss sum e e' - [REML] sum S C S') Lambda, with
+# d criterion / d Lambda = 2 M Lambda, M = sum Z'V^-1 Z - df / pwrss sum e e' - [REML] sum S C S' with
 # e = Z'V^-1 (y - X beta), S = Z'V^-1 X and C = (X'V^-1 X)^-1, summed over the groups: the derivative
 # of log |V|, of the penalised sum of squares (at its minimum over beta and u) and of log |X'V^-1 X|.
-group_gradient <- function(batch, state, z, u, lambda, groups, which) {
+# Here M of each problem, [problem, row, column].
+group_slopes <- function(batch, state, z, u, groups, which) {
   q <- batch$q
   p <- batch$p
-  sums <- function(v) .colSums(v, groups, length(v) / groups)
-  spread <- function(v) rep(v, each = groups)
   inner <- array(0, c(length(which), q, q))
-  e <- f <- vector("list", q)
+  parts <- vector("list", q)
+  weight <- if (is.null(batch$sigma)) batch$df[which] / state$pwrss else batch$sigma[which]^-2
   for (a in seq_len(q)) {
     v <- z[[a]]
     for (b in seq_len(q)) v <- v - u[[b]][, a] * u[[b]]
-    inner[, a, ] <- sums(v[, seq_len(q), drop = FALSE])
-    e[[a]] <- v[, q + p + 1L]
-    f[[a]] <- matrix(0, nrow(v), p)
-    for (i in seq_len(p)) {
-      e[[a]] <- e[[a]] - v[, q + i] * spread(state$inner_beta[, i])
-      if (!batch$reml) next
-      s <- v[, q + i]
-      for (k in seq_len(i - 1L)) s <- s - f[[a]][, k] * spread(state$rx[, k, i])
-      f[[a]][, i] <- s / spread(state$rx[, i, i])
-    }
+    inner[, a, ] <- .colSums(v[, seq_len(q)], groups, length(which) * q)
+    x <- v[, q + seq_len(p), drop = FALSE]
+    e <- v[, q + p + 1L]
+    for (i in seq_len(p)) e <- e - x[, i] * rep(state$inner_beta[, i], each = groups)
+    parts[[a]] <- cbind(rep(sqrt(weight), each = groups) * e, if (batch$reml) divided(x, state$rx, groups))
   }
-  ratio <- if (is.null(batch$sigma)) batch$df[which] / state$pwrss else batch$sigma[which]^-2
   for (a in seq_len(q)) {
     for (b in seq_len(a)) {
-      taken <- ratio * sums(e[[a]] * e[[b]])
-      if (batch$reml) taken <- taken + rowSums(matrix(sums(f[[a]] * f[[b]]), length(which)))
+      taken <- .colSums(rowSums(parts[[a]] * parts[[b]]), groups, length(which))
       inner[, a, b] <- inner[, b, a] <- inner[, a, b] - taken
     }
   }
-  first <- seq(1L, by = groups, length.out = length(which))
+  inner
+}
+
+# x R^-1 for the rows of each problem.
+divided <- function(x, rx, groups) {
+  for (i in seq_len(ncol(x))) {
+    for (k in seq_len(i - 1L)) x[, i] <- x[, i] - x[, k] * rep(rx[, k, i], each = groups)
+    x[, i] <- x[, i] / rep(rx[, i, i], each = groups)
+  }
+  x
+}
+
+theta_gradient <- function(batch, inner, lambda, groups) {
+  problems <- dim(inner)[1L]
+  first <- seq(1L, by = groups, length.out = problems)
   gradient <- vapply(seq_len(nrow(batch$at)), function(k) {
-    at <- batch$at[k, ]
-    Reduce(`+`, lapply(seq_len(q), function(d) {
-      if (is.null(lambda[[d, at[2L]]])) 0 else 2 * inner[, at[1L], d] * lambda[[d, at[2L]]][first]
-    }))
-  }, numeric(length(which)))
-  matrix(gradient, length(which))
+    row <- batch$at[k, 1L]
+    column <- batch$at[k, 2L]
+    total <- 0
+    for (d in seq(column, batch$q)) {
+      factor <- lambda[[d, column]]
+      if (!is.null(factor)) total <- total + 2 * inner[, row, d] * factor[first]
+    }
+    total
+  }, numeric(problems))
+  matrix(gradient, problems)
 }
 
 # Several grouping factors: lme4's own evaluation on the compressed rows, of which only the parts are
@@ -385,7 +423,7 @@ lme4_states <- function(batch, theta, which, gradient) {
   state$beta <- coefficients_of(batch, state$inner_beta, which)
   state$rx <- array(each("rx", p^2), c(length(which), p, p))
   if (gradient) {
-    state$gradient <- central_gradient(function(t) evaluate(batch, t, which)$criterion, theta)
+    state$gradient <- central_gradient(function(t) evaluate_batch(batch, t, which)$criterion, theta)
   }
   state
 }
@@ -441,7 +479,7 @@ term_factor <- function(q, levels) {
 # --- the optimum ----------------------------------------------------------------------------------
 
 # Criterion and gradient of a batch, as `minimise` takes them.
-objective_of <- function(batch) function(x, which) evaluate(batch, x, which, gradient = TRUE)
+objective_of <- function(batch) function(x, which) evaluate_batch(batch, x, which, gradient = TRUE)
 
 # Minima of the problems of a batch by a quasi-Newton method (BFGS; Nocedal & Wright, 2006, ch. 6)
 # with backtracking, all at once, from a row of theta each. Theta is left without limits: a column of
@@ -557,7 +595,7 @@ minimise_inside <- function(batch, start, inverse = NULL, again = FALSE, ...) {
   edge <- which(rowSums(found$theta[, batch$lower == 0, drop = FALSE] < 1e-3) > 0)
   falls <- rep(again, length(edge))
   if (length(edge) && !again) {
-    there <- evaluate(batch, inside(found$theta[edge, , drop = FALSE], 0.03), edge)
+    there <- evaluate_batch(batch, inside(found$theta[edge, , drop = FALSE], 0.03), edge)
     falls <- there$criterion < found$criterion[edge]
   }
   edge <- edge[falls]
@@ -601,7 +639,7 @@ upright <- function(theta, batch) {
 optimum <- function(problem, start = problem$theta, batch = batch_of(problem)) {
   found <- minimise_inside(batch, start, again = TRUE)
   theta <- found$theta
-  here <- evaluate(batch, theta, gradient = TRUE)
+  here <- evaluate_batch(batch, theta, gradient = TRUE)
   list(
     theta = as.vector(theta), criterion = here$criterion, beta = as.vector(here$beta),
     sigma = here$sigma, vcov = here$sigma^2 * unscaled_covariance(batch, here),
@@ -612,7 +650,7 @@ optimum <- function(problem, start = problem$theta, batch = batch_of(problem)) {
 
 # Gradient and Hessian of a single problem's criterion, the latter by central differences.
 derivatives <- function(batch, theta, step = 1e-4) {
-  slope <- function(t) as.vector(evaluate(batch, matrix(t, 1L), gradient = TRUE)$gradient)
+  slope <- function(t) as.vector(evaluate_batch(batch, matrix(t, 1L), gradient = TRUE)$gradient)
   hessian <- vapply(seq_along(theta), function(k) {
     (slope(replace(theta, k, theta[k] + step)) - slope(replace(theta, k, theta[k] - step))) / (2 * step)
   }, numeric(length(theta)))
@@ -620,16 +658,88 @@ derivatives <- function(batch, theta, step = 1e-4) {
   list(gradient = slope(theta), Hessian = (hessian + t(hessian)) / 2)
 }
 
-# The optimum by other optimizers from lme4's starting values, a row each: what lme4's allFit() does.
-other_optimizers <- function(problem) {
+# --- a genuine fit --------------------------------------------------------------------------------
+
+# lmer() by way of the compressed rows: `model` is a genuine lmerMod on all rows at the optimum that
+# the compressed rows give, with lme4's own convergence checks on the derivatives there. Where there is
+# nothing to compress, the two criteria differ or a check does not pass, lme4 fits as it does by
+# itself, and `reason` says why.
+lmer_compressed <- function(formula, ...) {
+  call <- match.call(lme4::lmer, sys.call())
+  call[[1L]] <- quote(lme4::lmer)
+  here <- parent.frame()
+  control <- if (is.null(call$control)) lmerControl() else eval(call$control, here)
+  design <- call
+  design$control <- control
+  design[[1L]] <- quote(lme4::lFormula)
+  design <- eval(design, here)
+  fit <- warm_start(design, control)
+  if (is.null(fit$model)) {
+    return(list(model = eval(call, here), reason = fit$reason))
+  }
+  call$formula <- design$formula
+  fit$model@call <- call
+  fit
+}
+
+# The model of a design (of lme4's lFormula) from the optimum on its compressed rows.
+warm_start <- function(design, control = lmerControl()) {
+  y <- stats::model.response(design$fr)
+  weights <- stats::model.weights(design$fr)
+  offset <- stats::model.offset(design$fr)
+  if (is.null(weights)) weights <- rep(1, length(y))
+  if (is.null(offset)) offset <- 0
+  problem <- compressed_rows(design$X, design$reTrms, y, weights, offset, design$REML)
+  if (!is.null(problem$reason)) {
+    return(list(reason = problem$reason))
+  }
   batch <- batch_of(problem)
-  f <- function(theta) evaluate(batch, matrix(theta, 1L))$criterion
-  slope <- function(theta) as.vector(evaluate(batch, matrix(theta, 1L), gradient = TRUE)$gradient)
+  fit <- optimum(problem, batch = batch)
+  derivatives <- derivatives(batch, fit$theta)
+  checks <- lme4_checks(derivatives, fit$theta, control, problem$lower)
+  if (!fit$converged || any(c(checks$code, 0L) < 0L)) {
+    return(list(reason = paste(c("the optimum does not pass the checks", checks$messages), collapse = ": ")))
+  }
+  terms <- design$reTrms
+  terms$theta <- fit$theta
+  devfun <- mkLmerDevfun(
+    fr = design$fr, X = design$X, reTrms = terms, REML = design$REML, start = fit$theta, control = control
+  )
+  criterion <- devfun(fit$theta)
+  if (abs(criterion - fit$criterion) > 1e-9 * abs(criterion) + 1e-6) {
+    return(list(reason = "the criterion of all rows differs from that of the compressed rows"))
+  }
+  opt <- structure(
+    list(
+      par = fit$theta, fval = criterion, feval = fit$steps, conv = 0L,
+      message = "quasi-Newton on compressed rows"
+    ),
+    optimizer = control$optimizer, control = control$optCtrl, # what refit() uses later
+    derivs = derivatives, warnings = list()
+  )
+  list(
+    model = mkMerMod(environment(devfun), opt, terms, fr = design$fr, lme4conv = checks),
+    problem = problem, optimum = fit, reason = NULL
+  )
+}
+
+# lme4's checks of an optimum, whose messages stay in the model instead of being raised.
+lme4_checks <- function(derivatives, theta, control, lower) {
+  suppressMessages(suppressWarnings(
+    lme4:::checkConv(derivatives, theta, ctrl = control$checkConv, lbound = lower)
+  ))
+}
+
+# The optimum by other optimizers from lme4's starting values, a row each: what lme4's allFit() does.
+all_optimizers <- function(problem) {
+  batch <- batch_of(problem)
+  f <- function(theta) evaluate_batch(batch, matrix(theta, 1L))$criterion
+  slope <- function(theta) as.vector(evaluate_batch(batch, matrix(theta, 1L), gradient = TRUE)$gradient)
   start <- ifelse(problem$lower == 0, 1, 0)
   lower <- problem$lower
   nlopt <- function(algorithm) {
     function() {
-      lme4::nloptwrap(start, f, lower, control = list(
+      lme4::nloptwrap(start, f, lower, rep(Inf, length(start)), control = list(
         algorithm = algorithm, xtol_abs = 1e-9, ftol_abs = 1e-12, maxeval = 1e5
       ))
     }
@@ -639,9 +749,13 @@ other_optimizers <- function(problem) {
       minqa::bobyqa(start, f, lower, control = list(rhoend = 1e-9, maxfun = 1e5))
     },
     Nelder_Mead = function() {
-      lme4::Nelder_Mead(f, start, lower, control = list(FtolAbs = 1e-10, FtolRel = 1e-15, maxfun = 1e5))
+      lme4::Nelder_Mead(f, start, lower, control = list(
+        xt = rep(1e-9, length(start)), maxfun = 1e5
+      ))
     },
-    nlminbwrap = function() lme4::nlminbwrap(start, f, lower, control = list(eval.max = 1e5, iter.max = 1e5)),
+    nlminbwrap = function() {
+      lme4::nlminbwrap(start, f, lower, Inf, control = list(eval.max = 1e5, iter.max = 1e5))
+    },
     nloptwrap.NLOPT_LN_NELDERMEAD = nlopt("NLOPT_LN_NELDERMEAD"),
     nloptwrap.NLOPT_LN_BOBYQA = nlopt("NLOPT_LN_BOBYQA"),
     `optim.L-BFGS-B` = function() {
@@ -650,7 +764,7 @@ other_optimizers <- function(problem) {
   )
   rows <- lapply(names(runs), function(name) {
     opt <- suppressWarnings(runs[[name]]())
-    state <- evaluate(batch, matrix(opt$par, 1L))
+    state <- evaluate_batch(batch, matrix(opt$par, 1L))
     code <- c(opt$ierr, opt$conv, opt$convergence, NA)[1L]
     list(
       optimizer = name, criterion = state$criterion, theta = opt$par, beta = as.vector(state$beta),

@@ -57,36 +57,49 @@ profiled_parameters <- function(problem) {
 }
 
 # Where the root of the profiled deviance above its minimum reaches `target`, on the side of `step`:
-# secant steps on the root, which is nearly linear, kept between the last points on either side. At a
-# limit of the parameter where it is not reached, that limit, marked as bounded.
+# steps out to a point beyond it, then secant steps on the root, which is nearly linear. At a limit of
+# the parameter where it is not reached, that limit, marked as bounded.
 profile_limit <- function(profile, value, step, limit, least, target, most = 60) {
-  root <- function(x) sqrt(max(0, profile(x) - least))
-  inner <- c(value, 0)
-  outer <- NULL
-  last <- inner
-  x <- value + step
-  beyond <- function(x) (x - limit) * sign(step) >= 0
-  for (k in seq_len(most)) {
-    if (is.null(outer) && beyond(x)) x <- limit
-    here <- c(x, root(x))
-    if (abs(here[2L] - target) < 1e-7) break
-    if (here[2L] > target) outer <- here else inner <- here
-    if (is.null(outer) && x == limit) {
+  root <- function(x) c(x = x, root = sqrt(max(0, profile(x) - least)))
+  near <- c(x = value, root = 0)
+  repeat {
+    x <- near[["x"]] + step
+    if ((x - limit) * sign(step) >= 0) x <- limit
+    far <- root(x)
+    if (far[["root"]] >= target) break
+    if (x == limit) {
       return(list(x = limit, bounded = TRUE))
     }
-    slope <- (here[2L] - last[2L]) / (here[1L] - last[1L])
-    last <- here
-    x <- here[1L] + (target - here[2L]) / slope
-    between <- if (is.null(outer)) {
-      is.finite(x) && (x - inner[1L]) * sign(step) > 0 &&
-        abs(x - inner[1L]) < 4 * max(abs(inner[1L] - value), abs(step))
-    } else {
-      is.finite(x) && (x - inner[1L]) * (x - outer[1L]) < 0
-    }
-    if (!between) x <- if (is.null(outer)) inner[1L] + 2 * step else (inner[1L] + outer[1L]) / 2
-    if (!is.null(outer) && abs(outer[1L] - inner[1L]) < 1e-10 * max(abs(step), abs(x))) break
+    # The next step aims a little beyond, at most at four times the last.
+    slope <- (far[["root"]] - near[["root"]]) / step
+    step <- step * min(4, max(0.1, 1.02 * (target - far[["root"]]) / (slope * step), na.rm = TRUE))
+    near <- far
   }
-  list(x = here[1L], bounded = FALSE)
+  list(x = between(root, near, far, target, most), bounded = FALSE)
+}
+
+# The point between `near` (root below the target) and `far` (not below) that reaches the target; the
+# end that stays is given half its distance (the Illinois rule; Dowell & Jarratt, 1971).
+between <- function(root, near, far, target, most) {
+  below <- near[["root"]] - target
+  above <- far[["root"]] - target
+  for (k in seq_len(most)) {
+    x <- (near[["x"]] * above - far[["x"]] * below) / (above - below)
+    here <- root(x)
+    off <- here[["root"]] - target
+    if (abs(off) < 1e-7 || abs(far[["x"]] - near[["x"]]) < 1e-10 * abs(x)) break
+    if (off < 0) {
+      if (k > 1L && last < 0) above <- above / 2
+      near <- here
+      below <- off
+    } else {
+      if (k > 1L && last > 0) below <- below / 2
+      far <- here
+      above <- off
+    }
+    last <- off
+  }
+  x
 }
 
 # Least criterion as a function of what is held: `objective(value)` is minimised from where the last
@@ -162,7 +175,7 @@ sd_profile <- function(problem, fit, term, column) {
       theta <- x
       theta[, k] <- s / sigma
       batch$sigma <- sigma
-      state <- evaluate(batch, theta, which, gradient = TRUE)
+      state <- evaluate_batch(batch, theta, which, gradient = TRUE)
       by_sigma <- 2 * batch$df - 2 * state$pwrss / sigma^2
       state$gradient[, k] <- by_sigma - state$gradient[, k] * theta[, k]
       state
@@ -187,7 +200,7 @@ cor_profile <- function(problem, fit, term, columns) {
       theta[, -second] <- x
       theta[, first] <- size * r
       theta[, second] <- size * sqrt(1 - r^2)
-      state <- evaluate(batch, theta, which, gradient = TRUE)
+      state <- evaluate_batch(batch, theta, which, gradient = TRUE)
       slope <- state$gradient
       slope[, first] <- r * slope[, first] + sqrt(1 - r^2) * slope[, second]
       state$gradient <- slope[, -second, drop = FALSE]

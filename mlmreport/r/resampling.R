@@ -58,11 +58,11 @@ warm_inverse <- function(batch, theta) {
 refitted <- function(problem, batch, theta, inverse) {
   start <- matrix(theta, length(batch$df), length(theta), byrow = TRUE)
   found <- minimise_inside(batch, start, inverse, tolerance = 1e-11)
-  state <- evaluate(batch, found$theta)
+  state <- evaluate_batch(batch, found$theta)
   list(
     theta = found$theta, beta = state$beta, sigma = state$sigma, criterion = state$criterion,
     singular = rowSums(found$theta[, problem$lower == 0, drop = FALSE] < 1e-4) > 0,
-    converged = !found$open & is.finite(state$criterion), state = state, batch = batch
+    converged = !found$open & is.finite(state$criterion)
   )
 }
 
@@ -275,16 +275,9 @@ leave_out_groups <- function(problem, fit = optimum(problem), by = problem$group
     min(eigen(base::crossprod(stays), TRUE, only.values = TRUE)$values) > 1e-9
   }, FALSE)
   blocks <- lapply(in_blocks(which[estimable]), function(k) {
-    found <- refitted(problem, without_groups(problem, part, batch, k, term), fit$theta, inverse)
-    p <- ncol(found$beta)
-    found$vcov <- t(vapply(seq_along(k), function(i) {
-      as.vector(found$sigma[i]^2 * unscaled_covariance(found$batch, found$state, i))
-    }, numeric(p^2)))
-    if (p == 1L) found$vcov <- t(found$vcov)
-    found
+    refitted(problem, without_groups(problem, part, batch, k, term), fit$theta, inverse)
   })
   found <- stack_refits(problem, blocks, named_parameters)
-  found$vcov <- do.call(rbind, lapply(blocks, `[[`, "vcov"))
   expand <- function(v) {
     to <- match(seq_along(which), base::which(estimable))
     if (is.matrix(v)) v[to, , drop = FALSE] else v[to]
@@ -311,7 +304,9 @@ without_groups <- function(problem, part, batch, groups, term) {
     return(batch)
   }
   w <- cbind(part$x, part$y)
-  for (a in seq_len(batch$q)) batch$z[[a]][cbind(groups, seq_along(groups), rep(seq_len(dim(batch$z[[a]])[3L]), each = length(groups)))] <- 0
+  columns <- dim(batch$z[[1L]])[3L]
+  gone <- cbind(rep(groups, columns), rep(seq_along(groups), columns), rep(seq_len(columns), each = length(groups)))
+  for (a in seq_len(batch$q)) batch$z[[a]][gone] <- 0
   for (k in seq_along(groups)) {
     batch$total[k, , ] <- base::crossprod(w[problem$level[[term]] != groups[k], , drop = FALSE])
   }
@@ -320,27 +315,20 @@ without_groups <- function(problem, part, batch, groups, term) {
   batch
 }
 
-# Influence of each group on the fixed effects and the variances:
-#   cook      (b - b_j)' V_j^-1 (b - b_j) / p, b_j and V_j without group j (Belsley, Kuh & Welsch, 1980;
-#             Demidenko & Stukel, 2005)
-#   dfbetas   (b - b_j) over the standard errors without group j
-#   change    relative change of each standard deviation and of sigma when group j is left out
+# Influence of each group, b_j the estimates without it:
+#   cook      (b - b_j)' C^-1 (b - b_j) / p, C the covariance matrix of b (Christensen, Pearson &
+#             Johnson, 1992)
+#   dfbetas   (b - b_j) / SE(b), a column a fixed effect
+#   change    relative change of each standard deviation and of sigma when the group is left out
 group_influence <- function(problem, fit, left_out) {
-  p <- length(fit$beta)
-  difference <- matrix(fit$beta, nrow(left_out$beta), p, byrow = TRUE) - left_out$beta
-  cook <- se <- NULL
-  cook <- vapply(seq_len(nrow(difference)), function(k) {
-    if (!left_out$estimable[k]) {
-      return(NA_real_)
-    }
-    sum(difference[k, ] * solve(matrix(left_out$vcov[k, ], p), difference[k, ])) / p
-  }, 0)
-  se <- sqrt(left_out$vcov[, seq(1L, p^2, by = p + 1L), drop = FALSE])
-  dfbetas <- difference / se
-  colnames(dfbetas) <- problem$beta_names
+  difference <- sweep(-left_out$beta, 2L, fit$beta, `+`)
+  colnames(difference) <- problem$beta_names
   whole <- named_parameters(problem, matrix(fit$theta, 1L), fit$sigma, matrix(fit$beta, 1L))
-  random <- setdiff(colnames(whole), problem$beta_names)
-  random <- random[!startsWith(random, "cor_")]
-  change <- sweep(left_out$values[, random, drop = FALSE], 2L, whole[, random], `/`) - 1
-  list(group = left_out$group, cook = cook, dfbetas = dfbetas, change = change)
+  spread <- grep("^sd_|^sigma$", colnames(covariance_parameters(problem, matrix(fit$theta, 1L), 1)))
+  spread <- c(spread, length(whole) - length(fit$beta))
+  change <- sweep(left_out$values[, spread, drop = FALSE], 2L, whole[, spread], `/`) - 1
+  list(
+    group = left_out$group, cook = rowSums((difference %*% solve(fit$vcov)) * difference) / length(fit$beta),
+    dfbetas = sweep(difference, 2L, sqrt(diag(fit$vcov)), `/`), change = change
+  )
 }
