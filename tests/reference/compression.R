@@ -24,10 +24,7 @@ hsb$meanses <- ave(hsb$ses, hsb$school)
 hsb$cses <- hsb$ses - hsb$meanses
 hsb$weight <- 1 + seq_len(nrow(hsb)) %% 3
 hsb$shift <- hsb$ses / 2
-<<<<<<< HEAD
-=======
 part_of_hsb <- droplevels(hsb[hsb$school %in% levels(hsb$school)[1:40], ])
->>>>>>> kernel
 # Three levels, each with a few rows: classes of schools.
 set.seed(11)
 three <- data.frame(school = gl(12, 60), class = gl(72, 10), x = rnorm(720))
@@ -36,13 +33,8 @@ three$y <- 50 + 2 * three$x + rnorm(12)[three$school] + rnorm(72)[three$class] *
 # Criterion, estimates and derivatives are those of lme4 on all rows.
 fits <- list(
   hsb = function(r) lmer(y ~ cses * meanses + cses * catholic + (cses | school), hsb, r, tight),
-<<<<<<< HEAD
-  uncorrelated = function(r) lmer(y ~ cses + (cses || school), hsb, r, tight),
-  weights = function(r) lmer(y ~ cses + (1 | school), hsb, r, tight, weights = weight, offset = shift),
-=======
   uncorrelated = function(r) lmer(y ~ cses + (cses || school), part_of_hsb, r, tight),
   weights = function(r) lmer(y ~ cses + (1 | school), part_of_hsb, r, tight, weights = weight, offset = shift),
->>>>>>> kernel
   sleepstudy = function(r) lmer(Reaction ~ Days + (Days | Subject), sleepstudy, r, tight),
   three_levels = function(r) lmer(y ~ x + (1 | school) + (x | class), three, r, tight),
   three_weights = function(r) lmer(y ~ x + (1 | school / class), three, r, tight, weights = 1 + abs(x)),
@@ -108,11 +100,7 @@ say("warm refit", fixef(refit(warm, y)) - fixef(refit(ordinary, y)), 1e-3)
 say("warm ML", deviance(refitML(warm)) - deviance(refitML(ordinary)), 1e-6)
 say("warm call", !identical(deparse(formula(warm)), deparse(formula(ordinary))), 0)
 say("warm profile", confint(profile(warm, 4)) - confint(profile(ordinary, 4)), 1e-3)
-<<<<<<< HEAD
-weighted <- lmer_compressed(y ~ cses + (1 | school), hsb, REML = FALSE, weights = weight, offset = shift)
-=======
 weighted <- lmer_compressed(y ~ cses + (1 | school), part_of_hsb, REML = FALSE, weights = weight, offset = shift)
->>>>>>> kernel
 say("warm weights", deviance(weighted$model) - crit(kept[["weights ML"]]$m), 1e-7)
 crossed <- lmer_compressed(diameter ~ 1 + (1 | plate) + (1 | sample), Penicillin)
 say("uncompressed says why", !grepl("too few", crossed$reason), 0)
@@ -194,11 +182,7 @@ say("crossed groups cannot be drawn", stopped != "stopped", 0)
 for (id in c("hsb REML", "weights ML", "three_levels ML")) {
   k <- kept[[id]]
   by <- if (id == "three_levels ML") "school" else k$problem$group[1L]
-<<<<<<< HEAD
-  frame <- if (id == "three_levels ML") three else hsb
-=======
   frame <- switch(id, `three_levels ML` = three, `weights ML` = part_of_hsb, hsb)
->>>>>>> kernel
   left <- leave_out_groups(k$problem, k$fit, by, which = c(2L, 9L))
   for (j in 1:2) {
     stays <- droplevels(frame[frame$school != left$group[j], ])
@@ -224,16 +208,10 @@ say("not estimable without 3", which(!leave_out_groups(problem)$estimable) - 3, 
 for (id in c("sleepstudy REML", "crossed REML")) {
   k <- kept[[id]]
   ours <- profile_limits(k$problem)
-<<<<<<< HEAD
-  theirs <- confint(quiet(profile(k$m, signames = FALSE)))
-  rownames(theirs) <- sub("^.sigma$", "sigma", rownames(theirs))
-  theirs <- theirs[ours$parameter, ]
-=======
   some <- if (id == "sleepstudy REML") c(2, 6) else 1:4 # lme4 takes seconds for each
   theirs <- confint(quiet(profile(k$m, some, signames = FALSE)))
   rownames(theirs) <- sub("^.sigma$", "sigma", rownames(theirs))
   ours <- ours[match(rownames(theirs), ours$parameter), ]
->>>>>>> kernel
   se <- (ours$upper - ours$lower) / (2 * qnorm(0.975))
   say(paste("profile", id), (as.matrix(ours[c("lower", "upper")]) - theirs) / se, 1e-3)
 }
