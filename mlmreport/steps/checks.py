@@ -819,6 +819,7 @@ def transformation(context: Context, model: FittedModel, skewed: float) -> dict[
         "better": False,
         "worse": False,
         "compared": bool(scales),
+        "adjusted": bool(context.plan.weights) or context.plan.has_offset,
     }
     if not scales:
         return facts
@@ -855,6 +856,8 @@ WORDS = {
 def _scales(context: Context, model: FittedModel, skewed: float) -> dict[str, str]:
     """Names of the scales to compare, with the outcome in R on each."""
     outcome, frame = context.plan.outcome, context.data.frame
+    if context.plan.weights or context.plan.has_offset:
+        return {}
     if outcome.source not in frame or model.plan.formula.outcome != fm.Name(outcome.column):
         return {}
     name = fm.r_name(outcome.source)
