@@ -76,7 +76,7 @@ def analyse(
     data = check(document)
     planned = plan(document)
     context = Context(document, planned, data, Engine(session(), cache))
-    context.engine.begin(data.frame)
+    context.engine.begin(data.frame, planned.weights, planned.has_offset)
     _settings(context)
     # The order of computing: models come before the steps that look at the final one.
     progress("structure", "sizes and levels")

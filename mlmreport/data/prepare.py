@@ -144,6 +144,7 @@ def prepare(
     rows_read, groups_before = len(work.frame), _counts(work)
     _drop_incomplete(work)
     _check_variation(work)
+    _check_adjustments(work)
     _check_named_groups(work)
     work.stop_if_wrong()
     groups_lost = {name: groups_before[name] - after for name, after in _counts(work).items()}
@@ -384,6 +385,15 @@ def _named_columns(work: _Work) -> Iterator[tuple[str, Place]]:
     for key, predictor in work.document.spec.predictors.items():
         at = ("predictors", key, "column", "=") if predictor.column else ("predictors", key)
         yield predictor.column or key, at
+    yield from _adjustments(work).items()
+
+
+def _adjustments(work: _Work) -> dict[str, Place]:
+    """The columns of prior weights and of the offset."""
+    estimation = work.document.spec.estimation
+    named = {"weights": estimation.weights, "offset": estimation.offset}
+    ids = {level.id for level in work.plan.levels}  # refused before, and left as they are
+    return {n: ("estimation", key, "=") for key, n in named.items() if n and n not in ids}
 
 
 def _require_columns(work: _Work) -> None:
@@ -613,6 +623,8 @@ def _number_columns(work: _Work) -> dict[str, Place]:
         if predictor.type == "number":
             at = ("column", "=") if predictor.column else ()
             columns.setdefault(predictor.column or key, ("predictors", key, *at))
+    for column, place in _adjustments(work).items():
+        columns.setdefault(column, place)
     columns[work.plan.outcome.source] = ("outcome", "name", "=")
     return columns
 
@@ -862,6 +874,23 @@ def _check_coefficients(work: _Work) -> None:
             names[name] = variable.key
 
 
+def _check_adjustments(work: _Work) -> None:
+    """Every row that is analysed has a positive weight, and an offset."""
+    for column, place in _adjustments(work).items():
+        if not work.usable(column):
+            continue
+        key, values = str(place[1]), work.frame[column]
+        gaps = int(values.isna().sum())
+        if gaps:
+            message = f"the {key} '{column}' has no value in {gaps:,} of the rows analysed"
+            work.wrong(message, "give each row one, or remove the rows", *place)
+        elif key == "weights" and (values <= 0).any():
+            count = int((values <= 0).sum())
+            message = f"the weights '{column}' are zero or negative in {count:,} rows"
+            hint = "a weight is a precision: remove rows that are not to count"
+            work.wrong(message, hint, *place)
+
+
 def _check_named_groups(work: _Work) -> None:
     report = work.document.spec.report
     names = [entry.name for entry in work.plan.groups]
@@ -902,6 +931,7 @@ def _transform(work: _Work) -> None:
         if predictor.transform != "none":
             target = f"{predictor.transform}_{key}"
             todo.append((predictor.column or key, target, predictor.transform, ("predictors", key)))
+    _cut(work)
     for source, target, name, place in todo:
         function, bound = _TRANSFORMS[name]
         outside = int((work.frame[source] <= bound).sum())
@@ -917,6 +947,34 @@ def _transform(work: _Work) -> None:
         work.did(f"made {target} = {name}({source})", f"np.{name}(frame[{source!r}])", frame)
 
 
+def _cut(work: _Work) -> None:
+    """The pieces of variables (two-rate coding; Raudenbush & Bryk, 2002, chapter 6)."""
+    for key, predictor in work.document.spec.predictors.items():
+        piece, source = predictor.piece, predictor.column or key
+        if piece is None or not work.usable(source):
+            continue
+        start = piece.after or 0.0
+        low = "" if piece.after is None else f".clip(lower={piece.after!r})"
+        high = "" if piece.before is None else f".clip(upper={piece.before!r})"
+        less = "" if piece.after is None else f" - {piece.after!r}"
+        values = work.frame[source].clip(lower=piece.after, upper=piece.before) - start
+        ends = [f"from {piece.after:g}"] if piece.after is not None else []
+        ends += [f"up to {piece.before:g}"] if piece.before is not None else []
+        work.did(
+            f"made {key}: the piece of {source} {' '.join(ends)}",
+            f"frame[{source!r}]{low}{high}{less}",
+            work.frame.assign(**{key: values}),
+        )
+
+
+def _base(key: str, predictor: PredictorSpec) -> str:
+    """The column that centring starts from."""
+    if predictor.piece is not None:
+        return key
+    source = predictor.column or key
+    return source if predictor.transform == "none" else f"{predictor.transform}_{key}"
+
+
 def _centre(work: _Work) -> None:
     spec = work.document.spec
     for variable in work.plan.variables.values():
@@ -924,9 +982,7 @@ def _centre(work: _Work) -> None:
             _copy_plain(work, variable)
             continue
         predictor = spec.predictors[variable.key]
-        source = variable.source
-        if predictor.transform != "none":
-            source = f"{predictor.transform}_{variable.key}"
+        source = _base(variable.key, predictor)
         values = work.frame[source]
         made, what, code = _CENTRED[variable.role](work, variable, values, predictor)
         work.did(
@@ -1028,6 +1084,7 @@ def _wanted(plan: Plan) -> Iterator[str]:
         yield plan.levels[0].id
     yield plan.outcome.source
     yield plan.outcome.column
+    yield from filter(None, (plan.weights, plan.offset.column if plan.offset else ""))
     for variable in plan.variables.values():
         yield variable.column
         if variable.type == "number":

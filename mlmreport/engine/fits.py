@@ -70,14 +70,26 @@ class Engine:
     trace: list[TraceEntry] = field(default_factory=list)
     conditions: list[Mapping[str, str]] = field(default_factory=list)
 
-    def begin(self, frame: pd.DataFrame) -> None:
-        """Hand the analysis sample to R as ``d``."""
+    def begin(self, frame: pd.DataFrame, weights: str = "", offset: bool = False) -> None:
+        """Hand the analysis sample to R as ``d``.
+
+        Parameters
+        ----------
+        frame
+            The sample.
+        weights
+            Its column of prior weights; empty where rows count alike.
+        offset
+            Whether a model has an offset.
+        """
         if self.cache is None:
-            self.session.call("begin_analysis", data=frame)
+            self.session.call("begin_analysis", data=frame, weights=weights, offset=offset)
             return
         self.session.call(
             "begin_analysis",
             data=frame,
+            weights=weights,
+            offset=offset,
             folder=str(self.cache.values),
             salt=key(code_digest(R_FOLDER, ".R"), dict(versions())),
             columns=[_digest(frame[name]) for name in frame],

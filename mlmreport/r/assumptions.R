@@ -4,7 +4,10 @@
 step_assumptions <- function(id, group, nested, numbers, terms, level) {
   name <- paste0("m_", id)
   m <- get(name, envir = analysis)
-  b <- list(M = as.name(name), G = as.name(group), LEVEL = level)
+  b <- list(
+    M = as.name(name), G = as.name(group), LEVEL = level, RES = residual_call(as.name(name))
+  )
+  b$SCALED <- as.call(c(as.list(b$RES), list(scaled = TRUE)))
   residual_normality(name, b)
   residual_spread(name, length(nested) > 0L, b)
   for (g in nested) equal_variances(name, group, g, b)
@@ -17,22 +20,22 @@ step_assumptions <- function(id, group, nested, numbers, terms, level) {
 
 residual_normality <- function(name, b) {
   statistic(
-    "assumptions/residual/skewness", skewness(residuals(M)), "Skewness of the level-1 residuals",
+    "assumptions/residual/skewness", skewness(RES), "Skewness of the level-1 residuals",
     "shape", bind = b, model = name
   )
   statistic(
-    "assumptions/residual/kurtosis", excess_kurtosis(residuals(M)),
+    "assumptions/residual/kurtosis", excess_kurtosis(RES),
     "Excess kurtosis of the level-1 residuals", "shape", bind = b, model = name
   )
   statistic(
-    "assumptions/residual/outliers", sum(abs(residuals(M, scaled = TRUE)) > 3.29),
+    "assumptions/residual/outliers", sum(abs(SCALED) > 3.29),
     "Level-1 residuals beyond 3.29 SD", "count", bind = b, model = name
   )
   statistic(
     "assumptions/residual/outliers_expected", 2 * pnorm(-3.29) * nobs(M),
     "Number beyond 3.29 SD expected under normality", "mean_count", bind = b, model = name
   )
-  qq_series("assumptions/residual", quote(residuals(M)), "band_residuals", name, b)
+  qq_series("assumptions/residual", b$RES, "band_residuals", name, b)
 }
 
 qq_series <- function(at, values, band, name, b) {
@@ -90,10 +93,10 @@ residual_spread <- function(name, separable, b) {
     bind = b
   )
   series(
-    "assumptions/spread/residual", residuals(M)[some_rows(nobs(M))], "Residuals", model = name,
+    "assumptions/spread/residual", RES[some_rows(nobs(M))], "Residuals", model = name,
     bind = b
   )
-  object("smooth_fitted", lowess(fitted(M), residuals(M)), bind = b)
+  object("smooth_fitted", lowess(fitted(M), RES), bind = b)
   if (have("smooth_fitted")) {
     series(
       "assumptions/spread/smooth_x", smooth_fitted$x[some_rows(length(smooth_fitted$x), 200)],
@@ -105,7 +108,7 @@ residual_spread <- function(name, separable, b) {
     )
   }
   statistic(
-    "assumptions/spread/correlation", cor(fitted(M), abs(residuals(M)), method = "spearman"),
+    "assumptions/spread/correlation", cor(fitted(M), abs(RES), method = "spearman"),
     "Rank correlation of fitted values and absolute residuals", "correlation", bind = b,
     model = name
   )
@@ -153,19 +156,19 @@ residual_spread <- function(name, separable, b) {
 linearity_of <- function(name, x, b) {
   at <- paste0("assumptions/linearity/", x)
   statistic(
-    paste0(at, "/departure"), smooth_departure(d$X, residuals(M)),
+    paste0(at, "/departure"), smooth_departure(d$X, RES),
     paste("Largest departure of the smooth:", x), "ratio", bind = b, model = name
   )
   series(paste0(at, "/x"), d$X[some_rows(nobs(M))], x, model = name, bind = b)
   series(
-    paste0(at, "/residual"), residuals(M)[some_rows(nobs(M))], "Residuals", model = name, bind = b
+    paste0(at, "/residual"), RES[some_rows(nobs(M))], "Residuals", model = name, bind = b
   )
   series(
-    paste0(at, "/smooth_x"), lowess(d$X, residuals(M))$x[some_rows(nobs(M), 100)], x, model = name,
+    paste0(at, "/smooth_x"), lowess(d$X, RES)$x[some_rows(nobs(M), 100)], x, model = name,
     bind = b
   )
   series(
-    paste0(at, "/smooth_y"), lowess(d$X, residuals(M))$y[some_rows(nobs(M), 100)],
+    paste0(at, "/smooth_y"), lowess(d$X, RES)$y[some_rows(nobs(M), 100)],
     "Smoothed residual", model = name, bind = b
   )
 }

@@ -144,9 +144,15 @@ check_remedies <- function(id, cluster, keys, scale, samples, seed) {
   for (key in keys) remedy_without(key, m)
   if (nzchar(scale)) remedy_scale(scale, m)
   if (samples > 0) {
+    b$SAMPLES <- if (weighted()) {
+      quote(bootstrap_values(M, fixef, N))
+    } else {
+      quote(bootMer(M, fixef, nsim = N)$t)
+    }
+    b$SAMPLES <- resolve(b$SAMPLES, b)
     object("boot_fixed", {
       set.seed(SEED, "Mersenne-Twister", "Inversion", "Rejection")
-      bootMer(M, fixef, nsim = N)$t
+      SAMPLES
     }, bind = b)
   }
   for (term in names(fixef(m))) {
@@ -217,6 +223,8 @@ remedy_robust_errors <- function(name, m, cluster, b) {
   reason <- ""
   if (!nzchar(cluster)) {
     reason <- "the groupings are crossed, so no grouping holds all dependence"
+  } else if (weighted()) {
+    reason <- "the R package clubSandwich takes no multilevel model with prior weights"
   } else if (!nzchar(system.file(package = "clubSandwich"))) {
     reason <- "the R package clubSandwich is not installed"
   } else {
@@ -283,7 +291,8 @@ check_exogeneity <- function(id, formula, reml, terms, groups, keys, means, with
   if (length(terms)) {
     object("with_means", with_group_means(M, d, TERMS, NEW, GROUPS), bind = b)
     if (have("with_means")) {
-      object("mundlak", lmer(FORMULA, data = with_means, REML = REML), bind = b)
+      b$CALL <- lmer_call(f, reml, data = quote(with_means))
+      object("mundlak", CALL, bind = b)
     }
   } else {
     object("mundlak", M, bind = b)
@@ -409,16 +418,18 @@ check_distance <- function(id, group, key) {
 # `between`: columns whose group values are held against the conditional modes of the intercepts.
 check_linearity <- function(id, group, within, between) {
   name <- paste0("m_", id)
-  b <- list(M = as.name(name), GC = as.name(group), G = group)
+  b <- list(
+    M = as.name(name), GC = as.name(group), G = group, RES = residual_call(as.name(name))
+  )
   for (x in within) {
     b$X <- as.name(x)
     at <- function(what) paste("assumptions/within", x, what, sep = "/")
     series(at("x"), (d$X - ave(d$X, d$GC))[some_rows(nobs(M))], x, model = name, bind = b)
-    series(at("residual"), residuals(M)[some_rows(nobs(M))], "Residuals", model = name, bind = b)
-    object("smooth_level", lowess(d$X - ave(d$X, d$GC), residuals(M)), bind = b)
+    series(at("residual"), RES[some_rows(nobs(M))], "Residuals", model = name, bind = b)
+    object("smooth_level", lowess(d$X - ave(d$X, d$GC), RES), bind = b)
     smooth_series(at, x, name)
     statistic(
-      at("departure"), smooth_departure(d$X - ave(d$X, d$GC), residuals(M)),
+      at("departure"), smooth_departure(d$X - ave(d$X, d$GC), RES),
       paste("Largest departure of the smooth, within groups:", x), "ratio", bind = b, model = name
     )
   }
@@ -458,7 +469,8 @@ check_curves <- function(id, group, formula, reml, columns, kinds) {
   )
   object("with_squared", with_squares(d, COLUMNS, KINDS, NEW, d$G), bind = b)
   if (have("with_squared")) {
-    object("curved", lmer(FORMULA, data = with_squared, REML = REML), bind = b)
+    b$CALL <- lmer_call(f, reml, data = quote(with_squared))
+    object("curved", CALL, bind = b)
   }
   if (have("curved")) object("curved_tests", satterthwaite(curved), bind = b)
   reason <- "its square cannot be told apart from the predictors that are in the model already"
@@ -507,10 +519,12 @@ smooth_series <- function(at, x, name) {
 
 check_autocorrelation <- function(id, group, time) {
   name <- paste0("m_", id)
-  b <- list(M = as.name(name), G = as.name(group), TIME = as.name(time))
+  b <- list(
+    M = as.name(name), G = as.name(group), TIME = as.name(time), RES = residual_call(as.name(name))
+  )
   at <- function(what) paste0("assumptions/autocorrelation/", what)
   statistic(
-    at("lag1"), lag_one(residuals(M), d$G, d$TIME), "Autocorrelation of the residuals at lag 1",
+    at("lag1"), lag_one(RES, d$G, d$TIME), "Autocorrelation of the residuals at lag 1",
     "correlation", bind = b, model = name, method = "Pinheiro & Bates (2000), section 5.3"
   )
   statistic(
@@ -523,13 +537,13 @@ check_autocorrelation <- function(id, group, time) {
     "count", bind = b
   )
   statistic(
-    at("excess"), lag_one(residuals(M), d$G, d$TIME) - expected_lag_one(M, d$G, d$TIME),
+    at("excess"), lag_one(RES, d$G, d$TIME) - expected_lag_one(M, d$G, d$TIME),
     "Autocorrelation beyond what independent errors lead to expect", "correlation", bind = b,
     model = name
   )
   statistic(
     at("z"),
-    (lag_one(residuals(M), d$G, d$TIME) - expected_lag_one(M, d$G, d$TIME)) *
+    (lag_one(RES, d$G, d$TIME) - expected_lag_one(M, d$G, d$TIME)) *
       sqrt(length(successive_rows(d$G, d$TIME)$first)),
     "Excess autocorrelation over 1 / square root of the number of pairs", "statistic", bind = b,
     model = name

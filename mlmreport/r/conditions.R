@@ -64,9 +64,10 @@ installed_files <- function() {
   unname(sort(files[nzchar(files)]))
 }
 
-# Start a new analysis on a data frame; see cache.R for the other arguments.
-begin_analysis <- function(data, folder = "", salt = "", columns = NULL, fresh = FALSE,
-                           costly = Inf) {
+# Start a new analysis on a data frame; `weights` is the column of the prior weights, empty where
+# there are none, and `offset` tells whether the models have one; see cache.R for the others.
+begin_analysis <- function(data, weights = "", offset = FALSE, folder = "", salt = "",
+                           columns = NULL, fresh = FALSE, costly = Inf) {
   open_cache(folder, salt, if (nzchar(folder)) setNames(columns, names(data)), fresh, costly)
   rm(list = ls(analysis, all.names = TRUE), envir = analysis)
   parent.env(analysis) <- environment(begin_analysis)
@@ -75,6 +76,8 @@ begin_analysis <- function(data, folder = "", salt = "", columns = NULL, fresh =
   record$conditions <- list()
   record$reasons <- list()
   record$step <- ""
+  record$weights <- weights
+  record$offset <- offset
   invisible(TRUE)
 }
 
@@ -128,6 +131,31 @@ code_text <- function(call) {
     ),
     collapse = "\n"
   )
+}
+
+# Whether rows count by prior weights; and whether OLS on the outcome alone is not what the models
+# come down to without their groups.
+weighted <- function() nzchar(record$weights)
+adjusted <- function() weighted() || record$offset
+
+# A call of lmer with the weights of the analysis; `...` are further arguments.
+lmer_call <- function(formula, reml, ..., data = quote(d)) {
+  call <- bquote(lmer(.(formula), data = .(data), REML = .(reml)))
+  if (weighted()) call$weights <- as.name(record$weights)
+  as.call(c(as.list(call), list(...)))
+}
+
+# The calls whose value depends on the weights: level-1 residuals of equal variance, the residual
+# variance (its mean over the rows), and how much data each group has.
+residual_call <- function(m) {
+  if (weighted()) bquote(residuals(.(m), type = "pearson")) else bquote(residuals(.(m)))
+}
+variance_call <- function(m) {
+  if (weighted()) bquote(residual_variance(.(m))) else bquote(sigma(.(m))^2)
+}
+amount_call <- function(m, g) {
+  g <- column_of(g)
+  if (weighted()) bquote(group_weights(.(m), .(g))) else bquote(group_sizes(.(g)))
 }
 
 # Put the parts that a step knows only at run time (a model's name, a term) into a call.

@@ -49,6 +49,25 @@ intercept_block <- function(m, group) {
   c(names(VarCorr(m))[has & block_groups(m) == group], "")[1L]
 }
 
+# Square roots of the prior weights, 1 without weights. The error of row i has the variance
+# sigma2 / w_i (Bates et al., 2015): rows times the root of their weight have errors of variance
+# sigma2, and X, Z and y in the formulas below are such rows.
+row_scale <- function(m) sqrt(as.vector(weights(m)))
+
+# Lambda' Z' and X with the rows scaled, and the scaled outcome without the model's offset.
+scaled_random <- function(m) {
+  getME(m, "Lambdat") %*% getME(m, "Zt") %*% Matrix::Diagonal(x = row_scale(m))
+}
+scaled_fixed <- function(m) getME(m, "X") * row_scale(m)
+scaled_outcome <- function(m) (getME(m, "y") - getME(m, "offset")) * row_scale(m)
+
+# Mean over the rows of the residual variance sigma2 / w_i; sigma2 without weights. Unlike sigma2
+# it does not change when all weights are multiplied by a number.
+residual_variance <- function(m) sigma(m)^2 * mean(1 / weights(m))
+
+# Sum of the prior weights of each group: what takes the place of its size.
+group_weights <- function(m, g) as.vector(tapply(weights(m), g, sum))
+
 # Largest scaled gradient at the optimum, as lme4's own convergence check has it: of each element
 # the smaller of the gradient and the gradient scaled by the Cholesky factor of the Hessian.
 scaled_gradient <- function(m) {
@@ -67,17 +86,19 @@ scaled_gradient <- function(m) {
 
 # Profile-likelihood interval of the ICC of a null model's grouping `group` (ML).
 # With theta = tau / sigma the likelihood profiled over mean and residual SD depends on theta alone,
-# and ICC_k = theta_k^2 / (sum theta^2 + 1); the limits are where twice the log-likelihood falls by
+# and ICC_k = theta_k^2 / (sum theta^2 + 1), with prior weights their mean inverse in place of the 1
+# (see residual_variance); the limits are where twice the log-likelihood falls by
 # the chi-square quantile (Venzon & Moolgavkar, 1988). Other groupings' theta are profiled out.
 icc_profile <- function(m, group, level = 0.95) {
   deviance_of <- update(refitML(m), devFunOnly = TRUE)
   groups <- names(VarCorr(m))
   k <- match(group, groups)
   others <- getME(refitML(m), "theta")[-k]
+  unit <- mean(1 / weights(m))
   at <- function(rho, rest) {
     theta <- numeric(length(groups))
     theta[-k] <- rest
-    theta[k] <- sqrt(rho / (1 - rho) * (1 + sum(rest^2)))
+    theta[k] <- sqrt(rho / (1 - rho) * (unit + sum(rest^2)))
     deviance_of(theta)
   }
   profiled <- function(rho) {
@@ -90,7 +111,7 @@ icc_profile <- function(m, group, level = 0.95) {
     optim(others, function(r) at(rho, abs(r)), control = list(reltol = 1e-12, maxit = 2000))$value
   }
   theta <- getME(refitML(m), "theta")
-  best <- theta[k]^2 / (1 + sum(theta^2))
+  best <- theta[k]^2 / (unit + sum(theta^2))
   threshold <- profiled(best) + qchisq(level, 1)
   over <- function(rho) profiled(rho) - threshold
   lower <- if (best < 1e-8 || over(0) <= 0) 0 else uniroot(over, c(0, best), tol = 1e-10)$root
@@ -157,8 +178,8 @@ within_columns <- function(m, g) {
 # regression in each group with f_j residual degrees of freedom; chi-square on J - 1. Groups with
 # f_j < 10 are left out, as the normal approximation of ln S_j^2 asks.
 variance_homogeneity <- function(m, g) {
-  x <- within_columns(m, g)
-  y <- getME(m, "y")
+  x <- within_columns(m, g) * row_scale(m)
+  y <- scaled_outcome(m)
   fits <- lapply(split(seq_along(y), g), function(rows) {
     fit <- lm.fit(x[rows, , drop = FALSE], y[rows])
     c(f = fit$df.residual, s2 = sum(fit$residuals^2) / fit$df.residual)
@@ -233,8 +254,8 @@ lehmer_uniform <- function(n, seed = 20261) {
 # At most `most` rows, evenly spread over the data, for plotting.
 some_rows <- function(n, most = 2000) unique(round(seq(1, n, length.out = min(n, most))))
 
-# Level-1 residual SD of each group.
-group_sd <- function(m, g) as.vector(tapply(residuals(m), g, sd))
+# Level-1 residual SD of each group, of residuals times the root of the prior weight.
+group_sd <- function(m, g) as.vector(tapply(residuals(m, type = "pearson"), g, sd))
 
 # --- variance explained ---------------------------------------------------------------------------
 
@@ -253,23 +274,24 @@ fixed_variance <- function(m) {
 }
 
 # Marginal and conditional R2 (Nakagawa & Schielzeth, 2013, eq. 26 and 30; random slopes: Johnson,
-# 2014): shares of vf + vr + sigma2.
+# 2014): shares of vf + vr + sigma2, the residual variance averaged over the rows.
 r2_marginal <- function(m) {
-  fixed_variance(m) / (fixed_variance(m) + random_variance(m) + sigma(m)^2)
+  fixed_variance(m) / (fixed_variance(m) + random_variance(m) + residual_variance(m))
 }
 r2_conditional <- function(m) {
-  (fixed_variance(m) + random_variance(m)) / (fixed_variance(m) + random_variance(m) + sigma(m)^2)
+  explained <- fixed_variance(m) + random_variance(m)
+  explained / (explained + residual_variance(m))
 }
 
 # --- combinations of fixed effects ----------------------------------------------------------------
 
 # A linear combination of fixed effects from a model of lmerTest, one weight a coefficient: estimate,
-# SE, df, t, p.
-combination <- function(t, weights, ddf = "Satterthwaite") {
+# SE, df, t, p. `plus` is a known number, such as an offset, that is added to the estimate.
+combination <- function(t, weights, ddf = "Satterthwaite", plus = 0) {
   stopifnot(length(weights) == length(fixef(t)))
   found <- lmerTest::contest1D(t, as.vector(weights), ddf = ddf, confint = FALSE)
   c(
-    estimate = found[["Estimate"]], se = found[["Std. Error"]], df = found[["df"]],
+    estimate = found[["Estimate"]] + plus, se = found[["Std. Error"]], df = found[["df"]],
     t = found[["t value"]], p = found[["Pr(>|t|)"]]
   )
 }
@@ -281,9 +303,9 @@ t_limit <- function(c, side, level = 0.95) {
 }
 
 # Estimates and pointwise limits of the combinations in the rows of L, its columns the coefficients.
-combinations <- function(t, l, level = 0.95, ddf = "Satterthwaite") {
+combinations <- function(t, l, level = 0.95, ddf = "Satterthwaite", plus = 0) {
   t(apply(l, 1L, function(row) {
-    found <- combination(t, row, ddf)
+    found <- combination(t, row, ddf, plus)
     c(found, lower = t_limit(found, "lower", level), upper = t_limit(found, "upper", level))
   }))
 }
@@ -323,6 +345,12 @@ random_positions <- function(m) {
 # Mean of the outcome in each group.
 raw_means <- function(y, g) as.vector(tapply(y, g, mean))
 
+# The same of the outcome less the offset, with each row's prior weight.
+weighted_means <- function(m, g) {
+  y <- getME(m, "y") - getME(m, "offset")
+  as.vector(tapply(weights(m) * y, g, sum)) / group_weights(m, g)
+}
+
 # --- predictions from the fixed part --------------------------------------------------------------
 
 # Rows of the fixed-effects design for new values of the predictors, with the model's own contrasts,
@@ -340,6 +368,13 @@ factor_levels <- function(m) {
   frame <- model.frame(m)
   found <- Filter(is.factor, as.list(frame)[intersect(names(frame), all.vars(terms(m)))])
   lapply(found, levels)
+}
+
+# The offset at new values of the predictors; 0 in a model without one.
+offset_at <- function(m, values) {
+  of_fit <- delete.response(terms(m, fixed.only = TRUE))
+  found <- model.offset(model.frame(of_fit, values, xlev = factor_levels(m)))
+  if (is.null(found)) numeric(nrow(values)) else as.vector(found)
 }
 
 # The same row with other values: `with_values(typical, x = 1)`; a vector gives several rows. The
@@ -427,7 +462,8 @@ group_values_at <- function(m, group, rows) {
     row <- rows[i, , drop = FALSE]
     vapply(colnames(modes), effect_value, 0, x = x[i, , drop = FALSE], row = row)
   }, numeric(ncol(modes)))
-  as.vector(x %*% fixef(m)) + rowSums(modes * matrix(z, nrow(rows), byrow = TRUE))
+  expected <- as.vector(x %*% fixef(m)) + offset_at(m, rows)
+  expected + rowSums(modes * matrix(z, nrow(rows), byrow = TRUE))
 }
 
 # A row per group, in the order of the levels: the given row with the group's own values of `columns`.

@@ -7,9 +7,8 @@
 # V = sigma2 (I + U'U), the fixed effects solve A beta = b, A = X'X - X'U'(UU' + I)^-1 U X (times
 # 1 / sigma2), and b likewise with y (Henderson; Bates et al., 2015, eq. 18-20).
 equations_of <- function(m) {
-  x <- getME(m, "X")
-  u <- getME(m, "Lambdat") %*% getME(m, "Zt")
-  xy <- cbind(x, getME(m, "y") - getME(m, "offset"))
+  u <- scaled_random(m)
+  xy <- cbind(scaled_fixed(m), scaled_outcome(m))
   list(
     u = u, xy = xy, m = Matrix::tcrossprod(u) + Matrix::Diagonal(nrow(u)), uxy = u %*% xy,
     cross = crossprod(xy)
@@ -80,8 +79,8 @@ relative_change <- function(before, after) (after - before) / before
 # their degrees of freedom; units and groups with fewer than `least` are left out. Unlike the
 # normal approximation of ln S_j^2 it keeps its level with few degrees of freedom a group.
 bartlett_homogeneity <- function(m, lowest, g = lowest, least = 3) {
-  x <- within_columns(m, lowest)
-  y <- getME(m, "y")
+  x <- within_columns(m, lowest) * row_scale(m)
+  y <- scaled_outcome(m)
   fits <- vapply(split(seq_along(y), lowest), function(rows) {
     if (length(rows) < 2L) {
       return(c(0, 0))
@@ -155,7 +154,7 @@ half_solved <- function(u, a, most = 2e7) {
 # and its rank where a group's rows cannot tell its effects apart; chi-square on the rank
 # (Snijders & Bosker, 2012, section 10.6).
 mode_distance <- function(m, group) {
-  u <- getME(m, "Lambdat") %*% getME(m, "Zt")
+  u <- scaled_random(m)
   half <- half_solved(u, as(Matrix::Diagonal(nrow(u)), "CsparseMatrix"))
   l <- Matrix::t(getME(m, "Lambdat"))
   at <- do.call(cbind, random_positions(m)[[group]])
@@ -253,8 +252,8 @@ expected_lag_one <- function(m, g, time) {
 
 # The expected mean product of the residuals of pairs of rows over the expected mean square of all.
 expected_product <- function(m, at) {
-  u <- getME(m, "Lambdat") %*% getME(m, "Zt")
-  x <- getME(m, "X")
+  u <- scaled_random(m)
+  x <- scaled_fixed(m)
   shared <- half_solved(u, u)
   vx <- x - as.matrix(Matrix::crossprod(shared, half_solved(u, as(u %*% x, "CsparseMatrix"))))
   fixed <- t(forwardsolve(t(chol(crossprod(x, vx))), t(vx)))
@@ -298,7 +297,7 @@ autocorrelation_by_distance <- function(m, g, time, bins = 5L, least = 20L) {
   parts <- split(pairs, bin)
   parts <- parts[vapply(parts, nrow, 0L) >= least]
   if (!length(parts)) undefined("no distance in time has ", least, " pairs of measurements")
-  e <- residuals(m)
+  e <- residuals(m, type = "pearson")
   do.call(rbind, lapply(parts, function(at) {
     data.frame(
       from = min(at$distance), to = max(at$distance), pairs = nrow(at),
@@ -321,7 +320,9 @@ correlated_errors <- function(m, g, time, most = 20000) {
   }
   x <- getME(m, "X")
   z <- getME(m, "mmList")
-  data <- data.frame(y = getME(m, "y") - getME(m, "offset"), g = g, time = time)
+  data <- data.frame(
+    y = getME(m, "y") - getME(m, "offset"), g = g, time = time, v = 1 / as.vector(weights(m))
+  )
   data[paste0("x", seq_len(ncol(x)))] <- as.data.frame(x)
   blocks <- lapply(seq_along(z), function(k) {
     names_ <- paste0("z", k, "_", seq_len(ncol(z[[k]])))
@@ -334,6 +335,7 @@ correlated_errors <- function(m, g, time, most = 20000) {
     nlme::lme(
       fixed, data = data, random = list(g = random), method = if (isREML(m)) "REML" else "ML",
       correlation = nlme::corCAR1(form = ~ time | g),
+      weights = if (any(data$v != 1)) nlme::varFixed(~v),
       control = nlme::lmeControl(
         opt = "optim", maxIter = 200, msMaxIter = 200, tolerance = 1e-8, msTol = 1e-10
       )
@@ -346,4 +348,3 @@ correlated_errors <- function(m, g, time, most = 20000) {
     phi = coef(fit$modelStruct$corStruct, unconstrained = FALSE)[[1L]]
   )
 }
-

@@ -62,8 +62,8 @@ mean_concentration <- function(g, h) {
 left_out_predictions <- function(m, group) {
   flist <- getME(m, "flist")
   g <- flist[[group]]
-  xy <- cbind(getME(m, "X"), getME(m, "y") - getME(m, "offset"))
-  u <- getME(m, "Lambdat") %*% getME(m, "Zt")
+  xy <- cbind(scaled_fixed(m), scaled_outcome(m))
+  u <- scaled_random(m)
   solved <- Matrix::Cholesky(Matrix::tcrossprod(u), LDL = FALSE, Imult = 1)
   inner <- Matrix::solve(solved, Matrix::solve(solved, u %*% xy, "P"), "L")
   # The group that each random effect lies in, in the order of the factor.
@@ -104,8 +104,11 @@ products_by <- function(x, g) {
   do.call(cbind, lapply(seq_len(ncol(x)), function(i) rowsum(x * x[, i], g)))
 }
 
-# Root mean squared error of predictions, and that of the fixed part in its own sample.
-prediction_error <- function(y, predicted) sqrt(mean((y - predicted)^2))
+# Root mean squared error of predictions, rows counted by their prior weights; and the predictions of
+# the fixed part in its own sample.
+prediction_error <- function(y, predicted, w = 1) {
+  sqrt(sum(w * (y - predicted)^2) / sum(rep_len(w, length(y))))
+}
 fixed_predictions <- function(m) as.vector(getME(m, "X") %*% fixef(m)) + getME(m, "offset")
 
 # --- the outcome's own scale ----------------------------------------------------------------------
@@ -133,22 +136,22 @@ criterion_before <- function(m, transform, penalty = 0) {
 
 # Share of the random effects' variance, averaged over the rows, in it and the residual variance (the
 # adjusted ICC of Nakagawa, Johnson & Schielzeth, 2017) and in all, the fixed part's included.
-icc_adjusted <- function(m) random_variance(m) / (random_variance(m) + sigma(m)^2)
+icc_adjusted <- function(m) random_variance(m) / (random_variance(m) + residual_variance(m))
 icc_unadjusted <- function(m) {
-  random_variance(m) / (fixed_variance(m) + random_variance(m) + sigma(m)^2)
+  random_variance(m) / (fixed_variance(m) + random_variance(m) + residual_variance(m))
 }
 
 # Share of the random intercepts' variances in the averaged variance of all random effects and the
 # residual variance.
 icc_intercepts <- function(m) {
-  sum(intercept_variances(m)) / (random_variance(m) + sigma(m)^2)
+  sum(intercept_variances(m)) / (random_variance(m) + residual_variance(m))
 }
 
 # Share of the random intercepts' variances in them and the residual variance: the ICC where all
 # predictors with a random slope are zero.
 icc_at_zero <- function(m) {
   intercepts <- intercept_variances(m)
-  sum(intercepts) / (sum(intercepts) + sigma(m)^2)
+  sum(intercepts) / (sum(intercepts) + residual_variance(m))
 }
 intercept_variances <- function(m) {
   unlist(lapply(VarCorr(m), function(v) v["(Intercept)" == rownames(v), "(Intercept)" == rownames(v)]))
@@ -158,7 +161,7 @@ intercept_variances <- function(m) {
 r2_without_slopes <- function(m, conditional = FALSE) {
   fixed <- fixed_variance(m)
   random <- sum(intercept_variances(m))
-  (fixed + conditional * random) / (fixed + random + sigma(m)^2)
+  (fixed + conditional * random) / (fixed + random + residual_variance(m))
 }
 
 # Squared correlation of the outcome with predictions.
@@ -201,6 +204,63 @@ largest_se_ratio <- function(m, other) {
 # Limits of all fixed effects but the intercept, q standard errors away.
 fixed_limit <- function(m, q) {
   (fixef(m) + q * sqrt(diag(as.matrix(vcov(m)))))[names(fixef(m)) != "(Intercept)"]
+}
+
+# The same from a likelihood ratio, for models with prior weights or an offset, which
+# RLRsim::exactRLRT leaves out of account: rows times the root of their weight have errors of equal
+# variance, and the null distribution is that of their design matrices.
+simulated_ratio_p <- function(only, ratio, simulations, seed) {
+  if (ratio < 1e-8) {
+    return(1)
+  }
+  set.seed(seed, "Mersenne-Twister", "Inversion", "Rejection")
+  x <- scaled_fixed(only)
+  z <- as.matrix(Matrix::t(getME(only, "Zt"))) * row_scale(only)
+  found <- RLRsim::RLRTSim(x, z, qr(x), diag(ncol(z)), nsim = simulations)
+  max(mean(found > ratio), 1 / (simulations + 1))
+}
+
+# Restricted or full likelihood ratio of a model against its fixed part alone.
+ratio_without_groups <- function(m) {
+  deviance_of <- update(m, devFunOnly = TRUE)
+  theta <- getME(m, "theta")
+  max(0, deviance_of(0 * theta) - deviance_of(theta))
+}
+
+# Parametric bootstrap of a model with prior weights, which lme4::simulate leaves out of account:
+# errors of variance sigma2 / w_i, a row of `values` a sample.
+bootstrap_values <- function(m, values, samples) {
+  t(apply(drawn_outcomes(m, samples), 2L, function(y) {
+    values(suppressWarnings(suppressMessages(refit(m, y))))
+  }))
+}
+drawn_outcomes <- function(m, samples) {
+  fixed <- as.vector(getME(m, "X") %*% fixef(m)) + getME(m, "offset")
+  zl <- Matrix::t(getME(m, "Lambdat") %*% getME(m, "Zt"))
+  replicate(samples, {
+    fixed + sigma(m) * (as.vector(zl %*% rnorm(ncol(zl))) + rnorm(nobs(m)) / row_scale(m))
+  })
+}
+
+# SDs, correlations and the residual SD by the names of confint(oldNames = FALSE).
+sd_and_correlations <- function(m) {
+  groups <- block_groups(m)
+  found <- unlist(lapply(seq_along(groups), function(k) {
+    v <- VarCorr(m)[[k]]
+    effects <- rownames(v)
+    lower <- which(lower.tri(v), arr.ind = TRUE)
+    names_ <- c(
+      paste0("sd_", effects, "|", groups[k]),
+      sprintf("cor_%s.%s|%s", effects[lower[, 1L]], effects[lower[, 2L]], groups[k])[seq_len(nrow(lower))]
+    )
+    setNames(c(attr(v, "stddev"), attr(v, "correlation")[lower]), names_)
+  }))
+  c(found, sigma = sigma(m))
+}
+all_parameters <- function(m) c(sd_and_correlations(m), fixef(m))
+bootstrap_limits <- function(values, level) {
+  tails <- c((1 - level) / 2, 1 - (1 - level) / 2)
+  t(apply(values, 2L, quantile, probs = tails, na.rm = TRUE, names = FALSE))
 }
 
 # P-value of a restricted likelihood ratio for one variance, by simulation of its exact null

@@ -61,9 +61,11 @@ observed_mean_reliability <- function(x, means, g) {
 # Reliability of the mean of each unit of the last of nested groupings, as an estimate of its effect
 # (Raudenbush & Bryk, 2002, ch. 8, for three levels): tau / (tau + 1 / precision), where the
 # precision of a unit's data is the sum over the units in it of 1 / (their tau + 1 / theirs), at the
-# lowest level n / sigma2. `tau` and `groups` run from the lowest grouping up.
-nested_reliability <- function(tau, sigma2, groups) {
-  precision <- group_sizes(groups[[1L]]) / sigma2
+# lowest level n / sigma2, with prior weights `w` their sum over sigma2. `tau` and `groups` run from
+# the lowest grouping up.
+nested_reliability <- function(tau, sigma2, groups, w = NULL) {
+  own <- groups[[1L]]
+  precision <- (if (is.null(w)) group_sizes(own) else as.vector(tapply(w, own, sum))) / sigma2
   for (k in seq_along(groups)[-1L]) {
     first <- match(levels(groups[[k - 1L]]), groups[[k - 1L]])
     precision <- as.vector(
@@ -126,7 +128,7 @@ slope_value <- function(e, m, effect, x) {
 vpc_along <- function(m, group, effect, x) {
   vapply(x, function(value) {
     v <- variance_by_grouping(m, effect, value)
-    v[[group]] / (sum(v) + sigma(m)^2)
+    v[[group]] / (sum(v) + residual_variance(m))
   }, 0)
 }
 
@@ -201,15 +203,19 @@ vpc_interval <- function(m, covariance, group, effect, x, level = 0.95) {
 
 # Parametric bootstrap of a null model's ICCs, a column a grouping. With one grouping the data are
 # drawn as the group means and the sum of squares within, which are sufficient (Searle, Casella &
-# McCulloch, 1992, ch. 3); with several the model is refitted by lme4::bootMer.
+# McCulloch, 1992, ch. 3); with several the model is refitted by lme4::bootMer, with prior weights
+# by bootstrap_values.
 icc_bootstrap <- function(m, samples, seed) {
   set.seed(seed, "Mersenne-Twister", "Inversion", "Rejection")
   groups <- names(VarCorr(m))
-  if (length(groups) > 1L) {
-    shares <- function(f) {
-      tau <- vapply(VarCorr(f), function(v) v[1L, 1L], 0)
-      tau / (sum(tau) + sigma(f)^2)
-    }
+  shares <- function(f) {
+    tau <- vapply(VarCorr(f), function(v) v[1L, 1L], 0)
+    tau / (sum(tau) + residual_variance(f))
+  }
+  if (any(weights(m) != 1)) {
+    found <- matrix(bootstrap_values(m, shares, samples), samples)
+    if (length(groups) > 1L) found <- matrix(t(found), samples, byrow = TRUE)
+  } else if (length(groups) > 1L) {
     found <- suppressMessages(bootMer(m, shares, nsim = samples))$t
   } else {
     sizes <- group_sizes(getME(m, "flist")[[1L]])
@@ -246,13 +252,22 @@ icc_of_means <- function(means, within, sizes, reml = TRUE) {
 # 1 where the statistic is 0, which no value falls short of (Crainiceanu & Ruppert, 2004).
 exact_p <- function(test) if (test$statistic < 1e-8) 1 else test$p.value
 
+# The exact restricted likelihood-ratio test of the one variance of a null model with prior weights
+# or an offset, from the null distribution of the weighted design (see simulated_ratio_p).
+exact_grouping_test <- function(m, simulations, seed) {
+  ratio <- ratio_without_groups(m)
+  list(statistic = ratio, p.value = simulated_ratio_p(m, ratio, simulations, seed))
+}
+
 # --- standard errors without a multilevel model ---------------------------------------------------
 
-# The model's fixed part by ordinary least squares, columns as in the multilevel model.
+# The model's fixed part by least squares, columns, prior weights and offset as in the multilevel
+# model.
 pooled_fit <- function(m) {
   x <- getME(m, "X")
-  y <- getME(m, "y")
-  lm(y ~ 0 + x)
+  y <- getME(m, "y") - getME(m, "offset")
+  w <- as.vector(weights(m))
+  if (all(w == 1)) lm(y ~ 0 + x) else lm(y ~ 0 + x, weights = w)
 }
 
 # Cluster-robust covariance of an OLS fit with the factor J / (J - 1) * (n - 1) / (n - p) (Liang &
@@ -260,7 +275,8 @@ pooled_fit <- function(m) {
 cluster_covariance <- function(fit, g) {
   x <- model.matrix(fit)
   bread <- chol2inv(qr.R(fit$qr))
-  scores <- rowsum(x * residuals(fit), g)
+  w <- if (is.null(weights(fit))) 1 else weights(fit)
+  scores <- rowsum(x * (w * residuals(fit)), g)
   groups <- nrow(scores)
   factor_ <- groups / (groups - 1) * (nrow(x) - 1) / (nrow(x) - ncol(x))
   factor_ * bread %*% crossprod(scores) %*% bread
@@ -283,8 +299,11 @@ root_of_variance <- function(v) {
 # estimate and SE of the coefficients that vary within groups.
 within_group_fit <- function(m, g) {
   x <- getME(m, "X")[, within_terms(m, g), drop = FALSE]
-  centred <- apply(x, 2L, function(column) column - ave(column, g))
-  fit <- lm.fit(centred, getME(m, "y") - ave(getME(m, "y"), g))
+  w <- as.vector(weights(m))
+  total <- ave(w, g, FUN = sum)
+  deviation <- function(column) sqrt(w) * (column - ave(w * column, g, FUN = sum) / total)
+  centred <- apply(x, 2L, deviation)
+  fit <- lm.fit(centred, deviation(getME(m, "y") - getME(m, "offset")))
   df <- nrow(x) - nlevels(droplevels(g)) - fit$rank
   kept <- fit$qr$pivot[seq_len(fit$rank)]
   v <- sum(fit$residuals^2) / df * chol2inv(fit$qr$qr, size = fit$rank)

@@ -80,7 +80,7 @@ slope_reliability <- function(m, block, effect) {
   k <- match(block, names(VarCorr(m)))
   group <- block_groups(m)[k]
   z <- do.call(cbind, unname(getME(m, "mmList")[block_groups(m) == group]))
-  z <- z[, !duplicated(colnames(z)), drop = FALSE]
+  z <- z[, !duplicated(colnames(z)), drop = FALSE] * row_scale(m)
   noise <- vapply(split(seq_len(nrow(z)), getME(m, "flist")[[group]]), function(rows) {
     decomposed <- qr(z[rows, , drop = FALSE])
     if (decomposed$rank < ncol(z)) {
@@ -196,7 +196,7 @@ prediction <- function(m, row, units, drift = NULL, new = character(), residual 
   x <- fixed_rows(m, row)
   z <- random_weights(m, x, row, units)
   weights <- c(x, z)
-  drawn <- drawn_variance(m, x, row, new) + residual * sigma(m)^2
+  drawn <- drawn_variance(m, x, row, new) + residual * residual_variance(m)
   known <- joint_variance(m, as.vector(x), z) + drawn
   more <- if (is.null(drift)) {
     0
@@ -205,7 +205,8 @@ prediction <- function(m, row, units, drift = NULL, new = character(), residual 
     sum(moved * (drift$covariance %*% moved))
   }
   c(
-    estimate = sum(x * fixef(m)) + sum(z * getME(m, "b")), known = sqrt(known),
+    estimate = sum(x * fixef(m)) + offset_at(m, row) + sum(z * getME(m, "b")),
+    known = sqrt(known),
     se = sqrt(known + more)
   )
 }

@@ -101,7 +101,7 @@ parts_from <- function(moments, beta, covariances, sigma2) {
 # these are the published definitions; for others every column is split into its levels.
 variance_parts <- function(m, groups, crossed = FALSE) {
   covariances <- lapply(VarCorr(m), function(v) matrix(v, nrow(v)))
-  parts_from(variance_moments(m, groups, crossed), fixef(m), covariances, sigma(m)^2)
+  parts_from(variance_moments(m, groups, crossed), fixef(m), covariances, residual_variance(m))
 }
 
 # Shares of some parts in the sum of others.
@@ -117,9 +117,13 @@ parts_at <- function(parts, level) {
 
 # Parametric bootstrap of a model: outcomes drawn from it and the model fitted to each. A list of
 # beta and theta, a row a sample, sigma2, and whether the fit failed. With one grouping all samples
-# are fitted at once from the groups' cross-products, else one by one by lme4::refit.
+# are fitted at once from the groups' cross-products, else, and with prior weights, one by one by
+# lme4::refit; lme4::simulate leaves weights out of account (see drawn_outcomes).
 bootstrap_refits <- function(m, samples, seed) {
   set.seed(seed, "Mersenne-Twister", "Inversion", "Rejection")
+  if (any(weights(m) != 1)) {
+    return(refit_each(m, drawn_outcomes(m, samples)))
+  }
   y <- as.matrix(simulate(m, samples))
   if (length(getME(m, "flist")) > 1L) refit_each(m, y) else refit_many(m, y)
 }

@@ -80,24 +80,24 @@ test_grouping <- function(null, outcome) {
   reml <- isREML(get(name, envir = analysis))
   b <- list(M = as.name(name), Y = as.name(outcome), REML = reml)
   said <- paste0(if (reml) "REML" else "ML", ", against a model without groups")
+  b$RATIO <- if (adjusted()) {
+    quote(ratio_without_groups(M))
+  } else {
+    quote(max(0, 2 * as.numeric(logLik(M) - logLik(lm(Y ~ 1, data = d), REML = REML))))
+  }
+  b$RATIO <- resolve(b$RATIO, b)
   statistic(
-    "fit/grouping/chisq",
-    max(0, 2 * as.numeric(logLik(M) - logLik(lm(Y ~ 1, data = d), REML = REML))),
-    "Likelihood-ratio statistic of the group variance", "statistic", bind = b, model = name,
+    "fit/grouping/chisq", RATIO, "Likelihood-ratio statistic of the group variance", "statistic",
+    bind = b, model = name,
     method = said
   )
   statistic(
-    "fit/grouping/p",
-    boundary_p(max(0, 2 * as.numeric(logLik(M) - logLik(lm(Y ~ 1, data = d), REML = REML))), 1),
-    "p of the group variance", "p", bind = b, model = name,
+    "fit/grouping/p", boundary_p(RATIO, 1), "p of the group variance", "p", bind = b, model = name,
     method = paste0(said, "; mixture of chi-squares with 0 and 1 df")
   )
   statistic(
     "fit/grouping/p_naive",
-    pchisq(
-      max(0, 2 * as.numeric(logLik(M) - logLik(lm(Y ~ 1, data = d), REML = REML))), 1,
-      lower.tail = FALSE
-    ),
+    pchisq(RATIO, 1, lower.tail = FALSE),
     "p of the group variance from the chi-square alone (conservative)", "p", bind = b, model = name,
     method = paste0(said, "; chi-square with 1 df")
   )
@@ -303,13 +303,23 @@ leave_group_out <- function(id, prefix, group, crossed, predictors, unit) {
   b <- list(M = as.name(name), P = as.name(found), G = group)
   at <- function(what) paste(prefix, what, sep = "/")
   said <- "each group predicted by fixed effects estimated without it, variances held"
+  error <- quote(prediction_error(getME(M, "y"), P))
+  line <- quote(lm(getME(M, "y") ~ P))
+  if (weighted()) {
+    said <- paste0(said, "; rows counted by their prior weights")
+    error$w <- quote(weights(M))
+    line$weights <- quote(weights(M))
+  }
+  b$LINE <- resolve(line, b)
+  b$OUTSIDE <- resolve(error, b)
+  b$INSIDE <- resolve(error, list(M = b$M, P = bquote(fixed_predictions(.(b$M)))))
   if (crossed) {
     object(found, left_out_crossed(M, G), bind = b)
   } else {
     object(found, left_out_predictions(M, G), bind = b)
   }
   statistic(
-    at("inside"), prediction_error(getME(M, "y"), fixed_predictions(M)),
+    at("inside"), INSIDE,
     "RMSE of the fixed part in the sample", "sd", unit, bind = b, model = name
   )
   labels <- c(
@@ -321,7 +331,7 @@ leave_group_out <- function(id, prefix, group, crossed, predictors, unit) {
     return(list())
   }
   statistic(
-    at("outside"), prediction_error(getME(M, "y"), P), labels[["outside"]], "sd", unit, said, name,
+    at("outside"), OUTSIDE, labels[["outside"]], "sd", unit, said, name,
     b
   )
   if (!predictors) {
@@ -331,11 +341,11 @@ leave_group_out <- function(id, prefix, group, crossed, predictors, unit) {
     return(list())
   }
   statistic(
-    at("slope"), coef(lm(getME(M, "y") ~ P))[[2L]], labels[["slope"]], "ratio", "",
+    at("slope"), coef(LINE)[[2L]], labels[["slope"]], "ratio", "",
     paste0("outcome regressed on the predictions; ", said), name, b
   )
   statistic(
-    at("intercept"), coef(lm(getME(M, "y") ~ P))[[1L]], labels[["intercept"]], "estimate", unit,
+    at("intercept"), coef(LINE)[[1L]], labels[["intercept"]], "estimate", unit,
     paste0("outcome regressed on the predictions; ", said), name, b
   )
   list()

@@ -2,21 +2,40 @@
 
 step_icc <- function(null, blocks, level) {
   m <- as.name(null)
+  b <- list(M = m, V = variance_call(m), TOTAL = total_call(m, blocks))
   statistic(
-    "icc/sigma2", sigma(M)^2, "Residual variance of the null model", "variance", bind = list(M = m),
-    model = null
+    "icc/sigma2", V, "Residual variance of the null model", "variance", bind = b, model = null,
+    method = if (weighted()) "mean over the rows of sigma2 / weight" else ""
   )
   statistic(
     "icc/total", TOTAL, "Total variance of the null model", "variance",
-    bind = list(TOTAL = total_call(m, blocks)), model = null
+    bind = b, model = null
   )
   statistic(
-    "icc/level1", sigma(M)^2 / TOTAL, "Share of the variance at the lowest level", "share",
-    bind = list(M = m, TOTAL = total_call(m, blocks)), model = null
+    "icc/level1", V / TOTAL, "Share of the variance at the lowest level", "share", bind = b,
+    model = null
   )
   for (g in blocks) icc_of_group(m, null, g, blocks, level)
   groups <- blocks[[1]]
   b <- list(G = as.name(groups), M = m, B = groups, TOTAL = total_call(m, blocks))
+  b$AMOUNT <- amount_call(m, groups)
+  statistic(
+    "icc/reliability", mean_reliability(component(M, B, "(Intercept)"), sigma(M)^2, AMOUNT),
+    "Mean reliability of the group means, ICC(2)", "proportion", bind = b, model = null,
+    method = if (weighted()) {
+      "mean over groups of tau / (tau + sigma2 / sum of the weights)"
+    } else {
+      "mean over groups of tau / (tau + sigma2 / n_j)"
+    }
+  )
+  if (weighted()) {
+    reason <- "it is not defined here with prior weights, by which rows do not count alike"
+    absent("icc/design_effect", reason, "Design effect")
+    absent("icc/effective_n", reason, "Effective sample size for a mean")
+    absent("icc/design_effect_mean", reason, "Design effect by the mean size")
+    absent("icc/reliability_mean", reason, "Reliability of a group mean of the mean size")
+    return(list())
+  }
   b$DEFF <- design_call(m, blocks, b$TOTAL, quote(group_sizes(d$G)))
   b$SIMPLE <- design_call(m, blocks, b$TOTAL, quote(mean(group_sizes(d$G))))
   statistic(
@@ -26,13 +45,6 @@ step_icc <- function(null, blocks, level) {
   statistic(
     "icc/effective_n", nrow(d) / (DEFF), "Effective sample size for a mean", "count", bind = b,
     model = null, method = "n / design effect"
-  )
-  statistic(
-    "icc/reliability", mean_reliability(
-      component(M, B, "(Intercept)"), sigma(M)^2, group_sizes(d$G)
-    ),
-    "Mean reliability of the group means, ICC(2)", "proportion", bind = b, model = null,
-    method = "mean over groups of tau / (tau + sigma2 / n_j)"
   )
   statistic(
     "icc/design_effect_mean", SIMPLE, "Design effect by the mean size", "ratio", bind = b,
@@ -57,11 +69,13 @@ icc_reliabilities <- function(null, groups, crossed) {
     own <- if (crossed) groups[i] else groups[seq_len(i)]
     tau <- as.call(c(quote(c), lapply(own, function(k) bquote(component(.(m), .(k), "(Intercept)")))))
     ids <- as.call(c(quote(list), lapply(own, function(k) call("$", quote(d), as.name(k)))))
+    reliability_call <- bquote(nested_reliability(.(tau), sigma(.(m))^2, .(ids)))
+    if (weighted()) reliability_call$w <- bquote(weights(.(m)))
     statistic(
       paste0("icc/", groups[i], "/reliability"),
-      mean(nested_reliability(TAU, sigma(M)^2, GROUPS)),
+      mean(RELIABILITY),
       paste("Mean reliability of the means, ICC(2):", groups[i]), "proportion",
-      bind = list(M = m, TAU = tau, GROUPS = ids), model = null,
+      bind = list(RELIABILITY = reliability_call), model = null,
       method = "mean over units of tau / (tau + 1 / precision of the unit's data)"
     )
   }
@@ -118,11 +132,11 @@ icc_ignoring <- function(id, formulas, reml, terms, unit) {
   name <- paste0("m_", id)
   for (k in seq_along(formulas)) {
     refit <- paste0("ignoring_", k)
-    b <- list(FORMULA = str2lang(formulas[[k]]), REML = reml, R = as.name(refit))
-    object(
-      refit, lmer(FORMULA, data = d, REML = REML, control = lmerControl(calc.derivs = FALSE)),
-      bind = b
+    b <- list(R = as.name(refit))
+    b$CALL <- lmer_call(
+      str2lang(formulas[[k]]), reml, control = quote(lmerControl(calc.derivs = FALSE))
     )
+    object(refit, CALL, bind = b)
     for (term in terms) {
       b$TERM <- term
       at <- paste("icc/ignoring", names(formulas)[k], term, sep = "/")
@@ -186,6 +200,17 @@ icc_by_bootstrap <- function(null, blocks, level, samples, seed) {
   list()
 }
 
+# RLRsim's test, or that of the weighted design, which it leaves out of account.
+exact_call <- function() {
+  if (adjusted()) {
+    quote(exact_grouping_test(if (isREML(M)) M else update(M, REML = TRUE), 10000, SEED))
+  } else {
+    quote(
+      RLRsim::exactRLRT(if (isREML(M)) M else update(M, REML = TRUE), nsim = 10000, seed = SEED)
+    )
+  }
+}
+
 # Exact restricted likelihood-ratio test of the group variance of a null model of one grouping.
 icc_exact_test <- function(null, group, seed) {
   reason <- if (!suppressMessages(requireNamespace("RLRsim", quietly = TRUE))) {
@@ -195,11 +220,7 @@ icc_exact_test <- function(null, group, seed) {
   }
   if (is.null(reason)) {
     b <- list(M = as.name(null), SEED = seed)
-    object(
-      "icc_exact",
-      RLRsim::exactRLRT(if (isREML(M)) M else update(M, REML = TRUE), nsim = 10000, seed = SEED),
-      bind = b
-    )
+    object("icc_exact", CALL, bind = list(CALL = resolve(exact_call(), b)))
     if (!have("icc_exact")) reason <- why("icc_exact", "the test could not be made")
   }
   label <- "Exact restricted likelihood-ratio test of the group variance"
@@ -252,6 +273,7 @@ icc_along <- function(model, group, effect, column, level) {
     places <- list(low = 0, high = 1)
   }
   said <- "z' Sigma z / (z' Sigma z + sigma2) of the final model, summed over groupings below"
+  if (weighted()) said <- paste0(said, "; sigma2 / weight averaged over the rows")
   for (place in names(places)) {
     b$AT <- places[[place]]
     if (place != "low" || is.numeric(analysis$d[[column]])) {
@@ -312,10 +334,10 @@ ols_robust_kind <- function(clusters) {
   b <- list(C = as.name(cluster))
   small <- nrow(analysis$d) <= 50000 && max(table(analysis$d[[cluster]])) <= 1000
   if (small && suppressMessages(requireNamespace("clubSandwich", quietly = TRUE))) {
-    object(
-      "icc_robust", as.matrix(clubSandwich::vcovCR(icc_pooled, cluster = d$C, type = "CR2")),
-      bind = b
-    )
+    b$ROBUST <- quote(clubSandwich::vcovCR(icc_pooled, cluster = d$C, type = "CR2"))
+    if (weighted()) b$ROBUST$target <- quote(1 / weights(icc_pooled))
+    b$ROBUST <- resolve(b$ROBUST, b["C"])
+    object("icc_robust", as.matrix(ROBUST), bind = b)
     if (have("icc_robust")) {
       return("CR2")
     }
@@ -392,6 +414,12 @@ icc_of_predictors <- function(means, lower, groups, units, labels) {
 
 # What the design could detect, from its sizes and the ICC of the null model.
 icc_power <- function(null, group, alpha) {
+  if (weighted()) {
+    reason <- "the formulas for the design are those of rows that count alike"
+    absent("icc/power/within", reason, "Smallest detectable standardised effect, lowest level")
+    absent("icc/power/between", reason, "Smallest detectable standardised effect, group level")
+    return(list())
+  }
   b <- list(M = as.name(null), B = group, G = as.name(group), ALPHA = alpha)
   b$ICC <- quote(component(M, B, "(Intercept)") / (component(M, B, "(Intercept)") + sigma(M)^2))
   b$ICC <- resolve(b$ICC, b[c("M", "B")])
@@ -412,7 +440,7 @@ icc_power <- function(null, group, alpha) {
 }
 
 total_call <- function(m, blocks) {
-  total <- bquote(sigma(.(m))^2)
+  total <- variance_call(m)
   for (g in rev(unlist(blocks))) total <- bquote(component(.(m), .(g), "(Intercept)") + .(total))
   bquote((.(total)))
 }

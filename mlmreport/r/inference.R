@@ -3,7 +3,10 @@
 average_prediction <- function(id, level, unit) {
   b <- list(M = as.name(paste0("m_", id)), T = as.name(paste0("t_", id)), LEVEL = level)
   name <- paste0("m_", id)
-  object("average", combination(T, fixed_rows(M, typical)[1L, ]), bind = b)
+  b$EXPECTED <- quote(combination(T, fixed_rows(M, typical)[1L, ]))
+  if (record$offset) b$EXPECTED$plus <- quote(offset_at(M, typical))
+  b$EXPECTED <- resolve(b$EXPECTED, b)
+  object("average", EXPECTED, bind = b)
   said <- sprintf("%g %% t interval, Satterthwaite df; fixed effects only", 100 * level)
   if (!have("average")) {
     for (what in c("estimate", "se", "lower", "upper")) {
@@ -107,7 +110,8 @@ back_predicted <- function(id, key, made, around, transform, level, unit) {
     limits$upper <- quote(t_limit(P, "upper", LEVEL))
   }
   variance <- list(
-    residual = quote(sigma(M)^2), all = quote(variance_at(M, typical) + sigma(M)^2)
+    residual = variance_call(as.name(name)),
+    all = bquote(variance_at(M, typical) + .(variance_call(as.name(name))))
   )[[around]]
   for (what in names(limits)) {
     if (!have(made)) {
@@ -319,7 +323,9 @@ shrinkage <- function(null, group, outcome) {
   name <- paste0("m_", null)
   b <- list(M = as.name(name), G = group, GC = as.name(group), Y = as.name(outcome))
   at <- function(what) paste("inference/shrinkage", group, what, sep = "/")
-  series(at("raw"), raw_means(d$Y, d$GC), "Raw group means", model = name, bind = b)
+  b$RAW <- if (adjusted()) quote(weighted_means(M, d$GC)) else quote(raw_means(d$Y, d$GC))
+  b$RAW <- resolve(b$RAW, b)
+  series(at("raw"), RAW, "Raw group means", model = name, bind = b)
   series(at("shrunken"), null_means(M, G), "Means of the null model", model = name, bind = b)
   series(at("n"), group_sizes(d$GC), "Rows per group", model = name, bind = b)
   statistic(
@@ -343,7 +349,9 @@ ols_comparison <- function(id, fixed, unit) {
   name <- paste0("m_", id)
   m <- get(name, envir = analysis)
   b <- list(F = str2lang(fixed), M = as.name(name))
-  object("ols", lm(F, data = d), bind = b)
+  b$OLS <- bquote(lm(.(b$F), data = d))
+  if (weighted()) b$OLS$weights <- as.name(record$weights)
+  object("ols", OLS, bind = b)
   for (term in names(fixef(m))) {
     b$TERM <- term
     at <- function(what) paste("inference/ols", term, what, sep = "/")

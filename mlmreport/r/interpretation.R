@@ -135,11 +135,11 @@ slope_line <- function(interaction, key, name, b) {
   line <- paste0("line_", make.names(interaction), "_", make.names(key))
   b$LINE <- as.name(line)
   at <- function(what) paste("interpretation/slopes", interaction, key, what, sep = "/")
-  object(
-    line,
-    combinations(T, fixed_rows(M, with_list(with_list(typical, Z, VALUE), X, x_grid(d$XC))), LEVEL),
-    bind = b
-  )
+  b$VALUES <- resolve(quote(with_list(with_list(typical, Z, VALUE), X, x_grid(d$XC))), b)
+  b$EXPECTED <- quote(combinations(T, fixed_rows(M, VALUES), LEVEL))
+  if (record$offset) b$EXPECTED$plus <- quote(offset_at(M, typical))
+  b$EXPECTED <- resolve(b$EXPECTED, b)
+  object(line, EXPECTED, bind = b)
   if (!have(line)) {
     return(invisible())
   }
@@ -263,10 +263,13 @@ group_lines <- function(id, group, x, columns) {
   name <- paste0("m_", id)
   b <- list(M = as.name(name), G = group, X = x, XC = as.name(x), COLUMNS = columns)
   at <- function(what) paste0("interpretation/lines/", what)
+  b$MEAN <- quote(as.vector(fixed_rows(M, with_list(typical, X, range(d$XC))) %*% fixef(M)))
+  if (record$offset) b$MEAN <- bquote(.(b$MEAN) + offset_at(M, typical))
+  b$MEAN <- resolve(b$MEAN, b)
   object("rows_of_groups", group_rows(typical, G, d, COLUMNS), bind = b)
   series(at("x"), range(d$XC), x, model = name, bind = b)
   series(
-    at("mean"), as.vector(fixed_rows(M, with_list(typical, X, range(d$XC))) %*% fixef(M)),
+    at("mean"), MEAN,
     "Average line", model = name, bind = b
   )
   series(
@@ -407,9 +410,10 @@ own_standardised <- function(at, level_index, null, block, label, name, b) {
     return(invisible())
   }
   b$NULLM <- as.name(paste0("m_", null))
+  b$SD <- if (weighted()) bquote(sqrt(residual_variance(.(b$NULLM)))) else bquote(sigma(.(b$NULLM)))
   if (level_index == 1) {
     statistic(
-      at("own"), fixef(M)[[TERM]] * within_sd(d$XC, d$G) / sigma(NULLM), text, "estimate",
+      at("own"), fixef(M)[[TERM]] * within_sd(d$XC, d$G) / SD, text, "estimate",
       method = "pooled SD within groups; residual SD of the null model", model = name, bind = b
     )
     return(invisible())

@@ -2,15 +2,13 @@
 
 fit_model <- function(id, formula, reml, optimizer) {
   name <- paste0("m_", id)
-  b <- list(FORMULA = str2lang(formula), REML = reml)
-  if (optimizer == "nloptwrap") {
-    object(name, lmer(FORMULA, data = d, REML = REML), bind = b)
+  formula <- str2lang(formula)
+  call <- if (optimizer == "nloptwrap") {
+    lmer_call(formula, reml)
   } else {
-    b$OPT <- optimizer
-    object(
-      name, lmer(FORMULA, data = d, REML = REML, control = lmerControl(optimizer = OPT)), bind = b
-    )
+    lmer_call(formula, reml, control = bquote(lmerControl(optimizer = .(optimizer))))
   }
+  object(name, CALL, bind = list(CALL = call))
   if (!have(name)) {
     return(list(failed = record$entries[[length(record$entries)]]$reason))
   }
@@ -64,7 +62,9 @@ model_quantities <- function(id, labels, unit, level, ddf, limits) {
   for (term in names(fixef(m))) fixed_effect(id, name, term, labels, unit, level, ddf, limits, b)
   random_components(id, name, m, labels, unit)
   statistic(
-    paste0(id, "/sigma2"), sigma(M)^2, "Residual variance", "variance", squared(unit), bind = b,
+    paste0(id, "/sigma2"), sigma(M)^2,
+    if (weighted()) "Residual variance of a row of weight 1" else "Residual variance", "variance",
+    squared(unit), bind = b,
     model = name
   )
   statistic(paste0(id, "/sigma"), sigma(M), "Residual SD", "sd", unit, bind = b, model = name)
@@ -219,10 +219,13 @@ interval_method <- function(method, level, nsim) {
 confidence <- function(ci, parm, method, b) {
   call <- if (method == "profile") {
     quote(confint(M, level = LEVEL, method = "profile", oldNames = FALSE, quiet = TRUE))
+  } else if (weighted()) {
+    quote(bootstrap_limits(bootstrap_values(M, all_parameters, NSIM), LEVEL))
   } else {
     quote(confint(M, level = LEVEL, method = "boot", nsim = NSIM, oldNames = FALSE, quiet = TRUE))
   }
-  if (parm != "all") call <- as.call(append(as.list(call), list(parm = parm), 2L))
+  whole <- parm == "all" || (method == "bootstrap" && weighted())
+  if (!whole) call <- as.call(append(as.list(call), list(parm = parm), 2L))
   b$CALL <- resolve(call, b)
   if (method == "profile") {
     object(ci, CALL, bind = b)
@@ -420,12 +423,9 @@ fit_structure <- function(key, id, formula, labels, unit, level, same) {
     object(name, M, bind = b)
   } else {
     control <- get(m, envir = analysis)@call$control
-    if (is.null(control)) {
-      object(name, lmer(FORMULA, data = d, REML = REML), bind = b)
-    } else {
-      b$CONTROL <- control
-      object(name, lmer(FORMULA, data = d, REML = REML, control = CONTROL), bind = b)
-    }
+    call <- lmer_call(b$FORMULA, b$REML)
+    if (!is.null(control)) call$control <- control
+    object(name, CALL, bind = list(CALL = call))
   }
   if (!have(name)) {
     return(list(fitted = FALSE, singular = FALSE))
@@ -506,8 +506,14 @@ test_slope <- function(key, reml, larger, smaller, df, alone, reason, simulation
   } else {
     only <- slope_model(paste0("slope_alone_", make.names(key)), alone, TRUE)
     b$ONLY <- as.name(only)
+    b$EXACT <- if (adjusted()) {
+      quote(simulated_ratio_p(ONLY, likelihood_ratio(A, B), NSIM, SEED))
+    } else {
+      quote(simulated_p(ONLY, B, A, NSIM, SEED))
+    }
+    b$EXACT <- resolve(b$EXACT, b)
     statistic(
-      at("p_exact"), simulated_p(ONLY, B, A, NSIM, SEED),
+      at("p_exact"), EXACT,
       paste0(labels[["p_exact"]], ": ", label), "p", bind = b, model = larger,
       method = sprintf("restricted likelihood ratio, %d simulated samples (RLRsim)", simulations),
       otherwise = "the null distribution could not be simulated"
@@ -521,8 +527,6 @@ slope_model <- function(name, what, reml) {
   if (!grepl("~", what, fixed = TRUE)) {
     return(what)
   }
-  object(
-    name, lmer(FORMULA, data = d, REML = REML), bind = list(FORMULA = str2lang(what), REML = reml)
-  )
+  object(name, CALL, bind = list(CALL = lmer_call(str2lang(what), reml)))
   name
 }

@@ -12,6 +12,7 @@ step_structure <- function(groups, variables, time, crossed) {
   }
   for (i in seq_along(groups)[-1]) relation_of_groups(groups[[i - 1]], groups[[i]], crossed)
   if (nzchar(time)) structure_of_time(time, lowest)
+  if (weighted()) structure_of_weights()
   list()
 }
 
@@ -40,6 +41,13 @@ structure_of_group <- function(level, group, below) {
       "count", bind = c(b, list(G1 = group, B1 = below))
     )
   }
+}
+
+structure_of_weights <- function() {
+  b <- list(W = column_of(record$weights))
+  statistic("prior_weights/min", min(W), "Smallest prior weight", "mean", bind = b)
+  statistic("prior_weights/mean", mean(W), "Mean prior weight", "mean", bind = b)
+  statistic("prior_weights/max", max(W), "Largest prior weight", "mean", bind = b)
 }
 
 # v: column, label, unit, type, level (1 = lowest), group (of its own level, "" for the lowest).

@@ -21,6 +21,7 @@ __all__ = [
     "ModelSpec",
     "ModelsSpec",
     "OutcomeSpec",
+    "PieceSpec",
     "PredictorSpec",
     "QuestionSpec",
     "ReportSpec",
@@ -116,6 +117,17 @@ class OutcomeSpec(Base):
     )
 
 
+class PieceSpec(Base):
+    """A piece of a variable, for growth in straight pieces."""
+
+    after: float | None = Field(
+        None, description="Where the piece begins: it is 0 up to there and counts from there on."
+    )
+    before: float | None = Field(
+        None, description="Where the piece ends: from there on it stays at the value reached."
+    )
+
+
 class PredictorSpec(Base):
     """An independent variable. In models its name stands for the variable as prepared here."""
 
@@ -135,10 +147,20 @@ class PredictorSpec(Base):
     transform: Literal["none", "log", "log2", "log10", "log1p", "sqrt"] = Field(
         "none", description="Applied to a number before centring."
     )
+    piece: PieceSpec | None = Field(
+        None,
+        description="A piece of the column, for growth in straight pieces whose coefficients are "
+        "the slopes of the pieces: `early: {level: day, column: day, piece: {before: 3}}` is "
+        "min(day, 3) and `late: {level: day, column: day, piece: {after: 3}}` is max(day - 3, 0); "
+        "`{after: 3, before: 6}` is a piece in the middle. Both go into the models, `column` "
+        "itself does not. Centring comes after it.",
+    )
     center: Centering = Field(
         "none",
         description="none, grand mean (over the units of the variable's own level), group mean "
-        "(of the next higher level), or a value.",
+        "(of the next higher level), or a value, which becomes the zero: `center: 8` for ages "
+        "from 8 on. A predictor that varies within and between groups is split by "
+        "`center: group mean` with `contextual: true`.",
     )
     contextual: bool = Field(
         False, description="Add the group mean as a predictor of the next level, named NAME_mean."
@@ -192,13 +214,27 @@ class ModelSpec(Base):
     id: ModelId = Field(description="A short name of small letters, digits and underscores.")
     label: Name | None = Field(None, description="How a reader calls it.")
     reason: Text | None = Field(None, description="Why it is fitted.")
-    formula: Text | None = Field(None, description="The model in lme4's formula language.")
+    formula: Text | None = Field(
+        None,
+        description="The model in lme4's formula language: score ~ day + I(day^2) + (day || "
+        "person), ~ machine + (0 + machine | worker), ~ machine + (1 | worker) + (1 | "
+        "worker:machine), ~ poly(age, 2) + (age | child).",
+    )
     fixed: list[Name] | None = Field(
         None, description="Fixed effects: names, and interactions as a:b or a*b."
     )
-    random: dict[Name, list[Name | int]] | None = Field(
+    random: dict[Name, list[Name | int | list[Name | int]]] | None = Field(
         None,
-        description="Random effects a grouping column: school: [1, ses] (1 is the intercept).",
+        description="Random effects a grouping: `school: [1, ses]`, with the intercept unless 0 "
+        "stands among them. A grouping may be a combination, `worker:machine: [1]`, of levels and "
+        "categories. Lists in the list are terms of their own, uncorrelated with each other, with "
+        "an intercept where 1 stands in them: `school: [[1, ses], [age]]`.",
+    )
+    correlated: bool = Field(
+        True,
+        description="With `random`: whether the effects of a term may be correlated. false writes "
+        "lme4's ||, which sets the correlations to zero; the categories of one predictor stay "
+        "correlated with each other, and shifting the zero of a predictor makes another model.",
     )
 
 
@@ -218,6 +254,19 @@ class EstimationSpec(Base):
     method: Literal["REML", "ML"] = Field("REML", description="The criterion.")
     optimizer: Literal["nloptwrap", "bobyqa", "Nelder_Mead"] = Field(
         "nloptwrap", description="The optimizer of lme4; its default if not given."
+    )
+    weights: Name | None = Field(
+        None,
+        description="A column of prior weights, as lme4 has them: the residual variance of a row "
+        "is σ² / weight, so a row that is a mean of n measurements, or was measured n times as "
+        "precisely, has the weight n. They are no sampling weights. They must be positive, and "
+        "every model has them. Example: `weights: n_items`.",
+    )
+    offset: Name | None = Field(
+        None,
+        description="A column that is added to the expected outcome with a coefficient fixed at 1, "
+        "in every model. Example: `offset: expected_score`, where a known score is to be exceeded. "
+        "A formula of `models.list` may have an `offset()` of its own in its place.",
     )
     check_optimizers: bool = Field(
         True,

@@ -58,6 +58,13 @@ class Plan:
     variables: Mapping[str, Variable]
     models: tuple[ModelPlan, ...]
     final: ModelPlan
+    weights: str = ""
+    offset: Variable | None = None
+
+    @property
+    def has_offset(self) -> bool:
+        """Whether any model has an offset."""
+        return any(model.formula.offset is not None for model in self.models)
 
     @property
     def groups(self) -> tuple[Level, ...]:
@@ -107,14 +114,47 @@ def outline(document: Document) -> tuple[Plan | None, tuple[Problem, ...]]:
         return None, (*blocking, *others)
     spec, problems = document.spec, list(others)
     variables = variables_of(spec)
-    models = tuple(_models(document, variables, problems))
+    models = tuple(_with_offset(document, _models(document, variables, problems), problems))
     _check_questions(document, variables, problems)
     final = _final(document, models, problems)
     if final and not problems:
         _check_answers(document, variables, final, problems)
     known = models or (_null(document),)
-    planned = Plan(levels_of(spec), outcome_of(spec), variables, known, final or known[-1])
+    planned = Plan(
+        levels_of(spec),
+        outcome_of(spec),
+        variables,
+        known,
+        final or known[-1],
+        spec.estimation.weights or "",
+        _offset_variable(document, variables),
+    )
     return planned, tuple(problems)
+
+
+def _offset_variable(document: Document, variables: Mapping[str, Variable]) -> Variable | None:
+    """The column that `estimation.offset` names: a predictor as it is, or a number of its own."""
+    name = document.spec.estimation.offset
+    if name is None:
+        return None
+    known = next((v for v in variables.values() if v.column == name and v.source == name), None)
+    return known or Variable(name, name, name, "", 1, "number", name, name, "", "plain")
+
+
+def _with_offset(
+    document: Document, models: Iterable[ModelPlan], problems: list[Problem]
+) -> Iterator[ModelPlan]:
+    """Every model with the offset of the spec."""
+    name = document.spec.estimation.offset
+    for index, model in enumerate(models):
+        if name is None:
+            yield model
+            continue
+        if model.formula.offset is not None:
+            message = f"the formula of '{model.id}' has an offset, and `estimation.offset` another"
+            place = ("models", "list", index, "formula", "=")
+            problems.append(document.problem(message, "keep one of the two", *place))
+        yield replace(model, formula=replace(model.formula, offset=fm.Name(name)))
 
 
 def _models(
@@ -408,8 +448,12 @@ def _misplaced(
             hint = "an effect needs an entry under `predictors:`"
             yield Problem(f"the formula has '{name}', {part}, among its effects", hint, where)
     groups = {name for level in levels_of(document.spec)[1:] for name in (level.id, level.group)}
-    for name in dict.fromkeys(name for part in written.random for name in part.groups):
-        if name not in groups:
+    categories = _categories(variables)
+    for random in written.random:
+        joined = len(random.groups) > 1 and bool(groups.intersection(random.groups))
+        for name in random.groups:
+            if name in groups or (joined and name in categories):
+                continue
             known = [level.id for level in levels_of(document.spec)[1:] if level.id]
             message = f"the formula groups by '{name}', which is no id of a level"
             yield Problem(message, did_you_mean(name, known), where)
@@ -453,34 +497,76 @@ def _of_parts(
         for term in _terms(document, text, variables, problems, (*place, "fixed", index))
     ]
     random = [
-        _random(document, group, effects, variables, problems, (*place, "random", group))
+        term
         for group, effects in (model.random or {}).items()
+        for term in _random(document, model, group, effects, variables, problems, place)
     ]
     outcome = fm.Name(outcome_of(document.spec).column)
     return fm.Formula(outcome, fm.ordered(terms), random=tuple(random))
 
 
+Effects = Sequence[str | int | list[str | int]]
+
+
 def _random(
     document: Document,
+    model: ModelSpec,
     group: str,
-    effects: Sequence[str | int],
+    effects: Effects,
+    variables: Mapping[str, Variable],
+    problems: list[Problem],
+    above: tuple[str | int, ...],
+) -> Iterator[fm.RandomTerm]:
+    """The terms of one grouping: one, or one a list in the list."""
+    place = (*above, "random", group)
+    groups = _grouping(document, group, variables, problems, place)
+    inner = [entry for entry in effects if isinstance(entry, list)]
+    if inner and len(inner) < len(effects):
+        message = f"the random effects of '{group}' mix single effects with lists of them"
+        hint = "write every term as a list: [[1, x], [z]]"
+        problems.append(document.problem(message, hint, *place))
+    for number, part in enumerate(inner or [effects]):
+        names = [str(effect) for effect in part if not isinstance(effect, list)]
+        at = (*place, number) if inner else place
+        terms = tuple(
+            term
+            for index, name in enumerate(names)
+            if name not in {"0", "1", "-1"}
+            for term in _terms(document, name, variables, problems, (*at, index))
+        )
+        intercept = "1" in names if inner else not {"0", "-1"} & set(names)
+        if not terms and not intercept:
+            message = f"nothing varies over '{group}' in this term"
+            problems.append(document.problem(message, "write 1 for the intercept", *at))
+            continue
+        correlated = model.correlated or len(terms) + intercept == 1
+        yield fm.RandomTerm(terms, intercept, groups, correlated)
+
+
+def _grouping(
+    document: Document,
+    group: str,
     variables: Mapping[str, Variable],
     problems: list[Problem],
     place: tuple[str | int, ...],
-) -> fm.RandomTerm:
+) -> tuple[str, ...]:
+    """The columns of a grouping: a level, or a combination of levels and categories."""
     groups = {level.name: level.group for level in levels_of(document.spec)[1:]}
     groups |= {level.id: level.group for level in levels_of(document.spec)[1:] if level.id}
-    if group not in groups:
-        hint = did_you_mean(group, groups)
-        problems.append(document.problem(f"'{group}' is no level with groups", hint, *place))
-    terms = [
-        term
-        for index, effect in enumerate(effects)
-        if str(effect) not in {"0", "1", "-1"}
-        for term in _terms(document, str(effect), variables, problems, (*place, index))
-    ]
-    intercept = not {"0", "-1"} & {str(effect) for effect in effects}
-    return fm.RandomTerm(tuple(terms), intercept, (groups.get(group, group),))
+    if group in groups:
+        return (groups[group],)
+    parts = [part.strip() for part in group.split(":")]
+    known = groups | _categories(variables) if len(parts) > 1 else groups
+    for part in parts:
+        if part not in known:
+            hint = did_you_mean(part, known)
+            problems.append(document.problem(f"'{part}' is no level with groups", hint, *place))
+    return tuple(known.get(part, part) for part in parts)
+
+
+def _categories(variables: Mapping[str, Variable]) -> dict[str, str]:
+    """The categorical predictors, which may join a level in a grouping."""
+    return {name: v.column for name, v in variables.items() if v.type == "category"}
 
 
 def _terms(

@@ -173,7 +173,7 @@ def _of_predictor(
     key: str, predictor: PredictorSpec, levels: Mapping[str, Level], top: int
 ) -> Iterator[Variable]:
     level = levels[predictor.level]
-    base_label, source = predictor.label or key, predictor.column or key
+    base_label, source = predictor.label or _piece_label(key, predictor), predictor.column or key
     stem = key if predictor.transform == "none" else f"{predictor.transform}_{key}"
     if predictor.transform != "none":
         base_label = f"{_TRANSFORMED[predictor.transform]} {base_label}"
@@ -208,6 +208,15 @@ def _of_predictor(
         )
 
 
+def _piece_label(key: str, predictor: PredictorSpec) -> str:
+    """The key, or of a piece without a label what it is a piece of."""
+    if predictor.piece is None:
+        return key
+    name, after, before = predictor.column or key, predictor.piece.after, predictor.piece.before
+    start = "" if after is None else f" from {after:g}"
+    return f"{name}{start}" + ("" if before is None else f" up to {before:g}")
+
+
 def _centring(predictor: PredictorSpec, above: Level | None) -> tuple[Role, str, str]:
     match predictor.center:
         case "none":
@@ -229,7 +238,11 @@ def examine(document: Document) -> tuple[tuple[Problem, ...], tuple[Problem, ...
     tuple
         The problems of levels, with which nothing further can be examined, and those of variables.
     """
-    variables = (*_predictor_problems(document), *_time_problems(document))
+    variables = (
+        *_predictor_problems(document),
+        *_time_problems(document),
+        *_adjustment_problems(document),
+    )
     return (
         tuple(_level_problems(document)),
         (*variables, *_name_problems(document), *_clashes(document)),
@@ -382,6 +395,31 @@ def _time_problems(document: Document) -> Iterator[Problem]:
         yield document.problem(message, "time varies between measurements", "time", "=")
 
 
+def _adjustment_problems(document: Document) -> Iterator[Problem]:
+    """Weights and offset are columns of their own, and not every df method knows of weights."""
+    spec = document.spec
+    parts = {spec.outcome.name: "the outcome"}
+    parts |= {level.id: f"the id of the level '{level.name}'" for level in spec.levels if level.id}
+    parts |= {
+        entry.column or key: f"the category '{key}'"
+        for key, entry in spec.predictors.items()
+        if entry.type == "category"
+    }
+    for key in ("weights", "offset"):
+        name = getattr(spec.estimation, key)
+        if name in parts:
+            message = f"`{key}` names '{name}', which is {parts[name]}"
+            yield document.problem(message, "name a column of numbers", "estimation", key, "=")
+    if spec.estimation.weights and spec.inference.df == "kenward-roger":
+        yield document.problem(
+            "Kenward-Roger df are computed by pbkrtest as if all rows had the same weight",
+            "with `estimation.weights` use `df: satterthwaite`",
+            "inference",
+            "df",
+            "=",
+        )
+
+
 def _name_problems(document: Document) -> Iterator[Problem]:
     """Names that cannot be written in R: backticks, backslashes, invisible characters."""
     spec = document.spec
@@ -428,10 +466,41 @@ def _clashes(document: Document) -> Iterator[Problem]:
         names.setdefault(variable.name, variable.key)
 
 
+def _piece_problems(document: Document, key: str, predictor: PredictorSpec) -> Iterator[Problem]:
+    piece, place = predictor.piece, ("predictors", key, "piece")
+    if piece is None:
+        return
+    if piece.after is None and piece.before is None:
+        yield document.problem(
+            f"predictor '{key}': a piece has a beginning or an end",
+            "write `piece: {before: 3}` or `piece: {after: 3}`",
+            *place,
+        )
+    elif piece.after is not None and piece.before is not None and piece.after >= piece.before:
+        yield document.problem(
+            f"predictor '{key}': the piece ends at {piece.before:g}, before it begins",
+            "`after` is the smaller number",
+            *place,
+        )
+    if predictor.column in (None, key):
+        yield document.problem(
+            f"predictor '{key}': a piece needs a name other than its column's",
+            f"give it a key of its own, with `column: {key}`",
+            *place,
+        )
+    if predictor.type == "category" or predictor.transform != "none":
+        yield document.problem(
+            f"predictor '{key}': a piece is one of a number as it is in the data",
+            "leave out `transform`, or `piece`",
+            *place,
+        )
+
+
 def _centring_problems(
     document: Document, key: str, predictor: PredictorSpec, level: int
 ) -> Iterator[Problem]:
     top = level == len(document.spec.levels) - 1
+    yield from _piece_problems(document, key, predictor)
     if predictor.type == "category" and predictor.center != "none":
         yield document.problem(
             f"predictor '{key}': a category cannot be centred",

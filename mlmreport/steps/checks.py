@@ -820,6 +820,7 @@ def transformation(context: Context, model: FittedModel, skewed: float) -> dict[
         "compared": bool(scales),
         "outcome": outcome.label,
         "back": _back(context, model) if applied != "none" else None,
+        "adjusted": bool(context.plan.weights) or context.plan.has_offset,
     }
     if not scales:
         return facts
@@ -945,6 +946,8 @@ WORDS = {
 def _scales(context: Context, model: FittedModel, skewed: float) -> dict[str, str]:
     """Names of the scales to compare, with the outcome in R on each."""
     outcome, frame = context.plan.outcome, context.data.frame
+    if context.plan.weights or context.plan.has_offset:
+        return {}
     if outcome.source not in frame or model.plan.formula.outcome != fm.Name(outcome.column):
         return {}
     name = fm.r_name(outcome.source)

@@ -480,6 +480,7 @@ class _Form(ABC):
     variables: Mapping[str, Variable]
     levels: Sequence[LevelInfo]
     outcome_label: str
+    weighted: bool = False
 
     @abstractmethod
     def indices(self, level: int) -> str:
@@ -576,7 +577,23 @@ class _Form(ABC):
     def distributions(self) -> str:
         """The distributions of the random effects and of the errors."""
         rows = [self._distribution(*item) for item in self.groupings.items()]
-        return _aligned([*rows, f"{self.error} &\\sim \\mathcal{{N}}(0, \\sigma^{{2}})"])
+        variance = f"\\sigma^{{2}} / {self.weight}" if self.weighted else "\\sigma^{2}"
+        return _aligned([*rows, f"{self.error} &\\sim \\mathcal{{N}}(0, {variance})"])
+
+    @property
+    def weight(self) -> str:
+        """The prior weight of a row."""
+        return f"\\omega_{{{self.indices(1)}}}"
+
+    @property
+    def matrix(self) -> str:
+        """The model in matrix notation, with the offset where there is one."""
+        form = _MATRIX if self.effects else _MATRIX_FIXED
+        if self.formula.offset is not None:
+            form = form.replace(r"\boldsymbol{\gamma}", r"\boldsymbol{\gamma} + \mathbf{o}", 1)
+        if self.weighted:
+            form = form.replace(r"\sigma^{2}\mathbf{I}", r"\sigma^{2}\mathbf{W}^{-1}")
+        return form
 
     def _distribution(self, grouping: _Grouping, effects: list[_Effect]) -> str:
         if len(effects) == 1:
@@ -602,7 +619,21 @@ class _Form(ABC):
             for column in self.fixed
         ]
         effects = [self._effect_symbol(effect) for effect in self.effects]
-        return [*fixed, *effects, self._error_symbol(), *self._variances(), self._sigma()]
+        rest = [*self._variances(), self._sigma(), *self._weight_symbol(), *self._known()]
+        return [*fixed, *effects, self._error_symbol(), *rest]
+
+    def _weight_symbol(self) -> Iterator[Symbol]:
+        if self.weighted:
+            unit = f"{self.levels[0].name} {self.levels[0].index}"
+            meaning = f"the prior weight of {unit}, known: its residual variance is σ² over it"
+            yield Symbol(self.weight, "", "weight", meaning)
+
+    def _known(self) -> Iterator[Symbol]:
+        """The offset, which has no coefficient."""
+        if self.formula.offset is not None:
+            words = self.columns.words(self.formula.offset)
+            meaning = f"the offset, {words}: added as it is, its coefficient fixed at 1"
+            yield Symbol(self.offset()[0], "", "offset", meaning)
 
     def outcome_symbol(self) -> Symbol:
         """The outcome of one unit of level 1."""
@@ -681,6 +712,8 @@ class _Form(ABC):
         within = f" within one {units}" if units else ""
         unit = self.levels[0].name
         meaning = f"the residual variance of {self.outcome_words} from {unit} to {unit}{within}"
+        if self.weighted:
+            meaning += ", where the prior weight is 1"
         return Symbol("\\sigma^{2}", "", "sigma2", meaning)
 
 
@@ -797,8 +830,7 @@ class _Hierarchy(_Form):
         )
         named = [self._coefficient_symbol(path) for paths in self.paths[1:] for path in paths]
         symbols = (self.outcome_symbol(), *named, *self.symbols())
-        matrix = _MATRIX if self.effects else _MATRIX_FIXED
-        return Equations(blocks, self.composite(), self.distributions(), matrix, symbols)
+        return Equations(blocks, self.composite(), self.distributions(), self.matrix, symbols)
 
     def _coefficient_symbol(self, path: _Path) -> Symbol:
         info = self.levels[len(path)]
@@ -876,7 +908,7 @@ class _Combined(_Form):
         crossed = any(info.crossed for info in self.levels)
         symbols = (self.outcome_symbol(), *self.symbols())
         note = _CROSSED_NOTE if crossed else _COMBINED_NOTE
-        return Equations((), self.composite(), self.distributions(), _MATRIX, symbols, note)
+        return Equations((), self.composite(), self.distributions(), self.matrix, symbols, note)
 
 
 def equations(
@@ -884,6 +916,7 @@ def equations(
     variables: Mapping[str, Variable],
     levels: Sequence[LevelInfo],
     outcome_label: str,
+    weighted: bool = False,
 ) -> Equations:
     """Write a model's equations.
 
@@ -897,6 +930,8 @@ def equations(
         From level 1 upwards.
     outcome_label
         What a reader calls the outcome.
+    weighted
+        Whether rows have prior weights: the error of a row has the variance sigma2 / weight.
 
     Raises
     ------
@@ -904,4 +939,4 @@ def equations(
         If a predictor is not among the variables.
     """
     form = _Hierarchy if _is_hierarchy(formula, levels) else _Combined
-    return form(formula, variables, levels, outcome_label).equations()
+    return form(formula, variables, levels, outcome_label, weighted).equations()

@@ -319,6 +319,9 @@ def _snijders(context: Context) -> dict[str, Any]:
     null = context.null
     if null is None:
         return {"have": False, "reason": "there is no null model to compare with"}
+    if context.plan.weights:
+        reason = "it is not defined here with prior weights, by which rows do not count alike"
+        return {"have": False, "reason": reason}
     groups = _groupings(context, null)
     for model, of in _snijders_of(context):
         context.run(

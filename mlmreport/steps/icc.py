@@ -95,6 +95,7 @@ def _of_null(context: Context, null: FittedModel) -> dict[str, Any]:
         "singular": null.fit.singular,
         "exact": _found(context, "icc/exact", "statistic", "p") if one else None,
         "power": _power(context) if one else None,
+        "weighted": bool(context.plan.weights),
         "samples": inference.icc_bootstrap,
         "agree": _intervals_agree(context, groups),
         **verdict,
@@ -171,6 +172,8 @@ def _agrees(context: Context, at: str) -> bool:
 def _decide(context: Context, null: FittedModel, one: bool) -> dict[str, Any]:
     """The verdict by its rule, and whether there are enough groups for it."""
     verdict, outcome = _verdict(context, null, one)
+    if context.plan.weights:
+        return _decide_weighted(context, one)
     shown: list[Part] = ["design effect ", context.item("icc/design_effect")]
     if context.value("icc/exact/p") is not None:
         shown += ["; p of the exact test of the variance: ", context.item("icc/exact/p")]
@@ -178,6 +181,29 @@ def _decide(context: Context, null: FittedModel, one: bool) -> dict[str, Any]:
     context.decide(STEP, rule.text, tuple(shown), outcome, rule.citation)
     few = _few_groups(context)
     return {"verdict": verdict, "few": few, "large": _exceeds_two(context)}
+
+
+def _decide_weighted(context: Context, one: bool) -> dict[str, Any]:
+    """The verdict without a design effect, which prior weights leave undefined."""
+    shown = _shown(context, one)
+    exact = context.value("icc/exact/p") is not None
+    lower = context.item(f"icc/{context.lowest_group}/lower")
+    evidence: tuple[Part, ...] = (
+        ("p of the exact test of the variance: ", context.item("icc/exact/p"))
+        if one and exact
+        else ("lower limit of the intraclass correlation: ", lower)
+    )
+    context.decide(
+        STEP,
+        "with prior weights the variance between groups speaks by itself, as the design effect is "
+        "not defined",
+        evidence,
+        "a multilevel model is needed"
+        if shown
+        else "that the groups differ is not shown; they are kept because the design has them",
+    )
+    verdict = "shown" if shown else "not shown"
+    return {"verdict": verdict, "few": _few_groups(context), "large": False}
 
 
 def _verdict(context: Context, null: FittedModel, one: bool) -> tuple[str, str]:

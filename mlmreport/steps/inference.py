@@ -556,6 +556,8 @@ def _why_not(context: Context, other: str) -> str:
         return "the spec says so"
     if other != "Kenward-Roger":
         return ""
+    if context.plan.weights:
+        return "pbkrtest makes them as if all rows had the same weight"
     if context.spec.estimation.method != "REML":
         return "they are made for REML, and the models are fitted by ML"
     if len(context.data.frame) > (limit // 2 if crossed else limit):

@@ -71,7 +71,7 @@ def _model_variables(context: Context, model: FittedModel) -> list[dict[str, Any
             "level": variable.level,
             "group": context.plan.levels[variable.level - 1].group if variable.level > 1 else "",
         }
-        for variable in context.plan.used
+        for variable in dict.fromkeys((*context.plan.used, *filter(None, [context.plan.offset])))
         if variable.column in columns
     ]
 
@@ -311,7 +311,8 @@ def _random_table(context: Context, model: FittedModel) -> Table:
     rows.append(Row(f"Within {context.plan.groups[0].plural}", (), group=True))
     limits = interval(context, f"{model.id}/var/residual/residual/sd") if have else ""
     cells = (context.item(f"{model.id}/sigma2"), context.item(f"{model.id}/sigma"), limits)
-    rows.append(Row("Residual: SD", cells))
+    weight = " of a row of weight 1" if context.plan.weights else ""
+    rows.append(Row(f"Residual{weight}: SD", cells))
     percent = f"{100 * context.spec.inference.level:g}"
     said = {
         "profile": "by profile likelihood (ML)",

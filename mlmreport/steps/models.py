@@ -7,6 +7,7 @@ from typing import Any
 
 from mlmreport.errors import AnalysisError, InputError
 from mlmreport.quantities import Cell, Row, Table
+from mlmreport.spec import formula as fm
 from mlmreport.steps import optimizers, random_part
 from mlmreport.steps.coefficients import effect_label
 from mlmreport.steps.context import Context, FittedModel
@@ -111,6 +112,8 @@ def run(context: Context) -> Mapping[str, Any]:
             for model in context.models
             if model.replaced
         ],
+        "independent": _independent(context),
+        "offset": fm.expression_r(offset) if (offset := _offset(context)) else "",
         "ddf": context.ddf,
         "singular": [model.plan.label for model in context.models if model.fit.singular],
         "unconverged": [model.plan.label for model in context.models if model.fit.messages],
@@ -121,6 +124,71 @@ def run(context: Context) -> Mapping[str, Any]:
         },
         "figures": examined["figures"],
     }
+
+
+_ZEROS = {"within": "its group mean", "mean": "zero", "centred": "the value it is centred at"}
+
+
+def _independent(context: Context) -> Mapping[str, Any] | None:
+    """Slopes of the final model whose correlation with the intercepts is set to zero."""
+    random = context.final.plan.formula.random
+    alone = [
+        (part.groups, term)
+        for part in random
+        for term in part.terms
+        if not part.correlated or not part.intercept
+    ]
+    over = {part.groups for part in random if part.intercept}
+    found = [term for groups, term in alone if groups in over]
+    if not found:
+        return None
+    labels = list(dict.fromkeys(_slope_label(context, term) for term in found))
+    variables = [context.plan.by_column(name) for t in found for name in fm.names_in(*t.factors)]
+    numbers = list(dict.fromkeys(v for v in variables if v and v.type == "number"))
+    whole = [
+        _slope_label(context, term)
+        for part in random
+        if not part.correlated
+        for term in part.terms
+        if _several(context, term)
+    ]
+    if numbers:
+        zeros = [f"{v.base_label}: {_ZEROS.get(v.role, 'zero as measured')}" for v in numbers]
+        context.decide(
+            STEP,
+            "independent slopes and intercepts are kept as the spec asks; what they mean depends "
+            "on where the predictor has its zero",
+            "; ".join(zeros),
+            "the correlation of intercepts and slopes is set to zero at that point",
+            "Bates2015",
+        )
+    return {
+        "slopes": labels,
+        "numbers": [v.base_label for v in numbers],
+        "plain": [v.base_label for v in numbers if v.role == "plain"],
+        "several": list(dict.fromkeys(whole)),
+        "factors": any(v and v.type == "category" for v in variables),
+    }
+
+
+def _slope_label(context: Context, term: fm.Term) -> str:
+    parts = []
+    for factor in term.factors:
+        variable = context.plan.by_column(next(iter(fm.names_in(factor)), ""))
+        plain = variable is not None and isinstance(factor, fm.Name)
+        parts.append(variable.base_label if variable and plain else fm.expression_r(factor))
+    return " × ".join(parts)
+
+
+def _several(context: Context, term: fm.Term) -> bool:
+    """Whether a term has several columns, which ``||`` leaves correlated."""
+    names = fm.names_in(*term.factors)
+    return "poly(" in fm.term_r(term) or any(name in context.categories for name in names)
+
+
+def _offset(context: Context) -> fm.Expression | None:
+    """The offset of the model that is interpreted."""
+    return context.final.plan.formula.offset
 
 
 def _model(context: Context, model: FittedModel) -> dict[str, Any]:
@@ -186,7 +254,8 @@ def stepped_table(context: Context) -> Table:
         rows.append(Row(label, tuple(_estimate(context, model, name) for model in models)))
     rows.append(Row("Variance components", (), group=True))
     rows += _component_rows(context)
-    rows.append(Row("Residual variance", tuple(context.item(f"{m.id}/sigma2") for m in models)))
+    residual = "Residual variance" + (" of a row of weight 1" if context.plan.weights else "")
+    rows.append(Row(residual, tuple(context.item(f"{m.id}/sigma2") for m in models)))
     rows.append(Row("Sizes and criterion", (), group=True))
     rows += _size_rows(context)
     method = context.spec.estimation.method

@@ -126,8 +126,11 @@ def _equations(context: Context) -> eq.Equations:
                      crossed=level.index > 1 and context.spec.structure == "crossed")
         for level in plan.levels
     ]  # fmt: skip
-    variables = {variable.column: _variable(context, variable) for variable in plan.used}
-    return eq.equations(plan.final.formula, variables, levels, plan.outcome.label)
+    used = [*plan.used, plan.offset] if plan.offset else plan.used
+    variables = {variable.column: _variable(context, variable) for variable in used}
+    return eq.equations(
+        plan.final.formula, variables, levels, plan.outcome.label, bool(plan.weights)
+    )
 
 
 def _variable(context: Context, variable: Variable) -> eq.Variable:

@@ -41,6 +41,7 @@ def run(context: Context) -> Mapping[str, Any]:
         "relations": _relations(context),
         "ids": [_words(level) for level in plan.levels if level.id],
         "time": _occasions(context),
+        "weights": _weights(context),
         "missing": _missing(context),
         "preparation": [step.action for step in context.data.steps],
         "notes": list(context.data.notes),
@@ -61,6 +62,14 @@ def _words(level: Level) -> dict[str, str]:
         "within": level.within or "",
         "column": level.group,
     }
+
+
+def _weights(context: Context) -> Mapping[str, Any] | None:
+    """The prior weights of the rows."""
+    if not context.plan.weights:
+        return None
+    found = context.all("prior_weights", "min", "mean", "max")
+    return {"column": context.plan.weights, **found}
 
 
 def _described(context: Context) -> list[Variable]:

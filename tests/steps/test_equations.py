@@ -2,6 +2,7 @@ import re
 import shutil
 import subprocess
 import warnings
+from dataclasses import replace
 from itertools import combinations
 from random import Random
 
@@ -185,6 +186,34 @@ def test_polynomials():
 def test_outcome_and_offset():
     found = written("log(math) ~ offset(age) + (1 | school)")
     assert rows(found.levels[0][1]) == [r"\log(Y_{ij}) &= \beta_{0j} + \text{Age}_{ij} + e_{ij}"]
+
+
+def test_prior_weights_divide_the_residual_variance():
+    formula = parse("math ~ ses + offset(age) + (1 | school)")
+    found = equations(formula, VARIABLES, TWO, "Mathematics", weighted=True)
+    last = rows(found.distributions)[-1]
+    assert last == r"e_{ij} &\sim \mathcal{N}(0, \sigma^{2} / \omega_{ij})"
+    assert r"\boldsymbol{\gamma} + \mathbf{o}" in found.matrix
+    assert found.matrix.endswith(r"\sigma^{2}\mathbf{W}^{-1})")
+    meanings = {symbol.component: symbol.meaning for symbol in found.symbols}
+    assert meanings["sigma2"].endswith("where the prior weight is 1")
+    assert "its coefficient fixed at 1" in meanings["offset"]
+    assert "known" in meanings["weight"]
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_without_correlations_only_effects_of_one_term_covary(seed):
+    random = Random(seed)
+    formula = some_formula(random, TWO)
+    term = RandomTerm(some_terms(random, 2, ["ses", "age", "race"]), True, ("school",), False)
+    found = equations(replace(formula, random=(term,)), VARIABLES, TWO, "Mathematics")
+    factors = [
+        set(coefficient.split(":")) for symbol in found.symbols if symbol.component == "cov"
+        for coefficient in (symbol.coefficient, symbol.other)
+    ]  # fmt: skip
+    # A term covaries within itself only where it has several columns, those of a category.
+    assert all(any(part.startswith("race") for part in parts) for parts in factors)
+    assert "(Intercept)" not in set().union(*factors)
 
 
 def test_meanings():
