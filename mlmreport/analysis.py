@@ -74,9 +74,9 @@ def analyse(document: Document, progress: Progress) -> tuple[Results, PreparedDa
     context.engine.begin(data.frame)
     _settings(context)
     # The order of computing: models come before the steps that look at the final one.
+    models.fit_all(context, lambda label: progress("models", label))
     progress("structure", "sizes and levels")
     found: dict[str, Mapping[str, Any]] = {"structure": structure.run(context)}
-    models.fit_all(context, lambda label: progress("models", label))
     progress("questions", "equations")
     found["questions"] = questions.run(context)
     progress("icc", "variance by level")

@@ -37,6 +37,10 @@ class Fit:
         lme4's convergence messages.
     optimizer
         The optimizer that was used.
+    evaluation
+        Nominal seconds of one evaluation of its deviance.
+    parameters
+        Its covariance parameters, relative to the residual SD.
     """
 
     id: str
@@ -47,6 +51,8 @@ class Fit:
     singular: bool
     messages: tuple[str, ...]
     optimizer: str
+    evaluation: float
+    parameters: int
 
 
 @dataclass
@@ -102,6 +108,8 @@ class Engine:
             singular=facts["singular"][0],
             messages=facts["messages"],
             optimizer=facts["optimizer"][0],
+            evaluation=facts["evaluation"][0],
+            parameters=int(facts["theta"][0]),
         )
 
     def _take(self, step: str, entry: Mapping[str, Any]) -> None:

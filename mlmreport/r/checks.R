@@ -4,7 +4,7 @@
 # --- influence --------------------------------------------------------------------------------
 
 # Every group left out with the variance parameters held; the most influential ones refitted.
-check_influence <- function(id, group, optimizer) {
+check_influence <- function(id, group, optimizer, refits) {
   name <- paste0("m_", id)
   m <- get(name, envir = analysis)
   b <- list(M = as.name(name), G = as.name(group), OPT = optimizer)
@@ -47,6 +47,9 @@ check_influence <- function(id, group, optimizer) {
     "Groups with a DFBETAS beyond the cut-off", "count", bind = b, model = name, method = said
   )
   units <- most_influential(analysis$cook, levels(analysis$d[[group]]))
+  if (!refits) {
+    return(list(groups = character()))
+  }
   for (k in seq_along(units)) leave_out(k, units[k], name, m, b)
   list(groups = units)
 }
@@ -127,13 +130,17 @@ variances_without <- function(at, reason, name, m, b) {
 
 # The fixed effects with other standard errors and without the most influential group. `cluster` is
 # the grouping that all others lie in, or empty.
-check_remedies <- function(id, cluster, samples, seed) {
+check_remedies <- function(id, cluster, samples, seed, asymptotic) {
   name <- paste0("m_", id)
   m <- get(name, envir = analysis)
   b <- list(M = as.name(name), N = samples, SEED = seed, R = as.name("without_1"))
   remedy_robust_errors(name, m, cluster, b)
   if (have("without_1") && setequal(names(fixef(analysis$without_1)), names(fixef(m)))) {
-    object("coef_without_1", satterthwaite(R), bind = b)
+    if (asymptotic) {
+      object("coef_without_1", asymptotic_tests(R), bind = b)
+    } else {
+      object("coef_without_1", satterthwaite(R), bind = b)
+    }
   }
   if (samples > 0) {
     object("boot_fixed", {
@@ -152,7 +159,7 @@ check_remedies <- function(id, cluster, samples, seed) {
       statistic(
         at("p_without"), coef_without_1[TERM, "Pr(>|t|)"],
         paste("p without the most influential group:", term), "p", bind = b,
-        method = "t test, Satterthwaite df"
+        method = test_of(if (asymptotic) "asymptotic" else "Satterthwaite")
       )
     } else {
       for (what in c("estimate_without", "p_without")) {
@@ -223,7 +230,7 @@ remedy_robust_errors <- function(name, m, cluster, b) {
 
 # The group means of level-1 columns added to the final model: each coefficient is the between-group
 # less the within-group effect.
-check_exogeneity <- function(id, group, formula, reml, terms) {
+check_exogeneity <- function(id, group, formula, reml, terms, asymptotic) {
   name <- paste0("m_", id)
   b <- list(M = as.name(name), G = as.name(group), REML = reml, TERMS = terms)
   taken <- names(analysis$d)
@@ -238,7 +245,11 @@ check_exogeneity <- function(id, group, formula, reml, terms) {
   if (have("with_means")) {
     object("mundlak", lmer(FORMULA, data = with_means, REML = REML), bind = b)
   }
-  if (have("mundlak")) object("mundlak_tests", satterthwaite(mundlak), bind = b)
+  if (have("mundlak") && asymptotic) {
+    object("mundlak_tests", asymptotic_tests(mundlak), bind = b)
+  } else if (have("mundlak")) {
+    object("mundlak_tests", satterthwaite(mundlak), bind = b)
+  }
   columns <- c(
     estimate = "Estimate", se = "Std. Error", df = "df", t = "t value", p = "Pr(>|t|)"
   )
@@ -253,7 +264,10 @@ check_exogeneity <- function(id, group, formula, reml, terms) {
       if (known) {
         statistic(
           at, mundlak_tests[ROW, COLUMN], label, types[[what]], bind = b, model = name,
-          method = "group mean added to the model (Mundlak, 1978), t test with Satterthwaite df"
+          method = paste0(
+            "group mean added to the model (Mundlak, 1978), ",
+            test_of(if (asymptotic) "asymptotic" else "Satterthwaite")
+          )
         )
       } else {
         absent(

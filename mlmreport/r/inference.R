@@ -171,7 +171,11 @@ rank_limits <- function(at, u, draws, level, name, b) {
 other_df <- function(id, ddf) {
   name <- paste0("m_", id)
   b <- list(M = as.name(name), T = as.name(paste0("t_", id)), DDF = ddf)
-  object("other", coef(summary(T, ddf = DDF)), bind = b)
+  if (inherits(get(paste0("t_", id), envir = analysis), "lmerModLmerTest")) {
+    object("other", coef(summary(T, ddf = DDF)), bind = b)
+  } else {
+    object("other", coef(summary(lmerTest::as_lmerModLmerTest(M), ddf = DDF)), bind = c(b, list(M = as.name(name))))
+  }
   for (term in names(fixef(get(name, envir = analysis)))) {
     b$TERM <- term
     at <- function(what) paste("inference/otherdf", term, what, sep = "/")

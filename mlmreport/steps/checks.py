@@ -12,6 +12,7 @@ from mlmreport.spec import formula as fm
 from mlmreport.spec.variables import Variable
 from mlmreport.steps.coefficients import INTERCEPT, Coefficient
 from mlmreport.steps.context import Context, FittedModel
+from mlmreport.steps.cost import df_evaluations, evaluations, too_long
 from mlmreport.thresholds import RULES
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 STEP = "assumptions"
+REFITS = 3
+"""Groups, the most influential ones, without which the model is fitted again."""
 
 
 # --- influence --------------------------------------------------------------------------------
@@ -34,24 +37,28 @@ STEP = "assumptions"
 
 def influence(context: Context, model: FittedModel) -> dict[str, Any]:
     """Every group left out: Cook's distances, and exact refits without the largest."""
+    too_long_ = _refits_too_long(context, model)
     found = context.run(
         STEP,
         "check_influence",
         id=model.id,
         group=context.lowest_group,
         optimizer=context.spec.estimation.optimizer,
+        refits=not too_long_,
     )
     units = [str(unit) for unit in found["groups"]]
     at = "assumptions/influence"
     facts: dict[str, Any] = {
         **context.all(at, "cutoff", "above", "inestimable", "largest", "dfbetas", "dfbetas_cutoff"),
-        "have": bool(units),
+        "have": bool(units) or context.value(f"{at}/largest") is not None,
         "units": units,
+        "too_long": too_long_,
         "rests": (context.value(f"{at}/inestimable") or 0) > 0,
         "any": (context.value(f"{at}/above") or 0) > 0,
     }
     if not units:
-        return facts
+        drawn = facts["have"]
+        return facts | {"figure": _influence_figure(context)} if drawn else facts
     moved = _most_moved(context, model, units)
     return facts | {
         "moved": moved,
@@ -60,6 +67,13 @@ def influence(context: Context, model: FittedModel) -> dict[str, Any]:
         "table": _influence_table(context, model, units),
         "figure": _influence_figure(context),
     }
+
+
+def _refits_too_long(context: Context, model: FittedModel) -> str:
+    """Why no refits are made without single groups."""
+    seconds = REFITS * evaluations(model.fit.parameters) * model.fit.evaluation
+    part = f"refits of {model.plan.label} without its most influential groups"
+    return too_long(context, STEP, part, model, seconds)
 
 
 def _most_moved(
@@ -170,6 +184,7 @@ def remedies(context: Context, model: FittedModel, units: Sequence[str]) -> dict
         cluster=_cluster(context, model),
         samples=samples,
         seed=context.spec.inference.seed,
+        asymptotic=bool(context.asymptotic),
     )
     robust = bool(found["robust"][0])
     for entry in model.coefficients:
@@ -278,8 +293,11 @@ def _decide_remedies(context: Context, facts: Mapping[str, Any]) -> None:
 def exogeneity(context: Context, model: FittedModel) -> dict[str, Any]:
     """The group means of level-1 predictors added, to test between against within effects."""
     entries, left_out = _uncentred(context, model)
+    nothing: dict[str, Any] = {"tested": [], "left_out": left_out, "rejected": []}
     if not entries:
-        return {"tested": [], "left_out": left_out, "rejected": [], "untested": []}
+        return nothing | {"too_long": ""}
+    if reason := _means_too_long(context, model):
+        return nothing | {"too_long": reason}
     context.run(
         STEP,
         "check_exogeneity",
@@ -288,6 +306,7 @@ def exogeneity(context: Context, model: FittedModel) -> dict[str, Any]:
         formula=model.plan.r,
         reml=context.spec.estimation.method == "REML",
         terms=[entry.name for entry in entries],
+        asymptotic=bool(context.asymptotic),
     )
     tested = []
     for entry in entries:
@@ -302,11 +321,19 @@ def exogeneity(context: Context, model: FittedModel) -> dict[str, Any]:
             }
         )
     rejected = [entry["label"] for entry in tested if entry["rejected"]]
-    facts = {"tested": tested, "left_out": left_out, "rejected": rejected}
+    facts = {"tested": tested, "left_out": left_out, "rejected": rejected, "too_long": ""}
     have = [entry for entry in tested if entry["have"]]
     if have:
         _decide_exogeneity(context, have, rejected)
     return facts
+
+
+def _means_too_long(context: Context, model: FittedModel) -> str:
+    """Why the model is not fitted again with group means among its predictors."""
+    k = model.fit.parameters
+    needed = evaluations(k) + (0 if context.asymptotic else df_evaluations(k))
+    part = f"{model.plan.label} with the means of its predictors added"
+    return too_long(context, STEP, part, model, needed * model.fit.evaluation)
 
 
 def _uncentred(

@@ -18,7 +18,11 @@ from mlmreport.steps.coefficients import INTERCEPT, Coefficient, coefficients, e
 
 __all__ = ["DDF", "Context", "FittedModel"]
 
-DDF = {"satterthwaite": "Satterthwaite", "kenward-roger": "Kenward-Roger"}
+DDF = {
+    "satterthwaite": "Satterthwaite",
+    "kenward-roger": "Kenward-Roger",
+    "asymptotic": "asymptotic",
+}
 """The spec's word for the denominator df, and that of lmerTest."""
 
 
@@ -59,6 +63,9 @@ class Context:
         The fitted sequence.
     decisions
         What was decided so far.
+    asymptotic
+        Why the tests of the fixed effects use the normal distribution although the spec names
+        another; empty where they follow the spec.
     """
 
     document: Document
@@ -67,6 +74,7 @@ class Context:
     engine: Engine
     models: list[FittedModel] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
+    asymptotic: str = ""
 
     @property
     def spec(self) -> AnalysisSpec:
@@ -95,8 +103,8 @@ class Context:
 
     @property
     def ddf(self) -> str:
-        """The df method as lmerTest names it."""
-        return DDF[self.spec.inference.df]
+        """The df method as lmerTest names it, or ``asymptotic``."""
+        return "asymptotic" if self.asymptotic else DDF[self.spec.inference.df]
 
     @cached_property
     def categories(self) -> Mapping[str, tuple[str, ...]]:

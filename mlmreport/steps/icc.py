@@ -9,11 +9,14 @@ from mlmreport.quantities import Cell, Figure, Missing, Part, Quantity, Row, Tab
 from mlmreport.spec.variables import Level, Variable
 from mlmreport.steps.coefficients import INTERCEPT, Coefficient
 from mlmreport.steps.context import Context, FittedModel
+from mlmreport.steps.cost import evaluations, too_long
 from mlmreport.thresholds import RULES
 
 __all__ = ["run"]
 
 STEP = "icc"
+PROFILE_POINTS = 30
+"""About how many values of an ICC its profile looks at."""
 
 
 def run(context: Context) -> Mapping[str, Any]:
@@ -53,7 +56,11 @@ def _of_null(context: Context, null: FittedModel) -> dict[str, Any]:
     groups = [level for level in context.plan.groups if level.group in blocks]
     one = len(blocks) == 1
     inference = context.spec.inference
-    context.run(STEP, "step_icc", null=null.object, blocks=blocks, level=inference.level)
+    no_profile = _profile_too_long(context, null, one)
+    no_bootstrap = _bootstrap_too_long(context, null, one)
+    context.run(
+        STEP, "step_icc", null=null.object, blocks=blocks, level=inference.level, reason=no_profile
+    )
     context.run(
         STEP,
         "icc_same_unit",
@@ -62,7 +69,8 @@ def _of_null(context: Context, null: FittedModel) -> dict[str, Any]:
         groups=[level.group for level in groups],
         crossed=context.spec.structure == "crossed",
     )
-    if inference.icc_bootstrap:
+    samples = 0 if no_bootstrap else inference.icc_bootstrap
+    if samples:
         _bootstrap(context, null, blocks)
     if one:
         context.run(STEP, "icc_exact_test", null=null.object, group=blocks[0], seed=inference.seed)
@@ -82,10 +90,12 @@ def _of_null(context: Context, null: FittedModel) -> dict[str, Any]:
         "singular": null.fit.singular,
         "exact": _found(context, "icc/exact", "statistic", "p") if one else None,
         "power": _power(context) if one else None,
-        "samples": inference.icc_bootstrap,
+        "samples": samples,
+        "no_profile": no_profile,
+        "no_bootstrap": no_bootstrap,
         "agree": _intervals_agree(context, groups),
         **verdict,
-        "tables": {"icc": _table(context, levels)},
+        "tables": {"icc": _table(context, levels, samples, bool(no_profile))},
         "figures": {"icc": _figure(context, levels)},
     }
 
@@ -106,6 +116,22 @@ OF_NULL = (
     "sigma2", "level1", "design_effect", "design_effect_mean", "effective_n", "reliability",
     "reliability_mean",
 )  # fmt: skip
+
+
+def _profile_too_long(context: Context, null: FittedModel, one: bool) -> str:
+    """Why the likelihood is not profiled: with several groupings each point is an optimum."""
+    points = PROFILE_POINTS * (1 if one else 20 * (null.fit.parameters - 1))
+    seconds = null.fit.parameters * points * null.fit.evaluation
+    return too_long(context, STEP, "profile-likelihood intervals of the ICC", null, seconds)
+
+
+def _bootstrap_too_long(context: Context, null: FittedModel, one: bool) -> str:
+    """Why no samples are drawn: with several groupings each of them is a fit."""
+    if one or not context.spec.inference.icc_bootstrap:
+        return ""
+    fit = evaluations(null.fit.parameters) * null.fit.evaluation
+    seconds = context.spec.inference.icc_bootstrap * fit
+    return too_long(context, STEP, "bootstrap intervals of the ICC", null, seconds)
 
 
 def _bootstrap(context: Context, null: FittedModel, blocks: list[str]) -> None:
@@ -129,8 +155,10 @@ def _balanced(context: Context) -> bool:
 
 def _level(context: Context, level: Level) -> dict[str, Any]:
     at = f"icc/{level.group}"
-    found = context.all(at, "tau", "icc", "lower", "upper", "same")
-    if context.spec.inference.icc_bootstrap:
+    found = context.all(at, "tau", "icc", "same")
+    if f"{at}/lower" in context.engine.items:
+        found |= context.all(at, "lower", "upper")
+    if f"{at}/bootstrap/lower" in context.engine.items:
         found["bootstrap"] = context.all(f"{at}/bootstrap", "lower", "upper")
     return {"name": level.name, "plural": level.plural, "column": level.group, **found}
 
@@ -464,7 +492,7 @@ def _pair(context: Context, mean: Variable) -> tuple[Variable, Variable] | None:
 # --- the variance split -----------------------------------------------------------------------
 
 
-def _table(context: Context, levels: list[dict[str, Any]]) -> Table:
+def _table(context: Context, levels: list[dict[str, Any]], samples: int, no_profile: bool) -> Table:
     rows = [
         Row(
             f"Between {entry['plural']}",
@@ -472,8 +500,7 @@ def _table(context: Context, levels: list[dict[str, Any]]) -> Table:
         )
         for entry in reversed(levels)
     ]
-    samples = context.spec.inference.icc_bootstrap
-    blank = ("",) * (2 if samples else 1)
+    blank = ("",) * ((not no_profile) + bool(samples))
     lowest = context.plan.levels[0].plural
     within = context.plan.groups[0].plural
     rows.append(
@@ -492,21 +519,28 @@ def _table(context: Context, levels: list[dict[str, Any]]) -> Table:
             "Source",
             "Variance",
             "Share (ICC)",
-            f"{percent} % CI, profile",
+            *([] if no_profile else [f"{percent} % CI, profile"]),
             *([f"{percent} % CI, bootstrap"] if samples else []),
         ),
         tuple(rows),
-        f"Variances by {method}. Intervals of the share: by profile likelihood (ML)"
-        + (
-            f"; by the percentiles of {samples} parametric bootstrap samples."
-            if samples
-            else "; no bootstrap interval was asked for (`inference.icc_bootstrap: 0`)."
-        ),
+        f"Variances by {method}. {_intervals_said(context, samples, no_profile)}",
     )
 
 
+def _intervals_said(context: Context, samples: int, no_profile: bool) -> str:
+    made = [
+        *([] if no_profile else ["by profile likelihood (ML)"]),
+        *([f"by the percentiles of {samples} parametric bootstrap samples"] if samples else []),
+    ]
+    if not context.spec.inference.icc_bootstrap:
+        made.append("no bootstrap interval was asked for (`inference.icc_bootstrap: 0`)")
+    return f"Intervals of the share: {'; '.join(made)}." if made else ""
+
+
 def _intervals(entry: Mapping[str, Any]) -> list[Cell]:
-    found: list[Cell] = [("[", entry["lower"], ", ", entry["upper"], "]")]
+    found: list[Cell] = []
+    if "lower" in entry:
+        found.append(("[", entry["lower"], ", ", entry["upper"], "]"))
     if "bootstrap" in entry:
         limits = entry["bootstrap"]
         found.append(("[", limits["lower"], ", ", limits["upper"], "]"))

@@ -243,7 +243,7 @@ def _fixed_table(context: Context, model: FittedModel) -> Table:
 
 def _random_table(context: Context, model: FittedModel) -> Table:
     rows: list[Row] = []
-    have = context.spec.inference.variance_ci != "none"
+    have = f"{model.id}/var/residual/residual/sd/lower" in context.engine.items
     for block, effects in model.fit.blocks.items():
         plural = next(
             (g.plural for g in context.plan.groups if g.group == model.fit.groups[block]),
@@ -275,6 +275,8 @@ def _random_table(context: Context, model: FittedModel) -> Table:
         "bootstrap": f"by parametric bootstrap, {context.spec.inference.bootstrap:,} samples",
         "none": "not asked for",
     }[context.spec.inference.variance_ci]
+    if not have and context.spec.inference.variance_ci != "none":
+        said = "left out because of the time they would take"
     return Table(
         "random",
         f"Random effects of the final model ({model.plan.label})",

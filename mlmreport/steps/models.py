@@ -10,11 +10,14 @@ from mlmreport.quantities import Cell, Row, Table
 from mlmreport.steps import random_part
 from mlmreport.steps.coefficients import effect_label
 from mlmreport.steps.context import Context, FittedModel
+from mlmreport.steps.cost import df_evaluations, evaluations, too_long
 from mlmreport.thresholds import RULES
 
 __all__ = ["fit_all", "run"]
 
 STEP = "models"
+PROFILE_FITS = 12
+"""About how many fits' evaluations the likelihood profile of one parameter takes."""
 COEFFICIENT = ("estimate", "se", "df", "t", "p", "lower", "upper")
 
 
@@ -35,19 +38,36 @@ def fit_all(context: Context, progress: Callable[[str], None]) -> None:
             )
         except AnalysisError as error:
             raise _located(context, plan.id, str(error)) from None
-        model = context.describe(plan, fit)
-        context.models.append(model)
+        context.models.append(context.describe(plan, fit))
+    context.asymptotic = _df_too_long(context)
+    for model in context.models:
+        progress(f"{model.plan.label}: tests")
         context.run(
             STEP,
             "model_quantities",
-            id=plan.id,
+            id=model.id,
             labels={entry.name: entry.label for entry in model.coefficients},
             unit=context.unit,
             level=inference.level,
             ddf=context.ddf,
         )
-        context.run(STEP, "fit_by_ml", id=plan.id)
+        context.run(STEP, "fit_by_ml", id=model.id)
         _sharpen(context, model)
+
+
+def _df_too_long(context: Context) -> str:
+    """Why Satterthwaite df, which differentiate the deviance numerically, are not computed."""
+    if context.spec.inference.df != "satterthwaite":
+        return ""
+    seconds = [m.fit.evaluation * df_evaluations(m.fit.parameters) for m in context.models]
+    return too_long(
+        context,
+        STEP,
+        "Satterthwaite degrees of freedom; the tests of the fixed effects use the normal "
+        "distribution",
+        context.final,
+        sum(seconds),
+    )
 
 
 def _located(context: Context, model: str, said: str) -> InputError:
@@ -70,7 +90,8 @@ def _sharpen(context: Context, model: FittedModel) -> None:
 def run(context: Context) -> Mapping[str, Any]:
     """The stepped table, intervals of the final model's variances, and convergence."""
     inference = context.spec.inference
-    if inference.variance_ci != "none":
+    no_intervals = _intervals_too_long(context)
+    if inference.variance_ci != "none" and not no_intervals:
         context.run(
             STEP,
             "variance_intervals",
@@ -84,6 +105,8 @@ def run(context: Context) -> Mapping[str, Any]:
     examined = random_part.examine(context)
     return {
         "examined": {key: examined[key] for key in examined if key not in {"tables", "figures"}},
+        "no_intervals": no_intervals,
+        "asymptotic": context.asymptotic,
         "models": [_model(context, model) for model in context.models],
         "final": {"id": context.final.id, "label": context.final.plan.label},
         "stepwise": context.spec.models.stepwise is not None,
@@ -99,6 +122,19 @@ def run(context: Context) -> Mapping[str, Any]:
         },
         "figures": examined["figures"],
     }
+
+
+def _intervals_too_long(context: Context) -> str:
+    """Why the variances of the final model have no intervals although the spec asks for them."""
+    inference, model = context.spec.inference, context.final
+    if inference.variance_ci == "none":
+        return ""
+    k = model.fit.parameters
+    fits = (k + 1) * PROFILE_FITS if inference.variance_ci == "profile" else inference.bootstrap
+    kind = "profile-likelihood" if inference.variance_ci == "profile" else "bootstrap"
+    seconds = fits * evaluations(k) * model.fit.evaluation
+    part = f"{kind} intervals of the variances of {model.plan.label}"
+    return too_long(context, STEP, part, model, seconds)
 
 
 def _model(context: Context, model: FittedModel) -> dict[str, Any]:

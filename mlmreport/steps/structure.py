@@ -113,7 +113,8 @@ def _decide_on_groups(context: Context, groups: list[dict[str, Any]]) -> None:
         STEP,
         rule.text,
         (fewest["sizes"]["groups"], f" {fewest['plural']}"),
-        f"{method} with {context.ddf} df, as the spec says"
+        f"{method} with {context.ddf} df"
+        + ("" if context.asymptotic else ", as the spec says")
         + ("; variances are to be read with caution" if few == "few" else ""),
         rule.citation,
     )
