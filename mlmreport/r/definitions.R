@@ -22,13 +22,6 @@ group_sizes <- function(g) as.vector(table(g))
 # Coefficient of variation with the n - 1 standard deviation; 0 for equal sizes.
 variation <- function(x) if (length(x) > 1) sd(x) / mean(x) else 0
 
-# Share of a variable's sum of squares that lies between groups (eta squared).
-# Descriptive: under independence it is about (J - 1) / (n - 1), not 0.
-between_share <- function(x, g) {
-  x <- as.numeric(x)
-  1 - sum((x - ave(x, g))^2) / sum((x - mean(x))^2)
-}
-
 # Values of x, one a group.
 per_group <- function(x, g) as.vector(tapply(as.numeric(x), g, function(v) v[1L]))
 
