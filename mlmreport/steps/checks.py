@@ -57,8 +57,8 @@ def influence(context: Context, model: FittedModel) -> dict[str, Any]:
         "any": (context.value(f"{at}/above") or 0) > 0,
     }
     if not units:
-        drawn = facts["have"]
-        return facts | {"figure": _influence_figure(context)} if drawn else facts
+        facts |= {"moved": None, "variance": None, "far": False}
+        return facts | ({"figure": _influence_figure(context)} if facts["have"] else {})
     moved = _most_moved(context, model, units)
     return facts | {
         "moved": moved,

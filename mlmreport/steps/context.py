@@ -116,6 +116,13 @@ class Context:
             if variable.type == "category"
         }
 
+    @property
+    def tests(self) -> str:
+        """By what the tests of fixed effects are made, for the note of a table."""
+        if self.ddf == "asymptotic":
+            return "tests and intervals by the normal distribution, without df"
+        return f"{self.ddf} df"
+
     def run(self, step: str, function: str, **arguments: object) -> Mapping[str, Any]:
         """Run an R function of a step."""
         return self.engine.run(step, function, **arguments)

@@ -42,7 +42,7 @@ def too_long(context: Context, step: str, part: str, model: FittedModel, seconds
     if name not in context.engine.items:
         context.run("models", "cost_of", id=model.id)
     allowed = context.setting(
-        "settings/patience", limit, "count", "Longest time of a part", "estimation.patience"
+        "settings/patience", limit, "seconds", "Longest time of a part", "estimation.patience"
     )
     context.decide(
         step,

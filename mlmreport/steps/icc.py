@@ -199,6 +199,12 @@ def _verdict(context: Context, null: FittedModel, one: bool) -> tuple[str, str]:
             "a multilevel model is not needed for these data: a variance between groups is "
             "estimated as zero; it is kept because the design has the groups"
         )
+    if shown is None:
+        return "untested", (
+            "whether the groups differ was not tested for want of time; "
+            + ("a multilevel model is needed, as the design effect is large"
+               if _exceeds_two(context) else "the design effect is not above 2")
+        )  # fmt: skip
     if _exceeds_two(context):
         return ("needed" if shown else "unproven"), (
             "a multilevel model is needed"
@@ -218,11 +224,16 @@ def _exceeds_two(context: Context) -> bool:
     return (context.value("icc/design_effect") or 1.0) > RULES["grouping"].value
 
 
-def _shown(context: Context, one: bool) -> bool:
-    """Whether the groups are shown to differ: by the exact test, or by the profile interval."""
+def _shown(context: Context, one: bool) -> bool | None:
+    """Whether the groups are shown to differ: by the exact test, or by the profile interval.
+
+    None where neither was made.
+    """
     p = context.value("icc/exact/p") if one else None
     if p is not None:
         return p < context.spec.inference.alpha
+    if f"icc/{context.lowest_group}/lower" not in context.engine.items:
+        return None
     lower = context.value(f"icc/{context.lowest_group}/lower")
     return lower is not None and lower > 0
 

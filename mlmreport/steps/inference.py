@@ -10,6 +10,7 @@ from mlmreport.quantities import Cell, Figure, Row, Series, Table
 from mlmreport.spec import formula as fm
 from mlmreport.spec.schema import QuestionSpec
 from mlmreport.spec.sequence import question_terms
+from mlmreport.spec.variables import Level
 from mlmreport.steps.coefficients import INTERCEPT, Coefficient
 from mlmreport.steps.context import Context, FittedModel
 from mlmreport.steps.effects import interval
@@ -57,6 +58,8 @@ def run(context: Context, interactions: Sequence[Mapping[str, Any]]) -> Mapping[
         "alpha": context.item("settings/alpha"),
         "group": context.plan.groups[0].name,
         "groups": context.plan.groups[0].plural,
+        "several": [level.name for level in context.plan.groups],
+        "crossed": context.spec.structure == "crossed",
         "lowest": context.plan.levels[0].name,
         "lowest_plural": context.plan.levels[0].plural,
         "average": context.all("inference/average", "estimate", "lower", "upper"),
@@ -486,8 +489,9 @@ def _answer(
             }
         )
     varying = [
-        effect
-        for effect in _effects(model, context.lowest_group)
+        (level, effect)
+        for level in context.plan.groups
+        for effect in _effects(model, level.group)
         if kind == "variance" and (not terms or frozenset(effect.split(":")) in wanted)
     ]
     return {
@@ -496,7 +500,7 @@ def _answer(
         "status": question.status,
         "kind": KINDS[kind],
         "effects": effects,
-        "variance": [_variance(context, model, effect) for effect in varying],
+        "variance": [_variance(context, model, level, effect) for level, effect in varying],
         "missing_terms": bool(terms) and not effects and not varying,
         "slopes": [
             {
@@ -535,15 +539,16 @@ def _factor_names(entry: Any) -> list[str]:
     ]
 
 
-def _variance(context: Context, model: FittedModel, effect: str) -> dict[str, Any]:
+def _variance(context: Context, model: FittedModel, level: Level, effect: str) -> dict[str, Any]:
     block = next(
         block for block, effects in model.fit.blocks.items()
-        if effect in effects and model.fit.groups[block] == context.lowest_group
+        if effect in effects and model.fit.groups[block] == level.group
     )  # fmt: skip
     at = f"{model.id}/var/{block}/{effect}/sd"
     items = context.engine.items
     return {
         "label": context.effect_phrase(model, effect),
+        "groups": level.plural,
         "intercept": effect == "(Intercept)",
         "sd": context.item(at),
         "lower": items.get(f"{at}/lower"),

@@ -8,7 +8,7 @@ from typing import Any
 from mlmreport.quantities import Figure, Row, Series, Table
 from mlmreport.spec import formula as fm
 from mlmreport.spec.variables import Variable
-from mlmreport.steps.coefficients import INTERCEPT, Coefficient, effect_label
+from mlmreport.steps.coefficients import INTERCEPT, Coefficient, effect_label, row_anchor
 from mlmreport.steps.context import Context, FittedModel
 from mlmreport.steps.effects import details, interval, slug
 from mlmreport.steps.models import COEFFICIENT
@@ -226,15 +226,17 @@ def _fixed_table(context: Context, model: FittedModel) -> Table:
     for entry in model.coefficients:
         at = f"{model.id}/fixef/{entry.name}"
         cells = [context.item(f"{at}/{what}") for what in ("estimate", "se", "df", "t", "p")]
-        rows.append(Row(entry.label, (*cells[:2], interval(context, at), *cells[2:])))
+        found = (*cells[:2], interval(context, at), *cells[2:])
+        rows.append(Row(entry.label, found, anchor=row_anchor(at)))
     percent = f"{100 * context.spec.inference.level:g}"
     unit = f" In {context.unit}." if context.unit else ""
+    quantile = "" if context.ddf == "asymptotic" else "; intervals from the t distribution"
     return Table(
         "fixed",
         f"Fixed effects of the final model ({model.plan.label})",
         ("Effect", "Estimate", "SE", f"{percent} % CI", "df", "t", "p"),
         tuple(rows),
-        f"{context.ddf} df; intervals from the t distribution.{unit}",
+        f"{context.tests[0].upper()}{context.tests[1:]}{quantile}.{unit}",
     )
 
 
@@ -255,7 +257,7 @@ def _random_table(context: Context, model: FittedModel) -> Table:
             limits = interval(context, f"{at}/sd") if have else ""
             label = effect_label(effect, model.coefficients)
             cells = (context.item(f"{at}/variance"), context.item(f"{at}/sd"), limits)
-            rows.append(Row(f"{label}: SD", cells))
+            rows.append(Row(f"{label}: SD", cells, anchor=row_anchor(at)))
             for other in effects[:i]:
                 with_ = effect_label(other, model.coefficients)
                 limits = interval(context, f"{at}/cor/{other}") if have else ""
@@ -264,11 +266,12 @@ def _random_table(context: Context, model: FittedModel) -> Table:
                     context.item(f"{at}/cor/{other}"),
                     limits,
                 )
-                rows.append(Row(f"{label} with {with_.lower()}: correlation", cells))
+                head = f"{label} with {with_.lower()}: correlation"
+                rows.append(Row(head, cells, anchor=row_anchor(f"{at}/cov/{other}")))
     rows.append(Row(f"Within {context.plan.groups[0].plural}", (), group=True))
     limits = interval(context, f"{model.id}/var/residual/residual/sd") if have else ""
     cells = (context.item(f"{model.id}/sigma2"), context.item(f"{model.id}/sigma"), limits)
-    rows.append(Row("Residual: SD", cells))
+    rows.append(Row("Residual: SD", cells, anchor=row_anchor(f"{model.id}/sigma2")))
     percent = f"{100 * context.spec.inference.level:g}"
     said = {
         "profile": "by profile likelihood (ML)",
@@ -469,7 +472,7 @@ def _slopes_table(
         f"Simple slopes of {focal.base_label} by {moderator.base_label}",
         ("At", "Slope", "SE", f"{percent} % CI", "df", "t", "p"),
         rows,
-        f"Other predictors at their means or reference categories; {context.ddf} df.",
+        f"Other predictors at their means or reference categories; {context.tests}.",
     )
 
 

@@ -205,8 +205,8 @@ def stepped_table(context: Context) -> Table:
         f"The sequence of models of {context.plan.outcome.label}",
         ("", *(model.plan.label for model in models)),
         tuple(rows),
-        f"Estimates by {method} with standard errors in parentheses; * p < {alpha}, t tests with "
-        f"{context.ddf} df. Criterion = "
+        f"Estimates by {method} with standard errors in parentheses; * p < {alpha}, "
+        f"{_tests(context)}. Criterion = "
         + ("REML criterion" if method == "REML" else "deviance (ML)")
         + (
             "; it may be compared only between models of equal fixed parts."
@@ -214,6 +214,11 @@ def stepped_table(context: Context) -> Table:
             else "."
         ),
     )
+
+
+def _tests(context: Context) -> str:
+    normal = context.ddf == "asymptotic"
+    return "tests by the normal distribution" if normal else f"t tests with {context.ddf} df"
 
 
 def _position(context: Context, name: str) -> tuple[int, int, int]:

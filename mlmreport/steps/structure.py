@@ -116,8 +116,11 @@ def _decide_on_groups(context: Context, groups: list[dict[str, Any]]) -> None:
         STEP,
         rule.text,
         (fewest["sizes"]["groups"], f" {fewest['plural']}"),
-        f"{method} with {context.ddf} df"
-        + ("" if context.asymptotic else ", as the spec says")
+        (
+            f"{method}, tests by the normal distribution"
+            if context.asymptotic
+            else f"{method} with {context.ddf} df, as the spec says"
+        )
         + ("; variances are to be read with caution" if few == "few" else ""),
         rule.citation,
     )
@@ -152,8 +155,8 @@ def _relation(context: Context, lower: Level, upper: Level) -> dict[str, Any]:
     return {
         **found,
         "full": cells == occupied,
-        # Every unit crosses, or some of them do: pupils who change schools.
-        "some": several is not None and units is not None and several < units,
+        # A minority of the units crosses: pupils who change schools.
+        "some": several is not None and units is not None and several < units / 2,
         "sides": [
             {"one": _words(one), "of": _words(of), **context.all(f"{at}/{side}", *PARTNERS)}
             for side, one, of in (("lower", lower, upper), ("upper", upper, lower))
@@ -308,8 +311,8 @@ def _shares_note(context: Context) -> str:
         return f"Between {groups[0]} = share of the variance that lies between them, {method}"
     if context.spec.structure == "crossed":
         return (
-            f"Between {' or '.join(groups)} = share of the variance over {lowest} that lies between "
-            f"them when the other grouping is allowed for, {method}"
+            f"Between {' or '.join(groups)} = share of the variance over {lowest} that lies "
+            f"between them when the other grouping is allowed for, {method}"
         )
     own = (
         f" For a variable of a higher level the shares are those of its own units, {groups[0]} for "

@@ -106,9 +106,7 @@ class _Part:
         return "\n".join([*lines, self.percentage]) if fits else ""
 
 
-def structure(
-    levels: Sequence[LevelBox], crossed: bool = False, partly: bool = False
-) -> Drawing:
+def structure(levels: Sequence[LevelBox], crossed: bool = False, partly: bool = False) -> Drawing:
     """The levels of the data as a tree, or crossed factors around the units they share.
 
     Parameters
