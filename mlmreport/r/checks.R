@@ -126,6 +126,15 @@ variances_without <- function(at, reason, name, m, b) {
   }
 }
 
+# The tests of a refit's fixed effects, by the method of the model's own.
+refit_tests <- function(name, asymptotic, b) {
+  if (asymptotic) {
+    object(name, asymptotic_tests(R), bind = b)
+  } else {
+    object(name, satterthwaite(R), bind = b)
+  }
+}
+
 # --- remedies ---------------------------------------------------------------------------------
 
 # The fixed effects with other standard errors and without the most influential group. `cluster` is
@@ -136,11 +145,7 @@ check_remedies <- function(id, cluster, samples, seed, asymptotic) {
   b <- list(M = as.name(name), N = samples, SEED = seed, R = as.name("without_1"))
   remedy_robust_errors(name, m, cluster, b)
   if (have("without_1") && setequal(names(fixef(analysis$without_1)), names(fixef(m)))) {
-    if (asymptotic) {
-      object("coef_without_1", asymptotic_tests(R), bind = b)
-    } else {
-      object("coef_without_1", satterthwaite(R), bind = b)
-    }
+    refit_tests("coef_without_1", asymptotic, b)
   }
   if (samples > 0) {
     object("boot_fixed", {
@@ -245,15 +250,12 @@ check_exogeneity <- function(id, group, formula, reml, terms, asymptotic) {
   if (have("with_means")) {
     object("mundlak", lmer(FORMULA, data = with_means, REML = REML), bind = b)
   }
-  if (have("mundlak") && asymptotic) {
-    object("mundlak_tests", asymptotic_tests(mundlak), bind = b)
-  } else if (have("mundlak")) {
-    object("mundlak_tests", satterthwaite(mundlak), bind = b)
-  }
+  if (have("mundlak")) refit_tests("mundlak_tests", asymptotic, list(R = as.name("mundlak")))
   columns <- c(
     estimate = "Estimate", se = "Std. Error", df = "df", t = "t value", p = "Pr(>|t|)"
   )
   types <- c(estimate = "estimate", se = "se", df = "df", t = "statistic", p = "p")
+  said <- test_of(if (asymptotic) "asymptotic" else "Satterthwaite")
   for (k in seq_along(terms)) {
     b$ROW <- new[k]
     known <- have("mundlak_tests") && new[k] %in% rownames(analysis$mundlak_tests)
@@ -264,10 +266,7 @@ check_exogeneity <- function(id, group, formula, reml, terms, asymptotic) {
       if (known) {
         statistic(
           at, mundlak_tests[ROW, COLUMN], label, types[[what]], bind = b, model = name,
-          method = paste0(
-            "group mean added to the model (Mundlak, 1978), ",
-            test_of(if (asymptotic) "asymptotic" else "Satterthwaite")
-          )
+          method = paste0("group mean added to the model (Mundlak, 1978), ", said)
         )
       } else {
         absent(
@@ -336,15 +335,15 @@ check_linearity <- function(id, group, within, between) {
     at <- function(what) paste("assumptions/between", x, what, sep = "/")
     series(at("x"), raw_means(d$X, d$GC), x, model = name, bind = b)
     series(
-      at("residual"), ranef(M)[[G]][["(Intercept)"]], "Conditional modes of the intercepts",
+      at("residual"), modes_of(M, G)[["(Intercept)"]], "Conditional modes of the intercepts",
       model = name, bind = b
     )
     object(
-      "smooth_level", lowess(raw_means(d$X, d$GC), ranef(M)[[G]][["(Intercept)"]]), bind = b
+      "smooth_level", lowess(raw_means(d$X, d$GC), modes_of(M, G)[["(Intercept)"]]), bind = b
     )
     smooth_series(at, x, name)
     statistic(
-      at("departure"), smooth_departure(raw_means(d$X, d$GC), ranef(M)[[G]][["(Intercept)"]]),
+      at("departure"), smooth_departure(raw_means(d$X, d$GC), modes_of(M, G)[["(Intercept)"]]),
       paste("Largest departure of the smooth, between groups:", x), "ratio", bind = b, model = name
     )
   }

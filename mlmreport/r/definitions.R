@@ -314,6 +314,9 @@ combinations <- function(t, l, level = 0.95, ddf = "Satterthwaite") {
 
 # --- groups ---------------------------------------------------------------------------------------
 
+# Conditional modes of a grouping's random effects, without the variances that take long.
+modes_of <- function(m, group) ranef(m, condVar = FALSE)[[group]]
+
 # Conditional modes and their standard deviations (ranef(condVar = TRUE)) of one effect.
 mode_sd <- function(m, group, effect) {
   found <- ranef(m, condVar = TRUE)[[group]]
@@ -491,7 +494,7 @@ variance_at <- function(m, row) {
 # Expected outcome in every group: fixed part at the group's own row of values plus its modes.
 group_values_at <- function(m, group, rows) {
   x <- fixed_rows(m, rows)
-  modes <- as.matrix(ranef(m)[[group]])
+  modes <- as.matrix(modes_of(m, group))
   z <- vapply(seq_len(nrow(rows)), function(i) {
     row <- rows[i, , drop = FALSE]
     vapply(colnames(modes), effect_value, 0, x = x[i, , drop = FALSE], row = row)

@@ -37,6 +37,8 @@ REFITS = 3
 
 def influence(context: Context, model: FittedModel) -> dict[str, Any]:
     """Every group left out: Cook's distances, and exact refits without the largest."""
+    if reason := _influence_too_long(context, model):
+        return {"have": False, "units": [], "too_long": reason}
     too_long_ = _refits_too_long(context, model)
     found = context.run(
         STEP,
@@ -67,6 +69,13 @@ def influence(context: Context, model: FittedModel) -> dict[str, Any]:
         "table": _influence_table(context, model, units),
         "figure": _influence_figure(context),
     }
+
+
+def _influence_too_long(context: Context, model: FittedModel) -> str:
+    """Why no group is left out: each takes about one evaluation of the deviance."""
+    groups = context.value(f"structure/{context.plan.groups[0].name}/groups") or 0
+    part = f"Cook's distances of {context.plan.groups[0].plural}, and refits without them"
+    return too_long(context, STEP, part, model, groups * model.fit.evaluation)
 
 
 def _refits_too_long(context: Context, model: FittedModel) -> str:
