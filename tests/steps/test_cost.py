@@ -85,7 +85,7 @@ def test_tests_by_the_normal_distribution(impatient: Results) -> None:
 
 def test_predicted_times() -> None:
     assert evaluations(2) == 48
-    # Richardson extrapolation as in numDeriv with 3 parameters: 49 for the Hessian, 24 for the rest.
+    # numDeriv's Richardson extrapolation with 3 parameters: 49 for the Hessian, 24 for the rest.
     assert df_evaluations(2) == 73
 
 
