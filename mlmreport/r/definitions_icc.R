@@ -55,12 +55,14 @@ occupied_cells <- function(a, b) nrow(unique(data.frame(a, b)))
 # Steps between successive distinct occasions.
 occasion_steps <- function(x) diff(sort(unique(x)))
 
-# The last occasion at which each group was observed, and whether none before it is missing.
+# The first and the last occasion at which each group was observed, and whether none between them is
+# missing.
+first_occasion <- function(x, g) as.vector(tapply(x, g, min))
 last_occasion <- function(x, g) as.vector(tapply(x, g, max))
 without_gap <- function(x, g) {
   all_ <- sort(unique(x))
   seen <- as.vector(tapply(x, g, function(v) length(unique(v))))
-  seen == match(last_occasion(x, g), all_)
+  seen == match(last_occasion(x, g), all_) - match(first_occasion(x, g), all_) + 1
 }
 
 # Effective number of units per group in the variance of group-level effects: the harmonic mean.

@@ -90,8 +90,13 @@ structure_of_time <- function(time, person) {
   statistic(
     "structure/time/occasions", length(unique(d$T)), "Distinct occasions", "count", bind = b
   )
-  statistic("structure/time/first", min(d$T), "First occasion", "integer", bind = b)
-  statistic("structure/time/last", max(d$T), "Last occasion", "integer", bind = b)
+  type <- if (all(analysis$d[[time]] %% 1 == 0)) "integer" else "mean"
+  statistic("structure/time/first", min(d$T), "First occasion", type, bind = b)
+  statistic("structure/time/last", max(d$T), "Last occasion", type, bind = b)
+  statistic(
+    "structure/time/late", sum(first_occasion(d$T, d$G) > min(d$T)),
+    "Groups that were not observed at the first occasion", "count", bind = b
+  )
   statistic(
     "structure/time/complete", sum(group_sizes(d$G) == length(unique(d$T))),
     "Groups measured at every occasion", "count", bind = b
@@ -112,11 +117,11 @@ structure_of_time <- function(time, person) {
   )
   statistic(
     "structure/time/left", sum(last_occasion(d$T, d$G) < max(d$T) & without_gap(d$T, d$G)),
-    "Groups whose measurements stop early, without a gap before", "count", bind = b
+    "Groups whose measurements stop early, without a gap", "count", bind = b
   )
   statistic(
     "structure/time/gaps", sum(!without_gap(d$T, d$G)),
-    "Groups with a gap before their last measurement", "count", bind = b
+    "Groups with a gap between their first and last measurement", "count", bind = b
   )
   series(
     "structure/time/observed", as.vector(table(factor(d$T))), "Measurements at each occasion",

@@ -102,7 +102,11 @@ def _effect(context: Context, model: FittedModel, entry: Coefficient) -> dict[st
         "unit": variables[0].unit if variables else "",
         "level_name": context.plan.levels[entry.level - 1].name,
         "reference": reference,
-        "varies": any(entry.name in effects for effects in model.fit.blocks.values()),
+        "varies": [
+            _plural(context, model.fit.groups[block])
+            for block, effects in model.fit.blocks.items()
+            if entry.name in effects
+        ],
         "conditional": entry.kind != "interaction" and entry.name in interacting,
         "held": bool(variables) and variables[0].role == "mean" and _held(model, variables[0]),
         "members": context.plan.levels[0].plural,
@@ -325,6 +329,7 @@ def _ranges(context: Context, model: FittedModel) -> list[dict[str, Any]]:
                     if entry and entry.parts and entry.parts[0].variable
                     else label,
                     "group": model.fit.groups[block],
+                    "groups": _plural(context, model.fit.groups[block]),
                     "estimate": estimate,
                     "unit": unit,
                     "sd": context.item(f"{model.id}/var/{block}/{effect}/sd"),
@@ -337,6 +342,11 @@ def _ranges(context: Context, model: FittedModel) -> list[dict[str, Any]]:
                 }
             )  # fmt: skip
     return found
+
+
+def _plural(context: Context, group: str) -> str:
+    """The units of a grouping column, in words."""
+    return next((level.plural for level in context.plan.groups if level.group == group), group)
 
 
 def _covariances(context: Context, model: FittedModel) -> list[dict[str, Any]]:
@@ -353,6 +363,7 @@ def _covariances(context: Context, model: FittedModel) -> list[dict[str, Any]]:
             found.append(
                 {
                     "label": effect_label(effect, model.coefficients),
+                    "groups": _plural(context, model.fit.groups[block]),
                     "correlation": context.item(name),
                     "have": value is not None,
                     "positive": (value or 0) >= 0,

@@ -200,7 +200,7 @@ def _spacing(context: Context) -> Mapping[str, Any]:
 
 def _dropout(context: Context) -> Mapping[str, Any]:
     """Who was observed to the end, who left, and who has gaps."""
-    names = ("to_last", "left", "gaps")
+    names = ("to_last", "left", "gaps", "late")
     some = {f"any_{name}": bool(context.value(f"structure/time/{name}")) for name in names}
     every = context.value("structure/time/to_last") == context.value(
         f"structure/{context.plan.groups[0].name}/groups"
