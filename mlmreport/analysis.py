@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import mlmreport
+from mlmreport.cache import Cache
 from mlmreport.data.prepare import PreparedData, prepare
 from mlmreport.engine.fits import Engine
 from mlmreport.engine.session import package_dataset, session, versions
@@ -52,7 +53,9 @@ def check(document: Document) -> PreparedData:
     return prepare(document, planned, package_dataset, problems)
 
 
-def analyse(document: Document, progress: Progress) -> tuple[Results, PreparedData]:
+def analyse(
+    document: Document, progress: Progress, cache: Cache | None = None
+) -> tuple[Results, PreparedData]:
     """Run the eight steps.
 
     Parameters
@@ -61,6 +64,8 @@ def analyse(document: Document, progress: Progress) -> tuple[Results, PreparedDa
         The spec.
     progress
         Is told the step, and what it is at.
+    cache
+        Where values of costly calls are kept from one run to the next; None for nowhere.
 
     Returns
     -------
@@ -70,7 +75,7 @@ def analyse(document: Document, progress: Progress) -> tuple[Results, PreparedDa
     progress("data", "reading and preparing")
     data = check(document)
     planned = plan(document)
-    context = Context(document, planned, data, Engine(session()))
+    context = Context(document, planned, data, Engine(session(), cache))
     context.engine.begin(data.frame)
     _settings(context)
     # The order of computing: models come before the steps that look at the final one.

@@ -5,14 +5,17 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from time import monotonic
-from typing import Annotated, ParamSpec
+from typing import TYPE_CHECKING, Annotated, ParamSpec
 
 import typer
+
+if TYPE_CHECKING:
+    from mlmreport.cache import Cache
 
 __all__ = ["app", "main"]
 
@@ -85,11 +88,29 @@ Roots = Annotated[
         "--data-root", help="A further folder that data files may be read from; may be repeated."
     ),
 ]
+Specs = Annotated[
+    list[Path], typer.Argument(help="Analysis specs, YAML files.", show_default=False)
+]
+Jobs = Annotated[
+    int, typer.Option("--jobs", "-j", min=1, help="How many analyses to run at the same time.")
+]
+Scheduler = Annotated[
+    str,
+    typer.Option(
+        help="Run on the Dask cluster of this scheduler, for example tcp://head:8786.",
+        show_default=False,
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing of the progress.")]
+Fresh = Annotated[
+    bool,
+    typer.Option("--fresh", help="Compute all anew; what earlier runs kept is not read."),
+]
 
 
-@_command("mlmreport run analyses/school-achievement/analysis.yml --to html --to pdf")
+@_command("mlmreport run analyses/*/analysis.yml --jobs 2 --to html --to pdf")
 def run(
-    spec: Spec,
+    specs: Specs,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder to write; report/ beside the spec."),
@@ -97,11 +118,21 @@ def run(
     to: Formats = None,
     renderer: Renderer = EngineName.auto,
     data_root: Roots = None,
+    fresh: Fresh = False,
+    jobs: Jobs = 1,
+    scheduler: Scheduler = "",
+    quiet: Quiet = False,
 ) -> None:
-    """Read the spec, prepare the data, fit the models, write the report."""
+    """Read specs, prepare the data, fit the models, write a report for each."""
     from mlmreport import workflow
+    from mlmreport.cache import Cache
 
-    with _progress() as progress:
+    cache = Cache.of_user(fresh=fresh)
+    if len(specs) > 1 or scheduler:
+        _run_all(specs, output, to, renderer, data_root, cache, jobs, scheduler, quiet)
+        return
+    (spec,) = specs
+    with _progress(quiet) as progress:
         folder = workflow.run(
             spec,
             output,
@@ -109,8 +140,42 @@ def run(
             progress,
             engine=renderer.value,
             roots=data_root or (),
+            cache=cache,
         )
     _say_where(folder)
+
+
+def _run_all(
+    specs: Sequence[Path],
+    output: Path | None,
+    to: Formats,
+    renderer: EngineName,
+    data_root: Roots,
+    cache: Cache,
+    workers: int,
+    scheduler: str,
+    quiet: bool,
+) -> None:
+    """Several analyses, here or on a cluster; the exit code is the worst of theirs."""
+    from mlmreport.errors import InputError
+    from mlmreport.parallel import Job, run_all
+
+    if output is not None and len(specs) > 1:
+        raise InputError.of("--output names one folder, but there are several specs")
+    formats = tuple(entry.value for entry in to or ())
+    todo = [
+        Job(spec, output, formats, renderer.value, tuple(data_root or ()), cache) for spec in specs
+    ]
+    with _progress(quiet) as progress:
+        outcomes = run_all(todo, workers, progress, scheduler)
+    for outcome in outcomes:
+        if outcome.folder is None:
+            sys.stderr.write(f"{outcome.message}\n")
+        else:
+            _say_where(outcome.folder)
+    worst = max(outcome.code for outcome in outcomes)
+    if worst:
+        raise typer.Exit(worst)
 
 
 @_command("mlmreport render analyses/school-achievement/report --to docx")
@@ -122,10 +187,18 @@ def render(
 ) -> None:
     """Write the report anew from stored results; needs no R."""
     from mlmreport import workflow
+    from mlmreport.cache import Cache
 
     formats = [entry.value for entry in to or ()]
     with _progress() as progress:
-        workflow.render_again(folder, formats, progress, engine=renderer.value, house=house)
+        workflow.render_again(
+            folder,
+            formats,
+            progress,
+            engine=renderer.value,
+            house=house,
+            cache=Cache.of_user(),
+        )
     _say_where(folder)
 
 
@@ -257,8 +330,11 @@ def _say_where(folder: Path) -> None:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str, str], None]]:
+def _progress(quiet: bool = False) -> Iterator[Callable[[str, str], None]]:
     """A live line on a terminal; elsewhere a plain line a step."""
+    if quiet:
+        yield lambda *_: None
+        return
     began = monotonic()
     if not sys.stderr.isatty():
 

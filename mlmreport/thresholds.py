@@ -133,4 +133,11 @@ RULES = {
         "convention of this report)",
         "",
     ),
+    "group_mean": Rule(
+        0.5,
+        "a higher-level column that equals the group means of a lower-level predictor, but for a "
+        "constant and half a unit of its last decimal, is taken as that mean (a convention of this "
+        "report)",
+        "",
+    ),
 }

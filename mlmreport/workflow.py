@@ -11,19 +11,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mlmreport.analysis import analyse
-from mlmreport.engine.session import definitions
+from mlmreport import kept
+from mlmreport.cache import Cache, file_digest
 from mlmreport.errors import InputError
 from mlmreport.quantities import FORMAT, Results
-from mlmreport.report import document, houses
+from mlmreport.report import houses
 from mlmreport.report.render import FORMATS, Engine, render
 from mlmreport.spec import reader
-from mlmreport.verify.script import digest, reproduce_r, write_data
 
 __all__ = ["DATA", "RESULTS", "render_again", "run"]
 
 RESULTS = "results.json"
 DATA = "data.csv"
+SCRIPT = "reproduce.R"
+RESULT_FILES = (RESULTS, DATA, SCRIPT)
 Progress = Callable[[str, str], None]
 
 
@@ -35,6 +36,7 @@ def run(
     *,
     engine: Engine = "auto",
     roots: Sequence[Path] = (),
+    cache: Cache | None = None,
 ) -> Path:
     """The main job: read, prepare, fit, report.
 
@@ -52,6 +54,8 @@ def run(
         The renderer.
     roots
         Folders beside the spec's own that data may be read from.
+    cache
+        Where results are kept from one run to the next; None for nowhere.
 
     Returns
     -------
@@ -65,23 +69,61 @@ def run(
     """
     read = replace(reader.load(spec), roots=(spec.parent, *roots))
     target = output or spec.parent / "report"
-    _require_own(target)
+    require_own(target)
     house = houses.find(read.spec.house, spec.parent)
-    results, data = analyse(read, progress)
     wanted = tuple(formats) or tuple(read.spec.report.formats)
-    with _staged(target) as folder:
-        progress("report", "data, results and script")
-        write_data(data.frame, folder / DATA)
-        session = {**results.session, "data": {"file": DATA, "sha256": digest(folder / DATA)}}
-        results = replace(results, session=session)
-        (folder / RESULTS).write_text(results.to_json(), encoding="utf-8")
-        script = reproduce_r(results, DATA, definitions())
-        (folder / "reproduce.R").write_text(script, encoding="utf-8")
-        _write_report(results, house, folder, wanted, engine, progress)
-    for name, row in FORMATS.items():
-        if name not in wanted:  # of an earlier run, with other numbers
+    name = None if cache is None else kept.results_key(read)
+    stored = kept.find_results(cache, name) if cache and name else None
+    if cache and stored:
+        written = kept.written_key(_digest(stored / RESULTS), house.folders, wanted, engine)
+        if kept.is_written(cache, written, target):
+            progress("report", "nothing has changed")
+            return target
+    with staged(target) as folder:
+        if stored:
+            progress("report", "data, results and script as they were")
+            for file in RESULT_FILES:
+                shutil.copyfile(stored / file, folder / file)
+        else:
+            witnesses = _analyse(read, folder, progress, cache)
+            if cache and name:
+                kept.keep_results(
+                    cache, name, {file: folder / file for file in RESULT_FILES}, witnesses
+                )
+        stored_text = (folder / RESULTS).read_text(encoding="utf-8")
+        results = Results.from_json(stored_text, str(folder / RESULTS))
+        _write_report(results, house, folder, wanted, engine, progress, cache)
+        written = kept.written_key(_digest(folder / RESULTS), house.folders, wanted, engine)
+    for row_name, row in FORMATS.items():
+        if row_name not in wanted:  # of an earlier run, with other numbers
             (target / f"report{row.suffix}").unlink(missing_ok=True)
+    if cache:
+        kept.keep_written(cache, written, target)
+        cache.tidy()
     return target
+
+
+def _digest(file: Path) -> bytes:
+    return bytes.fromhex(file_digest(file))
+
+
+def _analyse(
+    read: reader.Document, folder: Path, progress: Progress, cache: Cache | None
+) -> tuple[str, ...]:
+    """Compute, and write data, results and script; the files of R that they rest on."""
+    from mlmreport.analysis import analyse
+    from mlmreport.engine.session import definitions, installation
+    from mlmreport.verify.script import digest, reproduce_r, write_data
+
+    results, data = analyse(read, progress, cache)
+    progress("report", "data, results and script")
+    write_data(data.frame, folder / DATA)
+    session = {**results.session, "data": {"file": DATA, "sha256": digest(folder / DATA)}}
+    results = replace(results, session=session)
+    (folder / RESULTS).write_text(results.to_json(), encoding="utf-8")
+    script = reproduce_r(results, DATA, definitions())
+    (folder / SCRIPT).write_text(script, encoding="utf-8")
+    return installation()
 
 
 def render_again(
@@ -91,6 +133,7 @@ def render_again(
     *,
     engine: Engine = "auto",
     house: str | None = None,
+    cache: Cache | None = None,
 ) -> Path:
     """Write and render the report anew from ``results.json``; needs no R.
 
@@ -105,8 +148,8 @@ def render_again(
     results = Results.from_json(stored.read_text(encoding="utf-8"), str(stored))
     wanted = tuple(formats) or tuple(results.spec["report"]["formats"])
     found = houses.find(house or results.spec["house"], folder.parent)
-    with _staged(folder) as staged:
-        _write_report(results, found, staged, wanted, engine, progress)
+    with staged(folder) as scratch:
+        _write_report(results, found, scratch, wanted, engine, progress, cache)
     return folder
 
 
@@ -117,14 +160,17 @@ def _write_report(
     formats: Sequence[str],
     engine: Engine,
     progress: Progress,
+    cache: Cache | None,
 ) -> None:
+    from mlmreport.report import document
+
     progress("report", "text, tables and figures")
-    qmd = document.write(results, house, folder, formats)
+    qmd = document.write(results, house, folder, formats, cache)
     progress("report", f"rendering {', '.join(formats)}")
     render(qmd, formats, folder, engine=engine)
 
 
-def _require_own(target: Path) -> None:
+def require_own(target: Path) -> None:
     """A folder that holds other things is not written to."""
     if target.exists() and not target.is_dir():
         raise InputError.of(f"{target} is a file", "name a folder with --output")
@@ -141,7 +187,7 @@ def _is_report(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _staged(target: Path) -> Iterator[Path]:
+def staged(target: Path) -> Iterator[Path]:
     """A folder to write to; what is in it takes its place in `target` when all went well."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as name:

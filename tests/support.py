@@ -63,3 +63,36 @@ def run_r(script: str, what: str) -> list[list[str]]:
         pytest.skip(done.stderr.strip().splitlines()[0])
     assert done.returncode == 0, done.stderr
     return [line.split("\t") for line in done.stdout.splitlines()]
+
+
+_SMALL = """\
+title: {title}
+simulate:
+  seed: {seed}
+  groups: 20
+  units: 200
+  group_sd: 0.5
+  residual_sd: 1
+  predictors:
+    x: {{level: pupil, effect: 0.5}}
+levels:
+  - name: pupil
+  - {{name: school, id: school}}
+outcome: {{name: y}}
+predictors:
+  x: {{level: pupil}}
+questions:
+  - {{id: Q1, text: "How strongly is x related to y?", terms: [x]}}
+models:
+  stepwise: {{}}
+estimation: {{check_optimizers: false, compare_structures: false, slope_tests: 0}}
+inference: {{icc_bootstrap: 0, df_comparison: 0}}
+{extra}"""
+
+
+def small_spec(folder: Path, *, title: str = "Small", seed: int = 1, extra: str = "") -> Path:
+    """A spec of an analysis that takes a second or two, written to a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "analysis.yml"
+    file.write_text(_SMALL.format(title=title, seed=seed, extra=extra), encoding="utf-8")
+    return file

@@ -27,8 +27,12 @@ def near(printed: str, *, units: float = 0.5) -> object:
 
 
 @pytest.mark.parametrize(
-    "name", ["hsb-textbook", "school-achievement", "simulated-schools", "sleep-deprivation"]
-)
+    "name",
+    [
+        "hsb-textbook", "school-achievement", "simulated-schools", "sleep-deprivation",
+        "infant-cognition", "language-and-intelligence", "tracer-lots",
+    ],
+)  # fmt: skip
 def test_every_value_is_finite_or_missing_for_a_reason(analysed: Analysed, name: str) -> None:
     check_sound(analysed(name))
 
@@ -135,6 +139,49 @@ def test_sleep_deprivation(analysed: Analysed) -> None:
     ):
         assert value(found, f"slopes/var/{name}/lower") == near(low, units=2)
         assert value(found, f"slopes/var/{name}/upper") == near(high, units=2)
+
+
+# --- hard cases ---------------------------------------------------------------------------------
+
+
+def test_the_best_log_likelihood_is_reported(analysed: Analysed) -> None:
+    """Language by verbal intelligence on its own scale, where lme4's default stops short.
+
+    The log-likelihoods by lme4 1.1 in a session of its own: nloptwrap -7618.327 with a degenerate
+    Hessian, bobyqa and Nelder_Mead -7617.314.
+    """
+    found = analysed("language-and-intelligence")
+    assert value(found, "slopes/criterion") == near("15234.63", units=2)
+    assert value(found, "slopes/optimizer/nloptwrap/gain") == near("-1.013", units=1)
+    assert abs(value(found, "slopes/optimizer/Nelder_Mead/gain")) < 1e-3
+    assert value(found, "slopes/fixef/IQ.verb/estimate") == near("2.527")
+    assert value(found, "slopes/fixef/IQ.verb/se") == near("0.0818")
+    assert value(found, "slopes/var/schoolNR/IQ.verb/cor/(Intercept)") == near("-0.975")
+    facts = found.steps["models"]["examined"]["optimizers"]["final"]
+    assert (facts["first"], facts["used"], facts["switched"]) == ("nloptwrap", "bobyqa", True)
+    assert not found.steps["models"]["unconverged"]
+    complaints = [c for c in found.conditions if "degenerate" in c["text"]]
+    assert {c["where"] for c in complaints} == {"opt_slopes_nloptwrap"}
+
+
+def test_a_correlation_at_its_limit(analysed: Analysed) -> None:
+    found = analysed("infant-cognition")
+    assert value(found, "slopes/var/id/age_c/cor/(Intercept)") == pytest.approx(-1, abs=1e-4)
+    assert value(found, "models/pca/id/dimensions") == 1
+    facts = found.steps["models"]["examined"]
+    assert facts["boundary"]["limits"]
+    assert not facts["boundary"]["zero"]
+    assert facts["optimizers"]["final"]["agreeing"] == ("bobyqa", "Nelder_Mead")
+
+
+def test_no_multilevel_model_is_needed(analysed: Analysed) -> None:
+    found = analysed("tracer-lots")
+    between, within = value(found, "null/var/Lot/(Intercept)/sd"), value(found, "null/sigma")
+    assert between == near("0.067984", units=20)
+    assert within == near("0.828520", units=20)
+    assert value(found, "icc/Lot/icc") == pytest.approx(between**2 / (between**2 + within**2))
+    assert value(found, "icc/exact/p") > 0.2
+    assert found.steps["icc"]["verdict"] == "unneeded"
 
 
 # --- simulated data -------------------------------------------------------------------------------

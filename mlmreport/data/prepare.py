@@ -699,6 +699,22 @@ def _drop_incomplete(work: _Work) -> None:
         f"frame.dropna(subset={needed!r})",
         frame,
     )
+    for variable in work.plan.used:
+        if empty := _empty_categories(work, variable):
+            work.did(
+                f"left out what no row has: {', '.join(empty)} ({variable.label})",
+                f"frame[{variable.key!r}].cat.remove_unused_categories()",
+                frame,
+            )
+
+
+def _empty_categories(work: _Work, variable: Variable) -> list[str]:
+    """The categories that the spec names for a predictor and that no row is left of."""
+    named = work.document.spec.predictors[variable.key].categories
+    if variable.type != "category" or not named or not work.usable(variable.key):
+        return []
+    left = set(map(str, work.frame[variable.key].cat.categories))
+    return [label for label in named.values() if label not in left]
 
 
 def _check_variation(work: _Work) -> None:
@@ -706,6 +722,8 @@ def _check_variation(work: _Work) -> None:
     if work.usable(outcome) and work.frame[outcome].nunique() == 1:
         message = f"the outcome '{outcome}' is constant"
         work.wrong(message, "there is nothing to explain", "outcome", "name", "=")
+    elif work.usable(outcome):
+        _check_outcome(work, outcome)
     for level in plan.groups:
         if work.usable(level.group):
             _check_sizes(work, level)
@@ -713,6 +731,21 @@ def _check_variation(work: _Work) -> None:
         if variable.role != "mean" and work.usable(_prepared_source(variable)):
             _check_predictor(work, variable)
     _check_coefficients(work)
+
+
+def _check_outcome(work: _Work, outcome: str) -> None:
+    """An outcome that is the same within all groups of several rows belongs to their level."""
+    for level in work.plan.groups:
+        if work.usable(level.group) and not _varying(work, outcome, level):
+            work.wrong(
+                f"the outcome '{outcome}' is the same for all {work.plan.levels[0].plural} of "
+                f"every {level.name}",
+                f"it is a variable of the {level.name}: analyse one row for each",
+                "outcome",
+                "name",
+                "=",
+            )
+            return
 
 
 def _check_sizes(work: _Work, level: Level) -> None:
@@ -830,7 +863,13 @@ def _check_coefficients(work: _Work) -> None:
 
 
 def _check_named_groups(work: _Work) -> None:
-    level = work.plan.groups[0]
+    report = work.document.spec.report
+    names = [entry.name for entry in work.plan.groups]
+    if report.grouping and report.grouping not in names:
+        message = f"there is no level '{report.grouping}' with groups"
+        work.wrong(message, did_you_mean(report.grouping, names), "report", "grouping", "=")
+        return
+    level = work.plan.shown(report.grouping)
     if not work.usable(level.group):
         return
     known = [str(name) for name in work.frame[level.group].cat.categories]

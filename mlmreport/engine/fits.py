@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from mlmreport.engine.session import Session
+from mlmreport.cache import Cache, code_digest, key
+from mlmreport.engine.session import R_FOLDER, Session, versions
 from mlmreport.errors import AnalysisError
 from mlmreport.quantities import Item, Missing, Quantity, Series, Source, TraceEntry
 
@@ -57,16 +60,36 @@ class Fit:
 
 @dataclass
 class Engine:
-    """An analysis in R: the data are loaded once, each step's calls are recorded in order."""
+    """An analysis in R: the data are loaded once, each step's calls are recorded in order.
+
+    Parameters
+    ----------
+    session
+        The R to run in.
+    cache
+        Where values of costly calls are kept; None for nowhere.
+    """
 
     session: Session
+    cache: Cache | None = None
     items: dict[str, Item] = field(default_factory=dict)
     trace: list[TraceEntry] = field(default_factory=list)
     conditions: list[Mapping[str, str]] = field(default_factory=list)
 
     def begin(self, frame: pd.DataFrame) -> None:
         """Hand the analysis sample to R as ``d``."""
-        self.session.call("begin_analysis", data=frame)
+        if self.cache is None:
+            self.session.call("begin_analysis", data=frame)
+            return
+        self.session.call(
+            "begin_analysis",
+            data=frame,
+            folder=str(self.cache.values),
+            salt=key(code_digest(R_FOLDER, ".R"), dict(versions())),
+            columns=[_digest(frame[name]) for name in frame],
+            fresh=self.cache.fresh,
+            costly=self.cache.costly,
+        )
 
     def run(self, step: str, function: str, **arguments: object) -> Mapping[str, Any]:
         """Run a function of ``r/``; its entries join the items, its facts come back.
@@ -98,19 +121,19 @@ class Engine:
         )
         if facts["failed"][0]:
             raise AnalysisError(facts["failed"][0])
-        names = facts["block_names"]
-        return Fit(
-            id=model,
-            coefficients=facts["coefficients"],
-            dropped=facts["dropped"],
-            blocks=dict(zip(names, facts["blocks"].values(), strict=True)),
-            groups=dict(zip(names, facts["groupings"], strict=True)),
-            singular=facts["singular"][0],
-            messages=facts["messages"],
-            optimizer=facts["optimizer"][0],
-            evaluation=facts["evaluation"][0],
-            parameters=int(facts["theta"][0]),
-        )
+        return _fit(model, facts)
+
+    def keep_better(self, model: str, first: str, best: str) -> Fit:
+        """Put the refit by the optimizer `best` in the place of the model.
+
+        The first fit, and what R said of it, stay under the name ``opt_<id>_<first>``.
+        """
+        facts = self.run("models", "keep_better", id=model, first=first, best=best)
+        self.conditions = [
+            {**said, "where": f"opt_{model}_{first}"} if said["where"] == f"m_{model}" else said
+            for said in self.conditions
+        ]
+        return _fit(model, facts)
 
     def _take(self, step: str, entry: Mapping[str, Any]) -> None:
         kind, name, code = entry["kind"], entry["id"], entry["code"]
@@ -120,6 +143,37 @@ class Engine:
             self.items[name] = _ITEMS[kind](name, entry)
         if kind in {"object", "quantity", "series"}:
             self.trace.append(TraceEntry(step, kind, name, code))
+
+
+def _digest(column: pd.Series[Any]) -> str:
+    """The key of a column's content: of its values, and of the categories they stand for."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        categories = [str(level) for level in column.cat.categories]
+        return key(categories, column.cat.ordered, _bytes_digest(column.cat.codes))
+    return key(str(column.dtype), _bytes_digest(column))
+
+
+def _bytes_digest(column: pd.Series[Any]) -> str:
+    values = column.to_numpy()
+    if values.dtype == object:
+        return key([str(value) for value in values])
+    return hashlib.sha256(np.ascontiguousarray(values).view("uint8").data).hexdigest()
+
+
+def _fit(model: str, facts: Mapping[str, Any]) -> Fit:
+    names = facts["block_names"]
+    return Fit(
+        id=model,
+        coefficients=facts["coefficients"],
+        dropped=facts["dropped"],
+        blocks=dict(zip(names, facts["blocks"].values(), strict=True)),
+        groups=dict(zip(names, facts["groupings"], strict=True)),
+        singular=facts["singular"][0],
+        messages=facts["messages"],
+        optimizer=facts["optimizer"][0],
+        evaluation=facts["evaluation"][0],
+        parameters=int(facts["theta"][0]),
+    )
 
 
 def _quantity(name: str, entry: Mapping[str, Any]) -> Item:

@@ -16,7 +16,15 @@ import pandas as pd
 
 from mlmreport.errors import AnalysisError, EnvironmentFault, InputError
 
-__all__ = ["R_FOLDER", "Session", "definitions", "package_dataset", "session", "versions"]
+__all__ = [
+    "R_FOLDER",
+    "Session",
+    "definitions",
+    "installation",
+    "package_dataset",
+    "session",
+    "versions",
+]
 
 R_FOLDER = Path(__file__).parents[1] / "r"
 T = TypeVar("T")
@@ -187,6 +195,12 @@ def versions() -> Mapping[str, str]:
     """R, its packages and BLAS, as they run."""
     found: Mapping[str, tuple[str, ...]] = session().call("session_versions")
     return {name: values[0] for name, values in found.items()}
+
+
+def installation() -> tuple[str, ...]:
+    """Files that change when R or a package that was used is installed anew."""
+    found: tuple[str, ...] = session().call("installed_files")
+    return found
 
 
 def definitions() -> str:

@@ -1,11 +1,13 @@
 # Step 3: residuals of both levels of the model that is interpreted.
 
-step_assumptions <- function(id, group, numbers, terms, level) {
+# `nested` are the groupings whose level-1 variances are compared, none where they cross.
+step_assumptions <- function(id, group, nested, numbers, terms, level) {
   name <- paste0("m_", id)
   m <- get(name, envir = analysis)
   b <- list(M = as.name(name), G = as.name(group), LEVEL = level)
   residual_normality(name, b)
-  residual_spread(name, group, b)
+  residual_spread(name, length(nested) > 0L, b)
+  for (g in nested) equal_variances(name, group, g, b)
   for (x in numbers) linearity_of(name, x, c(b, list(X = as.name(x))))
   groups <- block_groups(m)
   for (k in seq_along(groups)) random_normality(name, names(VarCorr(m))[k], groups[k], b)
@@ -50,7 +52,39 @@ qq_series <- function(at, values, band, name, b) {
   )
 }
 
-residual_spread <- function(name, group, b) {
+# Bartlett's test over the groups of `g`, with variances pooled from the units of `lowest`.
+equal_variances <- function(name, lowest, g, b) {
+  at <- function(what) paste("assumptions/bartlett", g, what, sep = "/")
+  b$G <- as.name(lowest)
+  b$OF <- as.name(g)
+  fit <- make.names(paste0("bartlett_", g))
+  if (g == lowest) {
+    object(fit, bartlett_homogeneity(M, d$G), bind = b)
+  } else {
+    object(fit, bartlett_homogeneity(M, d$G, d$OF), bind = b)
+  }
+  types <- c(K = "statistic", df = "integer", p = "p", groups = "count", least = "integer")
+  labels <- c(
+    K = "Bartlett's statistic of equal level-1 variances", df = "Its degrees of freedom",
+    p = "p of equal level-1 variances", groups = "Groups in Bartlett's test",
+    least = "Smallest residual degrees of freedom of a group in it"
+  )
+  b$R <- as.name(fit)
+  for (what in names(types)) {
+    b$WHAT <- what
+    label <- paste0(labels[[what]], ": ", g)
+    if (have(fit)) {
+      statistic(
+        at(what), R[[WHAT]], label, types[[what]], bind = b, model = name,
+        method = "Bartlett (1937), OLS in each unit, groups with at least 3 residual df"
+      )
+    } else {
+      absent(at(what), why(fit, "not computed"), label)
+    }
+  }
+}
+
+residual_spread <- function(name, separable, b) {
   series(
     "assumptions/spread/fitted", fitted(M)[some_rows(nobs(M))], "Fitted values", model = name,
     bind = b
@@ -75,7 +109,8 @@ residual_spread <- function(name, group, b) {
     "Rank correlation of fitted values and absolute residuals", "correlation", bind = b,
     model = name
   )
-  object("homogeneity", variance_homogeneity(M, d$G), bind = b)
+  if (separable) object("homogeneity", variance_homogeneity(M, d$G), bind = b)
+  crossing <- "the rows of a group differ by the grouping that crosses it as well as by chance"
   if (have("homogeneity")) {
     said <- "H of Raudenbush & Bryk (2002), groups with at least 10 residual df"
     statistic(
@@ -97,7 +132,7 @@ residual_spread <- function(name, group, b) {
   } else {
     for (what in c("H", "df", "p", "groups")) {
       absent(
-        paste0("assumptions/homogeneity/", what), why("homogeneity", "not computed"),
+        paste0("assumptions/homogeneity/", what), why("homogeneity", crossing),
         "Test of equal level-1 variances"
       )
     }

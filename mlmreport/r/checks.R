@@ -3,39 +3,44 @@
 
 # --- influence --------------------------------------------------------------------------------
 
-# Every group left out with the variance parameters held; the most influential ones refitted.
-check_influence <- function(id, group, optimizer, refits) {
+# Every group left out with the variance parameters held; the most influential ones refitted where
+# `refits` says so. `key` is the name of this grouping's results: empty for the lowest grouping.
+check_influence <- function(id, group, key, optimizer, refits) {
   name <- paste0("m_", id)
   m <- get(name, envir = analysis)
-  b <- list(M = as.name(name), G = as.name(group), OPT = optimizer)
+  objects <- function(what) make.names(paste0(what, if (nzchar(key)) paste0("_", key)))
+  prefix <- function(what) paste0("assumptions/", what, "/", if (nzchar(key)) paste0(key, "/"))
+  b <- list(
+    M = as.name(name), G = as.name(group), OPT = optimizer,
+    WITHOUT = as.name(objects("without_group")), COOK = as.name(objects("cook"))
+  )
   said <- "variance parameters held at their estimates"
-  at <- function(what) paste0("assumptions/influence/", what)
-  object("without_group", fixed_without_groups(M, d$G), bind = b)
-  if (have("without_group")) object("cook", group_cook(M, without_group), bind = b)
+  at <- function(what) paste0(prefix("influence"), what)
+  object(objects("without_group"), fixed_without_groups(M, d$G), bind = b)
+  if (have(objects("without_group"))) object(objects("cook"), group_cook(M, WITHOUT), bind = b)
   whats <- c("cutoff", "above", "inestimable", "largest", "dfbetas", "dfbetas_cutoff")
-  if (!have("cook") || all(is.na(analysis$cook))) {
-    for (what in whats) {
-      absent(at(what), why("without_group", "the model rests on every single group"), "Influence")
-    }
+  if (!have(objects("cook")) || all(is.na(analysis[[objects("cook")]]))) {
+    reason <- why(objects("without_group"), "the model rests on every single group")
+    for (what in whats) absent(at(what), reason, "Influence")
     return(list(groups = character()))
   }
-  series(at("cook"), cook[!is.na(cook)], "Cook's distance", model = name)
-  series(at("names"), levels(d$G)[!is.na(cook)], "Groups", model = name, bind = b)
+  series(at("cook"), COOK[!is.na(COOK)], "Cook's distance", model = name, bind = b)
+  series(at("names"), levels(d$G)[!is.na(COOK)], "Groups", model = name, bind = b)
   statistic(
     at("cutoff"), 4 / nlevels(d$G), "Cut-off of Cook's distance", "distance", bind = b,
     method = "4 / number of groups (Nieuwenhuis, te Grotenhuis & Pelzer, 2012)", model = name
   )
   statistic(
-    at("above"), sum(cook > 4 / nlevels(d$G), na.rm = TRUE), "Groups beyond the cut-off", "count",
+    at("above"), sum(COOK > 4 / nlevels(d$G), na.rm = TRUE), "Groups beyond the cut-off", "count",
     bind = b, model = name, method = said
   )
   statistic(
-    at("inestimable"), sum(is.na(cook)), "Groups that a coefficient rests on alone", "count",
-    model = name
+    at("inestimable"), sum(is.na(COOK)), "Groups that a coefficient rests on alone", "count",
+    model = name, bind = b
   )
   statistic(
-    at("largest"), max(cook, na.rm = TRUE), "Largest Cook's distance", "distance", model = name,
-    method = said
+    at("largest"), max(COOK, na.rm = TRUE), "Largest Cook's distance", "distance", model = name,
+    method = said, bind = b
   )
   statistic(
     at("dfbetas_cutoff"), 2 / sqrt(nlevels(d$G)), "Cut-off of DFBETAS", "ratio", bind = b,
@@ -43,25 +48,28 @@ check_influence <- function(id, group, optimizer, refits) {
   )
   statistic(
     at("dfbetas"),
-    sum(apply(abs(group_dfbetas(M, without_group)) > 2 / sqrt(nlevels(d$G)), 1L, any), na.rm = TRUE),
+    sum(apply(abs(group_dfbetas(M, WITHOUT)) > 2 / sqrt(nlevels(d$G)), 1L, any), na.rm = TRUE),
     "Groups with a DFBETAS beyond the cut-off", "count", bind = b, model = name, method = said
   )
-  units <- most_influential(analysis$cook, levels(analysis$d[[group]]))
   if (!refits) {
     return(list(groups = character()))
   }
-  for (k in seq_along(units)) leave_out(k, units[k], name, m, b)
+  units <- most_influential(analysis[[objects("cook")]], levels(analysis$d[[group]]))
+  for (k in seq_along(units)) {
+    b$R <- as.name(paste0(objects("without"), "_", k))
+    leave_out(paste0(prefix("without"), k), units[k], name, m, b)
+  }
   list(groups = units)
 }
 
-leave_out <- function(k, unit, name, m, b) {
-  refit <- paste0("without_", k)
+# What changes in a refit `b$R` without one group; its numbers stand under `place`.
+leave_out <- function(place, unit, name, m, b) {
+  refit <- as.character(b$R)
   reason <- "the model cannot be estimated without this group"
-  b$R <- as.name(refit)
   b$UNIT <- unit
-  at <- function(...) paste("assumptions/without", k, ..., sep = "/")
+  at <- function(...) paste(place, ..., sep = "/")
   statistic(
-    at("cook"), cook[levels(d$G) == UNIT], paste("Cook's distance of group", unit), "distance",
+    at("cook"), COOK[levels(d$G) == UNIT], paste("Cook's distance of group", unit), "distance",
     bind = b, model = name
   )
   if (nlevels(analysis$d[[as.character(b$G)]]) < 3L) {
@@ -70,12 +78,12 @@ leave_out <- function(k, unit, name, m, b) {
     object(refit, update(
       M, data = d[d$G != UNIT, , drop = FALSE], start = getME(M, "theta"),
       control = lmerControl(calc.derivs = FALSE)
-    ), bind = b)
+    ), bind = b, failing = "warning")
   } else {
     object(refit, update(
       M, data = d[d$G != UNIT, , drop = FALSE], start = getME(M, "theta"),
       control = lmerControl(optimizer = OPT, calc.derivs = FALSE)
-    ), bind = b)
+    ), bind = b, failing = "warning")
   }
   lost <- !have(refit) || !setequal(names(fixef(analysis[[refit]])), names(fixef(m)))
   for (term in names(fixef(m))) {
@@ -126,27 +134,18 @@ variances_without <- function(at, reason, name, m, b) {
   }
 }
 
-# The tests of a refit's fixed effects, by the method of the model's own.
-refit_tests <- function(name, asymptotic, b) {
-  if (asymptotic) {
-    object(name, asymptotic_tests(R), bind = b)
-  } else {
-    object(name, satterthwaite(R), bind = b)
-  }
-}
-
 # --- remedies ---------------------------------------------------------------------------------
 
-# The fixed effects with other standard errors and without the most influential group. `cluster` is
-# the grouping that all others lie in, or empty.
-check_remedies <- function(id, cluster, samples, seed, asymptotic) {
+# The fixed effects with other standard errors, without the most influential group of each grouping,
+# and with the outcome on another scale. `cluster` is the grouping that all others lie in, or empty;
+# `keys` name the groupings as in `check_influence`; `scale` is that of a refit, or empty.
+check_remedies <- function(id, cluster, keys, scale, samples, seed) {
   name <- paste0("m_", id)
   m <- get(name, envir = analysis)
-  b <- list(M = as.name(name), N = samples, SEED = seed, R = as.name("without_1"))
+  b <- list(M = as.name(name), N = samples, SEED = seed)
   remedy_robust_errors(name, m, cluster, b)
-  if (have("without_1") && setequal(names(fixef(analysis$without_1)), names(fixef(m)))) {
-    refit_tests("coef_without_1", asymptotic, b)
-  }
+  for (key in keys) remedy_without(key, m)
+  if (nzchar(scale)) remedy_scale(scale, m)
   if (samples > 0) {
     object("boot_fixed", {
       set.seed(SEED, "Mersenne-Twister", "Inversion", "Rejection")
@@ -156,21 +155,6 @@ check_remedies <- function(id, cluster, samples, seed, asymptotic) {
   for (term in names(fixef(m))) {
     b$TERM <- term
     at <- function(what) paste("assumptions/remedies", term, what, sep = "/")
-    if (have("coef_without_1")) {
-      statistic(
-        at("estimate_without"), coef_without_1[TERM, "Estimate"],
-        paste("Estimate without the most influential group:", term), "estimate", bind = b
-      )
-      statistic(
-        at("p_without"), coef_without_1[TERM, "Pr(>|t|)"],
-        paste("p without the most influential group:", term), "p", bind = b,
-        method = test_of(if (asymptotic) "asymptotic" else "Satterthwaite")
-      )
-    } else {
-      for (what in c("estimate_without", "p_without")) {
-        absent(at(what), "the model cannot be estimated without this group", term)
-      }
-    }
     if (samples > 0) {
       statistic(
         at("se_boot"), sd(boot_fixed[, TERM], na.rm = TRUE), paste("Bootstrap SE:", term), "se",
@@ -179,6 +163,57 @@ check_remedies <- function(id, cluster, samples, seed, asymptotic) {
     }
   }
   list(robust = have("robust_tests"))
+}
+
+# The model without the most influential group of a grouping.
+remedy_without <- function(key, m) {
+  of <- if (nzchar(key)) paste0("_", key) else ""
+  refit <- make.names(paste0("without", of, "_1"))
+  tests <- make.names(paste0("coef_without", of, "_1"))
+  if (have(refit) && setequal(names(fixef(analysis[[refit]])), names(fixef(m)))) {
+    object(tests, satterthwaite(R), bind = list(R = as.name(refit)))
+  }
+  b <- list(TESTS = as.name(tests))
+  for (term in names(fixef(m))) {
+    b$TERM <- term
+    at <- function(what) paste0("assumptions/remedies/", term, "/", what, of)
+    if (have(tests)) {
+      statistic(
+        at("estimate_without"), TESTS[TERM, "Estimate"],
+        paste("Estimate without the most influential group:", term), "estimate", bind = b
+      )
+      statistic(
+        at("p_without"), TESTS[TERM, "Pr(>|t|)"],
+        paste("p without the most influential group:", term), "p", bind = b,
+        method = "t test, Satterthwaite df"
+      )
+    } else {
+      for (what in c("estimate_without", "p_without")) {
+        absent(at(what), "the model cannot be estimated without this group", term)
+      }
+    }
+  }
+}
+
+# The tests with the outcome on another scale, whose refit `check_transformation` made.
+remedy_scale <- function(scale, m) {
+  refit <- paste0("scale_", scale)
+  if (have(refit)) object("coef_scale", satterthwaite(R), bind = list(R = as.name(refit)))
+  for (term in names(fixef(m))) {
+    for (what in c("t", "p")) {
+      b <- list(TERM = term, COLUMN = if (what == "t") "t value" else "Pr(>|t|)")
+      at <- paste0("assumptions/remedies/", term, "/", what, "_scale")
+      label <- paste0(what, " with the outcome on another scale: ", term)
+      if (have("coef_scale")) {
+        statistic(
+          at, coef_scale[TERM, COLUMN], label, if (what == "t") "statistic" else "p", bind = b,
+          method = paste0("t test, Satterthwaite df; outcome: ", scale)
+        )
+      } else {
+        absent(at, "the model cannot be fitted to the outcome on this scale", label)
+      }
+    }
+  }
 }
 
 remedy_robust_errors <- function(name, m, cluster, b) {
@@ -233,40 +268,45 @@ remedy_robust_errors <- function(name, m, cluster, b) {
 
 # --- random effects and predictors ------------------------------------------------------------
 
-# The group means of level-1 columns added to the final model: each coefficient is the between-group
-# less the within-group effect.
-check_exogeneity <- function(id, group, formula, reml, terms, asymptotic) {
+# The group means of columns added to the final model: each coefficient is the between-group less the
+# within-group effect. `groups` is the grouping of each mean and `keys` the name of its results.
+# `means` and `within` are pairs of coefficients that the model has already, whose difference joins
+# the joint test (an empty `within` where the mean's own coefficient is the difference).
+check_exogeneity <- function(id, formula, reml, terms, groups, keys, means, within) {
   name <- paste0("m_", id)
-  b <- list(M = as.name(name), G = as.name(group), REML = reml, TERMS = terms)
+  b <- list(M = as.name(name), REML = reml, TERMS = terms, GROUPS = groups)
   taken <- names(analysis$d)
-  new <- utils::tail(
-    make.unique(c(taken, paste0(make.names(terms), "_mean")), sep = "_"), length(terms)
-  )
+  new <- if (length(terms)) {
+    utils::tail(make.unique(c(taken, paste0(make.names(keys), "_mean")), sep = "_"), length(terms))
+  }
   b$NEW <- new
   f <- str2lang(formula)
   for (column in new) f[[3L]] <- call("+", f[[3L]], as.name(column))
   b$FORMULA <- f
-  object("with_means", with_group_means(M, d, TERMS, NEW, d$G), bind = b)
-  if (have("with_means")) {
-    object("mundlak", lmer(FORMULA, data = with_means, REML = REML), bind = b)
+  if (length(terms)) {
+    object("with_means", with_group_means(M, d, TERMS, NEW, GROUPS), bind = b)
+    if (have("with_means")) {
+      object("mundlak", lmer(FORMULA, data = with_means, REML = REML), bind = b)
+    }
+  } else {
+    object("mundlak", M, bind = b)
   }
-  if (have("mundlak")) refit_tests("mundlak_tests", asymptotic, list(R = as.name("mundlak")))
+  if (have("mundlak")) object("mundlak_tests", satterthwaite(mundlak), bind = b)
   columns <- c(
     estimate = "Estimate", se = "Std. Error", df = "df", t = "t value", p = "Pr(>|t|)"
   )
   types <- c(estimate = "estimate", se = "se", df = "df", t = "statistic", p = "p")
-  said <- test_of(if (asymptotic) "asymptotic" else "Satterthwaite")
   for (k in seq_along(terms)) {
     b$ROW <- new[k]
     known <- have("mundlak_tests") && new[k] %in% rownames(analysis$mundlak_tests)
     for (what in names(columns)) {
-      at <- paste("assumptions/exogeneity", terms[k], what, sep = "/")
+      at <- paste("assumptions/exogeneity", keys[k], what, sep = "/")
       label <- paste0("Between-group less within-group effect of ", terms[k], ": ", what)
       b$COLUMN <- columns[[what]]
       if (known) {
         statistic(
           at, mundlak_tests[ROW, COLUMN], label, types[[what]], bind = b, model = name,
-          method = paste0("group mean added to the model (Mundlak, 1978), ", said)
+          method = "group mean added to the model (Mundlak, 1978), t test with Satterthwaite df"
         )
       } else {
         absent(
@@ -276,19 +316,63 @@ check_exogeneity <- function(id, group, formula, reml, terms, asymptotic) {
         )
       }
     }
+    exogeneity_change(terms[k], keys[k], name, known)
   }
+  exogeneity_joint(new, means, within, name)
   list()
+}
+
+# What the coefficient itself becomes with the group means in the model.
+exogeneity_change <- function(term, key, name, known) {
+  at <- paste("assumptions/exogeneity", key, "change", sep = "/")
+  label <- paste0("Change of ", term, " with the group means in the model, in SE")
+  if (known && term %in% names(fixef(analysis$mundlak))) {
+    statistic(
+      at, change_in_se(M, mundlak, TERM), label, "ratio",
+      bind = list(M = as.name(name), TERM = term), model = name, method = "refit with the means"
+    )
+  } else {
+    absent(at, "its group mean cannot be told apart from the other predictors", label)
+  }
+}
+
+# All differences of between-group and within-group effects tested together.
+exogeneity_joint <- function(new, means, within, name) {
+  found <- if (have("mundlak")) names(fixef(analysis$mundlak)) else character()
+  kept <- means %in% found & (!nzchar(within) | within %in% found)
+  first <- c(intersect(new, found), means[kept])
+  b <- list(FIRST = first, SECOND = c(rep("", length(intersect(new, found))), within[kept]))
+  if (length(first) > 1L) {
+    object("mundlak_joint", joint_f(mundlak, differences(mundlak, FIRST, SECOND)), bind = b)
+  }
+  columns <- c(F = "F value", numerator = "NumDF", df = "DenDF", p = "Pr(>F)")
+  types <- c(F = "statistic", numerator = "integer", df = "df", p = "p")
+  for (what in names(columns)) {
+    at <- paste("assumptions/mundlak", what, sep = "/")
+    label <- paste("Between-group less within-group effects, joint test:", what)
+    if (length(first) > 1L && have("mundlak_joint")) {
+      statistic(
+        at, mundlak_joint[[COLUMN]], label, types[[what]], bind = list(COLUMN = columns[[what]]),
+        model = name, method = "joint F test with Satterthwaite df"
+      )
+    } else {
+      absent(at, "there are not two differences to test together", label)
+    }
+  }
 }
 
 # --- distances of the random effects ----------------------------------------------------------
 
-check_distance <- function(id, group) {
+# `key` as in `check_influence`.
+check_distance <- function(id, group, key) {
   name <- paste0("m_", id)
-  b <- list(M = as.name(name), G = group)
+  of <- if (nzchar(key)) paste0("_", key) else ""
+  without <- make.names(paste0("without_group", of))
+  b <- list(M = as.name(name), G = group, WITHOUT = as.name(without))
   object("distances", mode_distance(M, G), bind = b)
-  at <- function(what) paste0("assumptions/distance/", what)
+  at <- function(what) paste0("assumptions/distance/", if (nzchar(key)) paste0(key, "/"), what)
   if (!have("distances")) {
-    for (what in c("largest", "df", "p", "holm", "beyond")) {
+    for (what in c("largest", "df", "p", "holm", "moves")) {
       absent(at(what), why("distances", "not computed"), "Distance of the random effects")
     }
     return(list(group = ""))
@@ -308,7 +392,18 @@ check_distance <- function(id, group) {
     at("holm"), min(p.adjust(distances$p, "holm")), "Its p among all groups", "p", bind = b,
     model = name, method = "Holm's correction over the groups"
   )
-  list(group = analysis$distances$group[which.min(analysis$distances$p)])
+  unit <- analysis$distances$group[which.min(analysis$distances$p)]
+  label <- "Largest change of a coefficient without this group, in SE"
+  if (have(without) && !anyNA(analysis[[without]][unit, ])) {
+    b$UNIT <- unit
+    statistic(
+      at("moves"), max(abs(group_dfbetas(M, WITHOUT)[UNIT, ])), label, "ratio", bind = b,
+      model = name, method = "variance parameters held at their estimates"
+    )
+  } else {
+    absent(at("moves"), why(without, "the model cannot be estimated without this group"), label)
+  }
+  list(group = unit)
 }
 
 # --- linearity by level -----------------------------------------------------------------------
@@ -346,6 +441,58 @@ check_linearity <- function(id, group, within, between) {
       at("departure"), smooth_departure(raw_means(d$X, d$GC), modes_of(M, G)[["(Intercept)"]]),
       paste("Largest departure of the smooth, between groups:", x), "ratio", bind = b, model = name
     )
+  }
+  list()
+}
+
+# What squares of the predictors with a bend in their smooths would change. `kinds` is where the bend
+# was seen: "linearity" for rows, "within", "between".
+check_curves <- function(id, group, formula, reml, columns, kinds) {
+  name <- paste0("m_", id)
+  taken <- names(analysis$d)
+  new <- utils::tail(
+    make.unique(c(taken, paste0(make.names(columns), "_squared")), sep = "_"), length(columns)
+  )
+  f <- str2lang(formula)
+  for (column in new) f[[3L]] <- call("+", f[[3L]], as.name(column))
+  b <- list(
+    M = as.name(name), G = as.name(group), REML = reml, COLUMNS = columns,
+    KINDS = sub("linearity", "", kinds, fixed = TRUE), NEW = new, FORMULA = f
+  )
+  object("with_squared", with_squares(d, COLUMNS, KINDS, NEW, d$G), bind = b)
+  if (have("with_squared")) {
+    object("curved", lmer(FORMULA, data = with_squared, REML = REML), bind = b)
+  }
+  if (have("curved")) object("curved_tests", satterthwaite(curved), bind = b)
+  reason <- "its square cannot be told apart from the predictors that are in the model already"
+  for (k in seq_along(columns)) {
+    b$ROW <- new[k]
+    at <- function(what) paste("assumptions/curve", kinds[k], columns[k], what, sep = "/")
+    known <- have("curved_tests") && new[k] %in% rownames(analysis$curved_tests)
+    whats <- c(estimate = "Estimate", df = "df", t = "t value", p = "Pr(>|t|)")
+    types <- c(estimate = "estimate", df = "df", t = "statistic", p = "p")
+    for (what in names(whats)) {
+      b$COLUMN <- whats[[what]]
+      label <- paste0("Square of ", columns[k], " (", kinds[k], "): ", what)
+      if (known) {
+        statistic(
+          at(what), curved_tests[ROW, COLUMN], label, types[[what]], bind = b, model = name,
+          method = "square added to the model, t test with Satterthwaite df"
+        )
+      } else {
+        absent(at(what), reason, label)
+      }
+    }
+  }
+  label <- "Largest change of a coefficient with the squares in the model, in SE"
+  whole <- have("curved") &&
+    all(names(fixef(get(name, envir = analysis))) %in% names(fixef(analysis$curved)))
+  if (whole) {
+    statistic(
+      "assumptions/curve/change", largest_change(M, curved), label, "ratio", bind = b, model = name
+    )
+  } else {
+    absent("assumptions/curve/change", "the model with the squares cannot be fitted", label)
   }
   list()
 }
@@ -390,6 +537,57 @@ check_autocorrelation <- function(id, group, time) {
     "Excess autocorrelation over 1 / square root of the number of pairs", "statistic", bind = b,
     model = name
   )
+  object("by_distance", autocorrelation_by_distance(M, d$G, d$TIME), bind = b)
+  rows <- if (have("by_distance")) seq_len(nrow(analysis$by_distance)) else integer()
+  types <- c(
+    from = "mean", to = "mean", pairs = "count", correlation = "correlation",
+    expected = "correlation"
+  )
+  for (k in rows) {
+    for (what in names(types)) {
+      b$K <- k
+      b$WHAT <- what
+      statistic(
+        at(paste("distance", k, what, sep = "/")), by_distance[K, WHAT],
+        paste0("Autocorrelation by distance in time, ", k, ": ", what), types[[what]], bind = b,
+        model = name, method = "mean product of residuals over their mean square"
+      )
+    }
+  }
+  list(bins = length(rows))
+}
+
+# The model with autoregressive errors beside the one without.
+check_correlated_errors <- function(id, group, time) {
+  name <- paste0("m_", id)
+  m <- get(name, envir = analysis)
+  b <- list(M = as.name(name), G = as.name(group), TIME = as.name(time))
+  object("with_ar", correlated_errors(M, d$G, d$TIME), bind = b)
+  at <- function(...) paste("assumptions/autocorrelation/ar", ..., sep = "/")
+  said <- "nlme::lme, continuous-time autoregressive errors"
+  whats <- c(
+    phi = "Correlation of errors one unit of time apart",
+    change = "Largest change of a coefficient with correlated errors, in SE",
+    ratio = "Largest ratio of its standard errors to those of the model",
+    least_ratio = "Smallest ratio of its standard errors to those of the model"
+  )
+  if (!have("with_ar")) {
+    for (what in names(whats)) absent(at(what), why("with_ar", "not computed"), whats[[what]])
+    return(list())
+  }
+  statistic(at("phi"), with_ar$phi, whats[["phi"]], "correlation", bind = b, method = said)
+  statistic(
+    at("change"), max(abs(with_ar$estimate - fixef(M)) / sqrt(diag(as.matrix(vcov(M))))),
+    whats[["change"]], "ratio", bind = b, method = said
+  )
+  statistic(
+    at("ratio"), max(with_ar$se / sqrt(diag(as.matrix(vcov(M))))), whats[["ratio"]], "ratio",
+    bind = b, method = said
+  )
+  statistic(
+    at("least_ratio"), min(with_ar$se / sqrt(diag(as.matrix(vcov(M))))), whats[["least_ratio"]],
+    "ratio", bind = b, method = said
+  )
   list()
 }
 
@@ -408,6 +606,47 @@ check_transformation <- function(id, formula, reml, scales, outcomes) {
   }
   b <- list(R = as.name(paste0("m_", id)))
   scale_diagnostics("model", paste0("m_", id), b)
+  list()
+}
+
+# The outcome in its own units at chosen values of the predictors, turned back from the scale of the
+# model: the median where the errors are symmetric there. `rows` are lists of a key, a coefficient,
+# a place, and coefficients to be set to 0.
+check_back <- function(id, transform, level, ddf, rows) {
+  inverse <- list(
+    log = quote(exp(V)), log2 = quote(2^(V)), log10 = quote(10^(V)), log1p = quote(expm1(V)),
+    sqrt = quote(max(0, V)^2)
+  )[[transform]]
+  places <- list(
+    below = quote(mean(getME(M, "X")[, TERM]) - sd(getME(M, "X")[, TERM])),
+    above = quote(mean(getME(M, "X")[, TERM]) + sd(getME(M, "X")[, TERM])), off = 0, on = 1
+  )
+  parts <- list(
+    estimate = quote(C[["estimate"]]), lower = quote(t_limit(C, "lower", LEVEL)),
+    upper = quote(t_limit(C, "upper", LEVEL))
+  )
+  for (row in rows) {
+    b <- list(
+      M = as.name(paste0("m_", id)), T = as.name(paste0("t_", id)), DDF = ddf, LEVEL = level,
+      TERM = row$term, ZERO = as.character(unlist(row$zero))
+    )
+    b$AT <- if (is.call(places[[row$place]])) resolve(places[[row$place]], b) else places[[row$place]]
+    name <- make.names(paste0("back_", row$key))
+    object(name, combination(T, weights_at(M, TERM, AT, ZERO), DDF), bind = b)
+    for (what in names(parts)) {
+      at <- paste("assumptions/back", row$key, what, sep = "/")
+      label <- paste0("Outcome in its own units, ", row$key, ": ", what)
+      if (have(name)) {
+        value <- resolve(parts[[what]], list(C = as.name(name), LEVEL = level))
+        statistic(
+          at, CALL, label, "estimate", model = paste0("m_", id),
+          bind = list(CALL = resolve(inverse, list(V = value)))
+        )
+      } else {
+        absent(at, why(name, "not computed"), label)
+      }
+    }
+  }
   list()
 }
 

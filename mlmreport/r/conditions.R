@@ -58,8 +58,16 @@ session_versions <- function() {
   )
 }
 
-# Start a new analysis on a data frame.
-begin_analysis <- function(data) {
+# The DESCRIPTION of every package in use, R's own among them.
+installed_files <- function() {
+  files <- vapply(loadedNamespaces(), function(p) system.file("DESCRIPTION", package = p), "")
+  unname(sort(files[nzchar(files)]))
+}
+
+# Start a new analysis on a data frame; see cache.R for the other arguments.
+begin_analysis <- function(data, folder = "", salt = "", columns = NULL, fresh = FALSE,
+                           costly = Inf) {
+  open_cache(folder, salt, if (nzchar(folder)) setNames(columns, names(data)), fresh, costly)
   rm(list = ls(analysis, all.names = TRUE), envir = analysis)
   parent.env(analysis) <- environment(begin_analysis)
   assign("d", data, envir = analysis)
@@ -71,7 +79,10 @@ begin_analysis <- function(data) {
 }
 
 note_condition <- function(name, kind, condition) {
-  text <- gsub("\\s+", " ", trimws(conditionMessage(condition)))
+  note_text(name, kind, gsub("\\s+", " ", trimws(conditionMessage(condition))))
+}
+
+note_text <- function(name, kind, text) {
   known <- vapply(record$conditions, function(x) identical(x$text, text) && x$name == name, FALSE)
   if (!any(known)) {
     record$conditions[[length(record$conditions) + 1L]] <-
@@ -80,8 +91,17 @@ note_condition <- function(name, kind, condition) {
 }
 
 # The value of a call, or the error as a condition; warnings and messages are noted under `name`.
+# A costly call that was evaluated before gives what it gave then.
 evaluate <- function(name, call) {
-  tryCatch(
+  key <- cache$last <- content_key(call)
+  found <- recall(key)
+  if (!is.null(found)) {
+    for (said in found$said) note_text(name, said$kind, said$text)
+    return(found$value)
+  }
+  before <- length(record$conditions)
+  began <- proc.time()[["elapsed"]]
+  value <- tryCatch(
     withCallingHandlers(
       eval(call, analysis),
       warning = function(w) {
@@ -95,6 +115,10 @@ evaluate <- function(name, call) {
     ),
     error = function(e) e
   )
+  if (nzchar(key) && proc.time()[["elapsed"]] - began >= cache$costly) {
+    keep(key, value, record$conditions[seq_along(record$conditions) > before])
+  }
+  value
 }
 
 code_text <- function(call) {
@@ -119,27 +143,30 @@ add_entry <- function(entry) {
 
 # Why R could not compute something, in words for a reader: our own, or that it could not. R's own
 # message is kept among the conditions.
-reason_of <- function(name, error) {
+reason_of <- function(name, error, kind = "error") {
   if (inherits(error, "undefined")) {
     return(conditionMessage(error))
   }
-  note_condition(name, "error", error)
+  note_condition(name, kind, error)
   "R could not compute it for this model and these data; its message is among the conditions"
 }
 
-# Name an intermediate result: an assignment in the analysis and in reproduce.R.
-object <- function(name, expr, bind = list()) {
+# Name an intermediate result: an assignment in the analysis and in reproduce.R. `failing` is the
+# kind of condition that an error is kept as: a refit that may fail gives a warning.
+object <- function(name, expr, bind = list(), failing = "error") {
   call <- resolve(substitute(expr), bind)
   value <- evaluate(name, call)
   if (inherits(value, "error")) {
     if (have(name)) rm(list = name, envir = analysis)
+    cache$keys <- cache$keys[names(cache$keys) != name]
     add_entry(list(
       kind = "failed", id = name, code = code_text(call), reason = conditionMessage(value)
     ))
-    record$reasons[[name]] <- reason_of(name, value)
+    record$reasons[[name]] <- reason_of(name, value, failing)
     return(invisible(NULL))
   }
   assign(name, value, envir = analysis)
+  cache$keys[[name]] <- cache$last
   add_entry(list(kind = "object", id = name, code = code_text(call)))
   invisible(value)
 }

@@ -46,7 +46,13 @@ intercept_block <- function(m, group) {
 # the smaller of the gradient and the gradient scaled by the Cholesky factor of the Hessian.
 scaled_gradient <- function(m) {
   derivatives <- m@optinfo$derivs
-  scaled <- solve(chol(derivatives$Hessian), derivatives$gradient)
+  factor <- tryCatch(chol(derivatives$Hessian), error = function(e) {
+    undefined(
+      "where the optimizer stopped the likelihood does not curve downwards in all directions, so ",
+      "it is no optimum"
+    )
+  })
+  scaled <- solve(factor, derivatives$gradient)
   max(pmin(abs(scaled), abs(derivatives$gradient)))
 }
 
@@ -114,6 +120,15 @@ evaluation_cost <- function(m) {
 fit_cost <- function(m, k = length(getME(m, "theta"))) evaluation_cost(m) * (20 * k + 2 * k^2)
 
 # --- tests ----------------------------------------------------------------------------------------
+
+# A table of coefficients whose degrees of freedom are usable: where the curvature of the likelihood
+# cannot be computed, the approximations come out as zero or not at all.
+defined_df <- function(table) {
+  if (!all(is.finite(table[, "df"]) & table[, "df"] > 0.01)) {
+    undefined("the degrees of freedom come out as zero")
+  }
+  table
+}
 
 # P-value of a likelihood-ratio statistic for k random effects against k + 1, one of them a variance
 # at its boundary: 0.5 chi2(k) + 0.5 chi2(k + 1), with chi2(0) = 0 (Self & Liang, 1987; Stram & Lee,
@@ -330,22 +345,6 @@ mode_sd <- function(m, group, effect) {
   sqrt(blocks[[block]][i, i, ])
 }
 
-# Covariance of (beta-hat, u-hat - u) from Henderson's equations, sigma2 times the inverse of
-# [X'X X'ZL; L'Z'X L'Z'ZL + I], for at most `most` random effects.
-joint_covariance <- function(m, most = 3000) {
-  q <- sum(getME(m, "q"))
-  if (q > most) undefined("it is not computed for models of more than ", most, " random effects")
-  x <- getME(m, "X")
-  zlt <- getME(m, "Lambdat") %*% getME(m, "Zt")
-  lower <- as.matrix(t(getME(m, "Lambdat")))
-  p <- ncol(x)
-  xz <- as.matrix(zlt %*% x)
-  c_ <- rbind(cbind(crossprod(x), t(xz)), cbind(xz, as.matrix(tcrossprod(zlt)) + diag(q)))
-  spherical <- sigma(m)^2 * chol2inv(chol(c_))
-  back <- rbind(cbind(diag(p), matrix(0, p, q)), cbind(matrix(0, q, p), lower))
-  list(covariance = back %*% spherical %*% t(back), at = random_positions(m))
-}
-
 # Where each effect of each grouping stands in u: in each term, by group, then by effect.
 random_positions <- function(m) {
   terms_ <- getME(m, "cnms")
@@ -420,35 +419,6 @@ johnson_neyman <- function(b, c, vb, vbc, vc, quantile) {
     return(c(lower = NA_real_, upper = NA_real_))
   }
   sort((-roots[2] + c(-1, 1) * sqrt(inside)) / (2 * roots[1]))
-}
-
-# Expected outcome in one group, at a row of values: estimate and SE with the uncertainty of the
-# fixed effects and of the conditional modes jointly (see joint_covariance). The modes are those of
-# the group and of the higher units that it lies in; other groupings stay at their average.
-group_prediction <- function(m, joint, row, group, unit) {
-  x <- fixed_rows(m, row)
-  weights <- numeric(ncol(joint$covariance))
-  weights[seq_len(ncol(x))] <- x
-  estimate <- sum(x * fixef(m))
-  units <- units_around(m, group, unit)
-  for (g in names(units)) {
-    modes <- ranef(m, condVar = FALSE)[[g]][units[[g]], , drop = FALSE]
-    for (effect in names(joint$at[[g]])) {
-      z <- effect_value(effect, x, row)
-      weights[ncol(x) + joint$at[[g]][[effect]][units[[g]]]] <- z
-      estimate <- estimate + z * modes[[effect]]
-    }
-  }
-  c(estimate = estimate, se = sqrt(sum(weights * (joint$covariance %*% weights))))
-}
-
-# A group and the units of other groupings that all its rows lie in: their numbers by grouping.
-units_around <- function(m, group, unit) {
-  flist <- getME(m, "flist")
-  rows <- flist[[group]] == unit
-  found <- lapply(flist, function(f) unique(as.integer(f)[rows]))
-  nested <- vapply(flist, function(f) isNested(flist[[group]], f), FALSE)
-  found[nested]
 }
 
 # What a random effect is multiplied by at a row of values. Effects that are not among the fixed

@@ -73,34 +73,97 @@ change_in_se <- function(m, refit, term) {
 # Relative change of a variance component in a refit.
 relative_change <- function(before, after) (after - before) / before
 
+# --- equal level-1 variances ------------------------------------------------------------------
+
+# Bartlett's test of equal level-1 variances over the groups of `g` (Bartlett, 1937), with residual
+# variances from an OLS regression in each unit of `lowest`, pooled within the groups of `g`, and
+# their degrees of freedom; units and groups with fewer than `least` are left out. Unlike the
+# normal approximation of ln S_j^2 it keeps its level with few degrees of freedom a group.
+bartlett_homogeneity <- function(m, lowest, g = lowest, least = 3) {
+  x <- within_columns(m, lowest)
+  y <- getME(m, "y")
+  fits <- vapply(split(seq_along(y), lowest), function(rows) {
+    if (length(rows) < 2L) {
+      return(c(0, 0))
+    }
+    fit <- lm.fit(x[rows, , drop = FALSE], y[rows])
+    c(fit$df.residual, sum(fit$residuals^2))
+  }, c(0, 0))
+  of <- g[match(levels(lowest), lowest)]
+  f <- as.vector(tapply(fits[1L, ], of, sum))
+  s2 <- as.vector(tapply(fits[2L, ], of, sum)) / f
+  kept <- !is.na(f) & f >= least & s2 > 1e-12 * var(y)
+  if (sum(kept) < 2L) {
+    undefined(
+      "fewer than two groups have the ", least, " residual degrees of freedom that the test asks for"
+    )
+  }
+  f <- f[kept]
+  s2 <- s2[kept]
+  pooled <- sum(f * s2) / sum(f)
+  correction <- 1 + (sum(1 / f) - 1 / sum(f)) / (3 * (length(f) - 1))
+  k <- (sum(f) * log(pooled) - sum(f * log(s2))) / correction
+  list(
+    K = k, df = length(f) - 1, p = pchisq(k, length(f) - 1, lower.tail = FALSE),
+    groups = length(f), least = min(f)
+  )
+}
+
 # --- random effects and predictors ------------------------------------------------------------
 
 # The data with the group means of some columns of the fixed-effects design (Mundlak, 1978):
 # `names` are the new columns. Where a column is in the model as it is, the coefficient of its
 # group mean is the between-group effect less the within-group effect.
-with_group_means <- function(m, data, columns, names, g) {
-  data[names] <- lapply(columns, function(column) ave(getME(m, "X")[, column], g))
+# `groupings` names the grouping of each.
+with_group_means <- function(m, data, columns, names, groupings) {
+  data[names] <- Map(function(column, g) {
+    ave(getME(m, "X")[, column], data[[g]])
+  }, columns, groupings)
   data
+}
+
+# Joint F test that linear combinations `l` of the coefficients are zero, with Satterthwaite's
+# denominator df of several combinations (Kuznetsova, Brockhoff & Christensen, 2017).
+joint_f <- function(m, l) {
+  lmerTest::contestMD(lmerTest::as_lmerModLmerTest(m), l, ddf = "Satterthwaite")
+}
+
+# The matrix of combinations "first less second", a row a pair of coefficients; an empty second is 0.
+differences <- function(m, first, second) {
+  l <- matrix(0, length(first), length(fixef(m)), dimnames = list(NULL, names(fixef(m))))
+  l[cbind(seq_along(first), match(first, names(fixef(m))))] <- 1
+  less <- which(nzchar(second))
+  l[cbind(less, match(second[less], names(fixef(m))))] <- -1
+  l
 }
 
 # The coefficients of a refit, each with its t test by Satterthwaite's df.
 satterthwaite <- function(m) coef(summary(lmerTest::as_lmerModLmerTest(m), ddf = "Satterthwaite"))
 
+# H with H'H = A'(UU' + I)^-1 A, by a sparse Cholesky factor: sparse where groupings are nested.
+# Not for systems whose factor fills up, as with thousands of crossed groups.
+half_solved <- function(u, a, most = 2e7) {
+  factor_ <- Matrix::Cholesky(Matrix::tcrossprod(u), LDL = FALSE, super = FALSE, Imult = 1)
+  if (length(factor_@x) / nrow(u) * ncol(a) > most) {
+    undefined("it is not computed for so many crossed random effects")
+  }
+  Matrix::solve(factor_, Matrix::solve(factor_, a, system = "P"), system = "L")
+}
+
 # Standardised squared length of each group's random effects, u' Cov(u)^- u, with the covariance of
 # the conditional modes Cov(u) = T - Var(u | y), fixed effects taken as known, a generalised inverse
 # and its rank where a group's rows cannot tell its effects apart; chi-square on the rank
 # (Snijders & Bosker, 2012, section 10.6).
-mode_distance <- function(m, group, most = 3000) {
-  q <- sum(getME(m, "q"))
-  if (q > most) undefined("it is not computed for models of more than ", most, " random effects")
+mode_distance <- function(m, group) {
   u <- getME(m, "Lambdat") %*% getME(m, "Zt")
-  known <- diag(q) - as.matrix(Matrix::solve(Matrix::tcrossprod(u) + Matrix::Diagonal(q)))
+  half <- half_solved(u, as(Matrix::Diagonal(nrow(u)), "CsparseMatrix"))
   l <- Matrix::t(getME(m, "Lambdat"))
   at <- do.call(cbind, random_positions(m)[[group]])
   modes <- getME(m, "b")
   found <- t(apply(at, 1L, function(i) {
     li <- as.matrix(l[i, i])
-    v <- eigen(sigma(m)^2 * li %*% known[i, i] %*% t(li), symmetric = TRUE)
+    known <- diag(length(i)) - as.matrix(Matrix::crossprod(half[, i, drop = FALSE]))
+    v <- eigen(sigma(m)^2 * li %*% known %*% t(li), symmetric = TRUE)
     keep <- v$values > 1e-8 * sum(diag(as.matrix(li %*% t(li)))) * sigma(m)^2
     c(
       distance = sum(crossprod(v$vectors[, keep, drop = FALSE], modes[i])^2 / v$values[keep]),
@@ -122,6 +185,34 @@ smooth_departure <- function(x, e) {
   ends <- quantile(x, c(0.025, 0.975))
   inside <- smooth$x >= ends[1L] & smooth$x <= ends[2L]
   max(abs(smooth$y[inside])) / sd(e)
+}
+
+# The data with squares of columns about their means, each less its own mean, so that an intercept
+# keeps its meaning: of the rows (`kind` ""), of deviations from
+# group means ("within"), of group means ("between").
+with_squares <- function(data, columns, kinds, names, g) {
+  data[names] <- Map(function(column, kind) {
+    x <- data[[column]]
+    x <- switch(kind, within = x - ave(x, g), between = ave(x, g), x)
+    (x - mean(x))^2 - mean((x - mean(x))^2)
+  }, columns, kinds)
+  data
+}
+
+# The largest change of the coefficients that two fits share, in standard errors of the first.
+largest_change <- function(m, refit) {
+  max(abs(fixef(refit)[names(fixef(m))] - fixef(m)) / sqrt(diag(as.matrix(vcov(m)))))
+}
+
+# --- transformed outcomes ---------------------------------------------------------------------
+
+# Weights of the coefficients for the expected outcome at the mean of every column of the design,
+# but for `term` at `value` and the columns `zero` at 0.
+weights_at <- function(m, term, value, zero = character()) {
+  weights <- colMeans(getME(m, "X"))
+  weights[zero] <- 0
+  weights[term] <- value
+  weights
 }
 
 # --- collinearity -----------------------------------------------------------------------------
@@ -156,20 +247,103 @@ lag_one <- function(e, g, time) {
 # What `lag_one` is expected to be where the errors are independent: residuals are sigma2 P y, with
 # covariance sigma2^2 P, P = V^-1 - V^-1 X (X'V^-1 X)^-1 X'V^-1 (Searle, Casella & McCulloch, 1992),
 # and are correlated even then, as intercepts and slopes are estimated from the same rows.
-expected_lag_one <- function(m, g, time, most = 3000) {
-  if (sum(getME(m, "q")) > most) {
-    undefined("it is not computed for models of more than ", most, " random effects")
-  }
-  at <- successive_rows(g, time)
+expected_lag_one <- function(m, g, time) {
+  expected_product(m, successive_rows(g, time))
+}
+
+# The expected mean product of the residuals of pairs of rows over the expected mean square of all.
+expected_product <- function(m, at) {
   u <- getME(m, "Lambdat") %*% getME(m, "Zt")
   x <- getME(m, "X")
-  half <- t(chol(as.matrix(Matrix::tcrossprod(u)) + diag(nrow(u))))
-  shared <- forwardsolve(half, as.matrix(u))
-  vx <- x - crossprod(shared, forwardsolve(half, as.matrix(u %*% x)))
+  shared <- half_solved(u, u)
+  vx <- x - as.matrix(Matrix::crossprod(shared, half_solved(u, as(u %*% x, "CsparseMatrix"))))
   fixed <- t(forwardsolve(t(chol(crossprod(x, vx))), t(vx)))
   entry <- function(i, j) {
-    as.numeric(i == j) - colSums(shared[, i] * shared[, j]) - rowSums(fixed[i, ] * fixed[j, ])
+    as.numeric(i == j) - Matrix::colSums(shared[, i] * shared[, j]) -
+      rowSums(fixed[i, , drop = FALSE] * fixed[j, , drop = FALSE])
   }
   all_ <- seq_len(nrow(x))
   mean(entry(at$first, at$second)) / mean(entry(all_, all_))
 }
+
+# Pairs of rows of the same group up to `most` positions apart in the order of time, and how far
+# apart they are in time.
+pairs_in_time <- function(g, time, most = 5L) {
+  order_ <- order(g, time)
+  n <- length(order_)
+  found <- lapply(seq_len(min(most, n - 1L)), function(k) {
+    first <- order_[seq_len(n - k)]
+    second <- order_[seq_len(n - k) + k]
+    same <- g[first] == g[second]
+    data.frame(first = first[same], second = second[same])
+  })
+  found <- do.call(rbind, found)
+  found$distance <- signif(time[found$second] - time[found$first], 8L)
+  found
+}
+
+# Autocorrelation of level-1 residuals by distance in time, at the distinct distances where they are
+# at most `bins`, else in bins of about as many pairs: what a lag in positions hides where occasions
+# are unequally spaced (cf. the semivariogram of Diggle, Heagerty, Liang & Zeger, 2002).
+autocorrelation_by_distance <- function(m, g, time, bins = 5L, least = 20L) {
+  pairs <- pairs_in_time(g, time)
+  pairs <- pairs[pairs$distance > 0, , drop = FALSE]
+  distinct <- sort(unique(pairs$distance))
+  if (length(distinct) > bins) {
+    ends <- unique(quantile(pairs$distance, seq(0, 1, length.out = bins + 1L), names = FALSE))
+    bin <- cut(pairs$distance, ends, include.lowest = TRUE)
+  } else {
+    bin <- factor(pairs$distance)
+  }
+  parts <- split(pairs, bin)
+  parts <- parts[vapply(parts, nrow, 0L) >= least]
+  if (!length(parts)) undefined("no distance in time has ", least, " pairs of measurements")
+  e <- residuals(m)
+  do.call(rbind, lapply(parts, function(at) {
+    data.frame(
+      from = min(at$distance), to = max(at$distance), pairs = nrow(at),
+      correlation = mean(e[at$first] * e[at$second]) / mean(e^2),
+      expected = expected_product(m, at)
+    )
+  }))
+}
+
+# The model with errors that follow a continuous-time autoregressive process within groups, whose
+# correlation is phi to the power of the distance in time (Pinheiro & Bates, 2000, section 5.3), for
+# models of one grouping.
+correlated_errors <- function(m, g, time, most = 20000) {
+  if (length(getME(m, "flist")) > 1L) {
+    undefined("nlme fits such errors within one grouping only, and the model has several")
+  }
+  if (nobs(m) > most) undefined("it is not fitted for more than ", most, " rows")
+  if (anyDuplicated(data.frame(g, time))) {
+    undefined("some units were measured twice at the same time")
+  }
+  x <- getME(m, "X")
+  z <- getME(m, "mmList")
+  data <- data.frame(y = getME(m, "y") - getME(m, "offset"), g = g, time = time)
+  data[paste0("x", seq_len(ncol(x)))] <- as.data.frame(x)
+  blocks <- lapply(seq_along(z), function(k) {
+    names_ <- paste0("z", k, "_", seq_len(ncol(z[[k]])))
+    data[names_] <<- as.data.frame(z[[k]])
+    nlme::pdSymm(reformulate(names_, intercept = FALSE))
+  })
+  random <- if (length(blocks) > 1L) nlme::pdBlocked(blocks) else blocks[[1L]]
+  fixed <- reformulate(paste0("x", seq_len(ncol(x))), "y", intercept = FALSE)
+  fit <- tryCatch(
+    nlme::lme(
+      fixed, data = data, random = list(g = random), method = if (isREML(m)) "REML" else "ML",
+      correlation = nlme::corCAR1(form = ~ time | g),
+      control = nlme::lmeControl(
+        opt = "optim", maxIter = 200, msMaxIter = 200, tolerance = 1e-8, msTol = 1e-10
+      )
+    ),
+    error = function(e) undefined("nlme's optimiser finds no such model for these data")
+  )
+  list(
+    estimate = setNames(nlme::fixef(fit), colnames(x)),
+    se = setNames(sqrt(diag(fit$varFix)), colnames(x)),
+    phi = coef(fit$modelStruct$corStruct, unconstrained = FALSE)[[1L]]
+  )
+}
+

@@ -21,106 +21,158 @@ bic_groups <- function(m, group) {
 
 # --- variance explained at each level -------------------------------------------------------------
 
-# The only grouping of a model of two levels.
-only_grouping <- function(m) {
-  flist <- getME(m, "flist")
-  if (length(flist) != 1L) undefined("it is defined here for data of two levels only")
-  flist[[1L]]
+# Reduction of the mean squared error of prediction against a null model (Snijders & Bosker, 2012):
+# of single rows, or of the means of the groups of a level.
+error_reduction <- function(m, null, group = NULL) {
+  1 - prediction_variance(m, group) / prediction_variance(null, group)
 }
 
-# Group means of the columns of a matrix, on the rows.
-between_part <- function(x, g) {
-  sums <- rowsum(x, as.integer(g), reorder = TRUE)
-  means <- sums / as.vector(table(as.integer(g)))
-  means[match(as.integer(g), as.integer(rownames(means))), , drop = FALSE]
-}
-
-# Columns of the fixed part that vary within groups and whose group means differ: their coefficient
-# is one for the within- and the between-group part.
-conflated <- function(m) {
-  x <- getME(m, "X")
-  b <- between_part(x, only_grouping(m))
-  scale <- apply(abs(x), 2L, max)
-  within <- apply(abs(x - b), 2L, max) > 1e-8 * scale
-  differ <- apply(b, 2L, function(v) diff(range(v))) > 1e-6 * scale
-  colnames(x)[within & differ]
-}
-
-# Parts of the model-implied variance of two-level data (Rights & Sterba, 2019, eq. 5-10): f1 and
-# f2, the fixed part within and between groups, v, slopes that vary, m, means that vary, and the
-# residual variance. Every column x of the design, of the fixed and of the random part, is split
-# into x - group mean and group mean; for predictors centred within groups this is their
-# decomposition. Then f1 = var(X_w b), f2 = var(X_b b), v = mean(z_w' T z_w), m = mean(z_b' T z_b),
-# so that f1 + f2 and v + m are the fixed and the random variance of the marginal R2.
-variance_parts <- function(m) {
-  g <- only_grouping(m)
-  x <- getME(m, "X")
-  b <- between_part(x, g)
-  random <- vapply(seq_along(VarCorr(m)), function(k) {
-    z <- getME(m, "mmList")[[k]]
-    covariance <- as.matrix(VarCorr(m)[[k]])
-    z_b <- between_part(z, g)
-    z_w <- z - z_b
-    c(v = sum((z_w %*% covariance) * z_w), m = sum((z_b %*% covariance) * z_b)) / nrow(z)
-  }, c(v = 0, m = 0))
-  c(
-    f1 = var(as.vector((x - b) %*% fixef(m))), f2 = var(as.vector(b %*% fixef(m))),
-    rowSums(random), residual = sigma(m)^2
-  )
-}
-
-# Shares of some parts in the sum of others.
-share_of <- function(parts, what, whole) sum(parts[what]) / sum(parts[whole])
-
-error_reduction <- function(m, null, n = 1) {
-  1 - prediction_variance(m, n) / prediction_variance(null, n)
-}
-prediction_variance <- function(m, n) {
-  only_grouping(m)
-  if (!identical(unlist(getME(m, "cnms"), use.names = FALSE), "(Intercept)")) {
+# Variance of a row, or of a mean of the rows of a group, about the fixed part. In a mean of n rows
+# the residual variance counts 1 / n and the variance of a grouping sum (n_h / n)^2 over its groups
+# that the rows lie in, which is 1 for the group itself and for all that hold it; each is averaged
+# over the groups, so that in data of two levels n is the harmonic mean of the sizes.
+prediction_variance <- function(m, group = NULL) {
+  if (!all(unlist(getME(m, "cnms"), use.names = FALSE) == "(Intercept)")) {
     undefined("it is defined for models with random intercepts only")
   }
-  sigma(m)^2 / n + component(m, 1L, "(Intercept)")
+  variances <- vapply(VarCorr(m), function(v) v[1L, 1L], 0)
+  if (is.null(group)) {
+    return(sum(variances) + sigma(m)^2)
+  }
+  flist <- getME(m, "flist")
+  weights <- vapply(flist[block_groups(m)], mean_concentration, 0, g = flist[[group]])
+  sum(weights * variances) + sigma(m)^2 * mean(1 / group_sizes(flist[[group]]))
+}
+
+# Mean over the groups of g of the sum of squared shares of their rows in the groups of h.
+mean_concentration <- function(g, h) {
+  cell <- (as.integer(g) - 1) * nlevels(h) + as.integer(h)
+  counts <- tabulate(match(cell, unique(cell)))
+  own <- as.integer(g)[!duplicated(cell)]
+  mean(rowsum((counts / tabulate(g)[own])^2, own))
 }
 
 # --- prediction for groups left out ---------------------------------------------------------------
 
-# Predictions of the fixed part for each group from coefficients estimated without that group, the
-# variance components held at their estimates: b(-j) = (A - A_j)^-1 (a - a_j), with
-# A_j = X_j' V_j^-1 X_j and a_j = X_j' V_j^-1 y_j (generalised least squares with a block deleted);
-# V_j^-1 by the Woodbury identity with Z_j Lambda_j.
-left_out_predictions <- function(m) {
-  g <- only_grouping(m)
-  x <- getME(m, "X")
-  offset_ <- getME(m, "offset")
-  y <- getME(m, "y") - offset_
-  z <- do.call(cbind, Map(function(a, b) as.matrix(a %*% b), getME(m, "mmList"), getME(m, "Tlist")))
-  parts <- lapply(split(seq_along(y), g), function(rows) {
-    xj <- x[rows, , drop = FALSE]
-    zj <- z[rows, , drop = FALSE]
-    xy <- cbind(xj, y[rows])
-    inner <- solve(diag(ncol(z)) + crossprod(zj), crossprod(zj, xy))
-    list(rows = rows, gram = crossprod(xj, xy) - crossprod(xj, zj) %*% inner)
-  })
-  total <- Reduce(`+`, lapply(parts, `[[`, "gram"))
-  p <- ncol(x)
-  predicted <- numeric(length(y))
-  for (part in parts) {
-    rest <- total - part$gram
-    scale <- 1 / sqrt(pmax(diag(rest[, seq_len(p), drop = FALSE]), .Machine$double.xmin))
-    scaled <- rest[, seq_len(p), drop = FALSE] * outer(scale, scale)
+# Predictions of the fixed part for each group of the highest level from coefficients estimated
+# without that group, the variance components held at their estimates: b(-j) = (A - A_j)^-1 (a - a_j),
+# with A_j = X_j' V_j^-1 X_j and a_j = X_j' V_j^-1 y_j (generalised least squares with a block
+# deleted). With U = Lambda' Z' and LL' = UU' + I, of which the groups are blocks, A_j is
+# X_j'X_j - C_j'C_j, C = L^-1 U X.
+left_out_predictions <- function(m, group) {
+  flist <- getME(m, "flist")
+  g <- flist[[group]]
+  xy <- cbind(getME(m, "X"), getME(m, "y") - getME(m, "offset"))
+  u <- getME(m, "Lambdat") %*% getME(m, "Zt")
+  solved <- Matrix::Cholesky(Matrix::tcrossprod(u), LDL = FALSE, Imult = 1)
+  inner <- Matrix::solve(solved, Matrix::solve(solved, u %*% xy, "P"), "L")
+  # The group that each random effect lies in, in the order of the factor.
+  own <- unlist(Map(function(f, effects) {
+    rep(as.integer(g)[match(levels(f), f)], each = length(effects))
+  }, flist[block_groups(m)], getME(m, "cnms")))
+  own <- as.vector(as.matrix(Matrix::solve(solved, own, "P")))
+  grams <- products_by(xy, as.integer(g)) - products_by(as.matrix(inner), own)
+  total <- colSums(grams)
+  fixed <- seq_len(ncol(xy) - 1L)
+  without <- t(vapply(seq_len(nlevels(g)), function(j) {
+    rest <- matrix(total - grams[j, ], ncol(xy))[fixed, , drop = FALSE]
+    scale <- 1 / sqrt(pmax(diag(rest[, fixed, drop = FALSE]), .Machine$double.xmin))
+    scaled <- rest[, fixed, drop = FALSE] * outer(scale, scale)
     if (rcond(scaled) < 1e-11) {
       undefined("without one of the groups a coefficient cannot be estimated")
     }
-    b <- scale * solve(scaled, scale * rest[, p + 1L])
-    predicted[part$rows] <- x[part$rows, , drop = FALSE] %*% b
-  }
-  predicted + offset_
+    scale * solve(scaled, scale * rest[, ncol(xy)])
+  }, numeric(length(fixed))))
+  predictions_without(m, g, matrix(without, nlevels(g)))
+}
+
+# The same for crossed groupings, where the rest of the data is no set of blocks: rows are taken out of
+# Henderson's equations (see fixed_without_groups), as the modes of the other groupings stay in them.
+left_out_crossed <- function(m, group) {
+  g <- getME(m, "flist")[[group]]
+  without <- fixed_without_groups(m, g)
+  if (anyNA(without)) undefined("without one of the groups a coefficient cannot be estimated")
+  predictions_without(m, g, without)
+}
+
+predictions_without <- function(m, g, without) {
+  rowSums(getME(m, "X") * without[as.integer(g), , drop = FALSE]) + getME(m, "offset")
+}
+
+# Sums over the rows of each group of the products of all pairs of columns, a row a group.
+products_by <- function(x, g) {
+  do.call(cbind, lapply(seq_len(ncol(x)), function(i) rowsum(x * x[, i], g)))
 }
 
 # Root mean squared error of predictions, and that of the fixed part in its own sample.
 prediction_error <- function(y, predicted) sqrt(mean((y - predicted)^2))
 fixed_predictions <- function(m) as.vector(getME(m, "X") %*% fixef(m)) + getME(m, "offset")
+
+# --- the outcome's own scale ----------------------------------------------------------------------
+
+# Sum of the log derivatives of a transformation of the outcome, from the transformed values t: added
+# to the log-likelihood it gives that of the outcome before (the change of variables of a density).
+log_jacobian <- function(t, transform) {
+  if (transform == "sqrt" && any(t <= 0)) {
+    undefined("an outcome of zero has no density on its own scale under a square root")
+  }
+  sum(switch(transform,
+    none = 0 * t, log = -t, log1p = -t, log2 = -t * log(2) - log(log(2)),
+    log10 = -t * log(10) - log(log(10)), sqrt = -log(2 * t)
+  ))
+}
+
+# -2 log-likelihood of a fit by ML, of the outcome before its transformation, plus a penalty a
+# parameter: 0 for the deviance, 2 for AIC, log(n) for BIC.
+criterion_before <- function(m, transform, penalty = 0) {
+  loglik <- logLik(refitML(m))
+  -2 * (as.numeric(loglik) + log_jacobian(getME(m, "y"), transform)) + penalty * attr(loglik, "df")
+}
+
+# --- other definitions ----------------------------------------------------------------------------
+
+# Share of the random effects' variance, averaged over the rows, in it and the residual variance (the
+# adjusted ICC of Nakagawa, Johnson & Schielzeth, 2017) and in all, the fixed part's included.
+icc_adjusted <- function(m) random_variance(m) / (random_variance(m) + sigma(m)^2)
+icc_unadjusted <- function(m) {
+  random_variance(m) / (fixed_variance(m) + random_variance(m) + sigma(m)^2)
+}
+
+# Share of the random intercepts' variances in the averaged variance of all random effects and the
+# residual variance.
+icc_intercepts <- function(m) {
+  sum(intercept_variances(m)) / (random_variance(m) + sigma(m)^2)
+}
+
+# Share of the random intercepts' variances in them and the residual variance: the ICC where all
+# predictors with a random slope are zero.
+icc_at_zero <- function(m) {
+  intercepts <- intercept_variances(m)
+  sum(intercepts) / (sum(intercepts) + sigma(m)^2)
+}
+intercept_variances <- function(m) {
+  unlist(lapply(VarCorr(m), function(v) v["(Intercept)" == rownames(v), "(Intercept)" == rownames(v)]))
+}
+
+# R2 with the intercept variances alone as random variance (Nakagawa & Schielzeth, 2013).
+r2_without_slopes <- function(m, conditional = FALSE) {
+  fixed <- fixed_variance(m)
+  random <- sum(intercept_variances(m))
+  (fixed + conditional * random) / (fixed + random + sigma(m)^2)
+}
+
+# Squared correlation of the outcome with predictions.
+squared_correlation <- function(m, predicted) {
+  if (sd(predicted) < 1e-10 * sd(getME(m, "y"))) undefined("the predictions do not differ")
+  cor(getME(m, "y"), predicted)^2
+}
+
+# Cook's distance of what one refit left out, its variances estimated anew.
+refit_cook <- function(m, refit) {
+  change <- fixef(m)[names(fixef(refit))] - fixef(refit)
+  covariance <- as.matrix(vcov(m))[names(change), names(change), drop = FALSE]
+  sum(change * solve(covariance, change)) / length(change)
+}
 
 # --- random structures ----------------------------------------------------------------------------
 

@@ -99,6 +99,42 @@ observed_mean_reliability <- function(x, means, g) {
   max(0, 1 - within / between)
 }
 
+# Reliability of the mean of each unit of the last of nested groupings, as an estimate of its effect
+# (Raudenbush & Bryk, 2002, ch. 8, for three levels): tau / (tau + 1 / precision), where the
+# precision of a unit's data is the sum over the units in it of 1 / (their tau + 1 / theirs), at the
+# lowest level n / sigma2. `tau` and `groups` run from the lowest grouping up.
+nested_reliability <- function(tau, sigma2, groups) {
+  precision <- group_sizes(groups[[1L]]) / sigma2
+  for (k in seq_along(groups)[-1L]) {
+    first <- match(levels(groups[[k - 1L]]), groups[[k - 1L]])
+    precision <- as.vector(
+      tapply(1 / (tau[k - 1L] + 1 / precision), groups[[k]][first], sum)
+    )
+  }
+  tau[length(tau)] / (tau[length(tau)] + 1 / precision)
+}
+
+# --- agreement within groups ----------------------------------------------------------------------
+
+# Within-group agreement r_wg of one rating for each group of two or more (James, Demaree & Wolf,
+# 1984): 1 - S^2 / variance of ratings given at random. That of `categories` equally likely ones is
+# (A^2 - 1) / 12. Negative values, where ratings vary more than random ones, count as 0.
+within_agreement <- function(y, g, categories, null_variance = (categories^2 - 1) / 12) {
+  if (any(y != round(y))) undefined("the index is for ratings in whole steps, which these are not")
+  if (max(y) - min(y) > categories - 1) {
+    undefined("the ratings span more than a scale of ", categories, " categories")
+  }
+  pmax(0, raw_agreement(y, g, null_variance))
+}
+
+# The same as it is computed, negative values kept; groups of one have no variance and are left out.
+raw_agreement <- function(y, g, null_variance) {
+  if (all(group_sizes(g) < 2)) undefined("no group has two ratings")
+  1 - as.vector(tapply(y, g, var))[group_sizes(g) > 1] / null_variance
+}
+
+# --- variance along a predictor -------------------------------------------------------------------
+
 # Variance of each grouping's random part where the predictor with the random slope `effect` is x:
 # z' Sigma z with z = (1, x, ...) (Goldstein, Browne & Rasbash, 2002). Other random slopes are taken
 # at the mean of their variable, those of categories at the reference.
@@ -133,6 +169,75 @@ vpc_along <- function(m, group, effect, x) {
     v <- variance_by_grouping(m, effect, value)
     v[[group]] / (sum(v) + sigma(m)^2)
   }, 0)
+}
+
+# Covariance of the relative covariance parameters theta: twice the inverse Hessian of the deviance
+# (ML or REML, as fitted) with mean and residual variance profiled out, by central differences.
+theta_covariance <- function(m, step = 1e-3) {
+  if (isSingular(m)) {
+    undefined("a variance is at its boundary, where the estimates are not about normal")
+  }
+  theta <- getME(m, "theta")
+  deviance_of <- update(m, devFunOnly = TRUE)
+  k <- length(theta)
+  h <- step * pmax(abs(theta), 0.1)
+  at <- function(i, a, j, b) {
+    moved <- theta
+    moved[i] <- moved[i] + a * h[i]
+    moved[j] <- moved[j] + b * h[j]
+    deviance_of(moved)
+  }
+  middle <- deviance_of(theta)
+  hessian <- matrix(0, k, k)
+  for (i in seq_len(k)) {
+    hessian[i, i] <- (at(i, 1, i, 0) - 2 * middle + at(i, -1, i, 0)) / h[i]^2
+    for (j in seq_len(i - 1L)) {
+      hessian[i, j] <- hessian[j, i] <-
+        (at(i, 1, j, 1) - at(i, 1, j, -1) - at(i, -1, j, 1) + at(i, -1, j, -1)) / (4 * h[i] * h[j])
+    }
+  }
+  if (min(eigen(hessian, symmetric = TRUE, only.values = TRUE)$values) <= 0) {
+    undefined("the likelihood is too flat at the estimates for standard errors of the variances")
+  }
+  2 * solve(hessian)
+}
+
+# The random-effects covariances relative to sigma2 that a theta stands for, a matrix a block.
+relative_covariances <- function(m, theta) {
+  size <- lengths(getME(m, "cnms"))
+  parts <- split(theta, rep(seq_along(size), size * (size + 1) / 2))
+  Map(function(part, n) {
+    l <- matrix(0, n, n)
+    l[lower.tri(l, TRUE)] <- part
+    tcrossprod(l)
+  }, parts, size)
+}
+
+# Pointwise interval of `vpc_along`: the delta method on the logit, as the share depends on theta
+# alone, with numerical derivatives; a column a limit. The asymptotic theory is that of Goldstein,
+# Browne & Rasbash (2002), who give the share itself; the logit keeps the limits within 0 and 1.
+vpc_interval <- function(m, covariance, group, effect, x, level = 0.95) {
+  theta <- getME(m, "theta")
+  groups <- block_groups(m)
+  t(vapply(x, function(value) {
+    z <- lapply(getME(m, "cnms"), function(effects) {
+      vapply(effects, slope_value, 0, m = m, effect = effect, x = value)
+    })
+    logit_at <- function(theta) {
+      v <- mapply(function(a, l) sum(a * (l %*% a)), z, relative_covariances(m, theta))
+      own <- sum(v[groups == group])
+      log(own) - log(sum(v[groups != group]) + 1)
+    }
+    slope <- vapply(seq_along(theta), function(k) {
+      h <- 1e-5 * max(abs(theta[k]), 0.1)
+      up <- down <- theta
+      up[k] <- up[k] + h
+      down[k] <- down[k] - h
+      (logit_at(up) - logit_at(down)) / (2 * h)
+    }, 0)
+    se <- sqrt(sum(slope * (covariance %*% slope)))
+    plogis(logit_at(theta) + c(lower = -1, upper = 1) * qnorm(1 - (1 - level) / 2) * se)
+  }, c(lower = 0, upper = 0)))
 }
 
 # Parametric bootstrap of a null model's ICCs, a column a grouping. With one grouping the data are
@@ -200,6 +305,19 @@ cluster_covariance <- function(fit, g) {
   groups <- nrow(scores)
   factor_ <- groups / (groups - 1) * (nrow(x) - 1) / (nrow(x) - ncol(x))
   factor_ * bread %*% crossprod(scores) %*% bread
+}
+
+# Covariance of an OLS fit robust to correlation within each of two crossed groupings: the sum of
+# the two cluster-robust ones less that of their cells (Cameron, Gelbach & Miller, 2011).
+two_way_covariance <- function(fit, a, b) {
+  cells <- interaction(a, b, drop = TRUE)
+  cluster_covariance(fit, a) + cluster_covariance(fit, b) - cluster_covariance(fit, cells)
+}
+
+# The square root of a variance; a two-way one can be estimated below zero.
+root_of_variance <- function(v) {
+  if (v < 0) undefined("its two-way robust variance is estimated below zero")
+  sqrt(v)
 }
 
 # OLS with a dummy for each group, computed within groups (Frisch & Waugh, 1933; Lovell, 1963):

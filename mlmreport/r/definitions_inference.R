@@ -8,6 +8,23 @@ within_sd <- function(x, g) sqrt(sum((x - ave(x, g))^2) / (length(x) - length(un
 # SD of a higher-level variable over its own units, each counted once.
 between_sd <- function(x, g) sd(per_group(x, g))
 
+# --- group means in a column of their own ---------------------------------------------------------
+
+# Half the range over groups of what a column lies off the group means of x: 0 where it is these
+# means, whatever constant was added.
+mean_mismatch <- function(column, x, group) {
+  diff(range(per_group(column, group) - raw_means(x, group))) / 2
+}
+
+# Half a unit of the last decimal, of eight at most, that a column is given to.
+half_decimal <- function(x) {
+  for (digits in 0:8) {
+    scaled <- x * 10^digits
+    if (all(abs(scaled - round(scaled)) < 1e-5)) break
+  }
+  0.5 * 10^-digits
+}
+
 # --- slopes of curves -----------------------------------------------------------------------------
 
 # Weights of the derivative of the expected outcome by x at a row of values: the five-point central
@@ -15,6 +32,25 @@ between_sd <- function(x, g) sd(per_group(x, g))
 derivative_weights <- function(m, row, x, h) {
   at <- fixed_rows(m, with_list(row, x, row[[x]] + c(-2, -1, 1, 2) * h))
   (at[1L, ] - 8 * at[2L, ] + 8 * at[3L, ] - at[4L, ]) / (12 * h)
+}
+
+# Weights of the slope of x averaged over the rows of the data, all other variables as they are; for
+# a category the difference that it makes to the reference, averaged likewise. The step of the
+# difference is a thousandth of the range of x.
+average_slope_weights <- function(m, data, x) {
+  h <- diff(range(data[[x]])) / 1000
+  at <- lapply(c(-2, -1, 1, 2), function(k) {
+    data[[x]] <- data[[x]] + k * h
+    colMeans(fixed_rows(m, data))
+  })
+  (at[[1L]] - 8 * at[[2L]] + 8 * at[[3L]] - at[[4L]]) / (12 * h)
+}
+average_difference_weights <- function(m, data, x, category) {
+  at <- lapply(c(category, levels(data[[x]])[1L]), function(value) {
+    data[[x]] <- factor(rep(value, nrow(data)), levels(data[[x]]))
+    colMeans(fixed_rows(m, data))
+  })
+  at[[1L]] - at[[2L]]
 }
 
 # --- Johnson-Neyman -------------------------------------------------------------------------------
@@ -66,7 +102,7 @@ comparison_factor <- function(level) qnorm(1 - (1 - level) / 2) / sqrt(2)
 
 # Share of the pairs of groups whose intervals overlap.
 overlapping_pairs <- function(lower, upper) {
-  apart <- outer(lower, upper, ">")
+  apart <- findInterval(lower, sort(upper), left.open = TRUE)
   1 - sum(apart) / choose(length(lower), 2)
 }
 
@@ -79,4 +115,144 @@ rank_draws <- function(m, group, effect, draws) {
   ranks <- apply(-(centre + mode_sd(m, group, effect) * noise), 2L, rank)
   rownames(ranks) <- rownames(modes)
   ranks
+}
+
+# Share of a group's own deviation that its data determine, 1 - var(u | y) / tau: the weight of its
+# own mean where the model has random intercepts of one grouping alone, tau / (tau + sigma2 / n).
+mode_reliability <- function(m, group) {
+  tau <- component(m, intercept_block(m, group), "(Intercept)")
+  as.vector(1 - mode_sd(m, group, "(Intercept)")^2 / tau)
+}
+
+# Group means of a null model, each with the modes of the higher units that the group lies in.
+null_means <- function(m, group) {
+  flist <- getME(m, "flist")
+  first <- match(levels(flist[[group]]), flist[[group]])
+  around <- names(flist)[vapply(flist, function(f) isNested(flist[[group]], f), FALSE)]
+  fixef(m)[["(Intercept)"]] + Reduce(`+`, lapply(around, function(g) {
+    ranef(m, condVar = FALSE)[[g]][as.character(flist[[g]][first]), "(Intercept)"]
+  }))
+}
+
+# --- predictions for groups -----------------------------------------------------------------------
+
+# Variance of fixed' (beta-hat - beta) + random' (b-hat - b) with the variances known: the inverse of
+# Henderson's mixed-model equations, sigma2 [X'X X'ZL; L'Z'X L'Z'ZL + I]^-1 (Henderson, 1975), by
+# lme4's own sparse Cholesky factor of them.
+joint_variance <- function(m, fixed, random) {
+  l <- getME(m, "L")
+  of_random <- solve(
+    l, solve(l, getME(m, "Lambdat") %*% random, system = "P"), system = "L"
+  )
+  rest <- fixed - as.vector(crossprod(getME(m, "RZX"), of_random))
+  of_fixed <- backsolve(getME(m, "RX"), rest, transpose = TRUE)
+  sigma(m)^2 * (sum(of_random^2) + sum(of_fixed^2))
+}
+
+# How far (beta-hat, b-hat) move with the variance parameters theta, and the covariance matrix of
+# theta-hat, 2 times the inverse Hessian of the profiled criterion; by central differences.
+variance_drift <- function(m, h = 1e-3) {
+  theta <- getME(m, "theta")
+  if (isSingular(m) || any(theta[getME(m, "lower") == 0] <= 2 * h)) {
+    undefined("a variance of the random effects lies at its boundary")
+  }
+  criterion <- update(m, devFunOnly = TRUE)
+  state <- environment(criterion)$pp
+  k <- length(theta)
+  step <- function(i, j = 0, by = 1, with = 1) {
+    theta + h * by * (seq_len(k) == i) + h * with * (seq_len(k) == j)
+  }
+  hessian <- matrix(0, k, k)
+  for (i in seq_len(k)) {
+    for (j in seq_len(i)) {
+      hessian[i, j] <- hessian[j, i] <- (
+        criterion(step(i, j, 1, 1)) - criterion(step(i, j, 1, -1)) -
+          criterion(step(i, j, -1, 1)) + criterion(step(i, j, -1, -1))
+      ) / (4 * h^2)
+    }
+  }
+  if (any(eigen(hessian, symmetric = TRUE, only.values = TRUE)$values <= 0)) {
+    undefined("the likelihood is too flat in the variance parameters")
+  }
+  solution <- function(at) {
+    criterion(at)
+    c(state$beta(1), state$b(1))
+  }
+  list(
+    gradient = vapply(seq_len(k), function(i) {
+      (solution(step(i, by = 1)) - solution(step(i, by = -1))) / (2 * h)
+    }, numeric(length(fixef(m)) + length(getME(m, "b")))),
+    covariance = 2 * solve(hessian)
+  )
+}
+
+# Expected outcome at a row of values in the named `units` (grouping = unit), all other groupings at
+# their average. `known`: SE of the prediction with the variances known, of fixed effects and
+# conditional modes jointly; `se`: the same with the uncertainty of the estimated variances added to
+# the first order (Kackar & Harville, 1984; Kass & Steffey, 1989), where `drift` is given. Of the
+# groupings in `new` a unit is drawn at random, which adds its variance to both; `residual` adds that
+# of a single observation.
+prediction <- function(m, row, units, drift = NULL, new = character(), residual = FALSE) {
+  x <- fixed_rows(m, row)
+  z <- random_weights(m, x, row, units)
+  weights <- c(x, z)
+  drawn <- drawn_variance(m, x, row, new) + residual * sigma(m)^2
+  known <- joint_variance(m, as.vector(x), z) + drawn
+  more <- if (is.null(drift)) {
+    0
+  } else {
+    moved <- crossprod(drift$gradient, weights)
+    sum(moved * (drift$covariance %*% moved))
+  }
+  c(
+    estimate = sum(x * fixef(m)) + sum(z * getME(m, "b")), known = sqrt(known),
+    se = sqrt(known + more)
+  )
+}
+
+# What each element of b is multiplied by in the named units.
+random_weights <- function(m, x, row, units) {
+  at <- random_positions(m)
+  weights <- numeric(length(getME(m, "b")))
+  for (g in names(units)) {
+    k <- match(units[[g]], levels(getME(m, "flist")[[g]]))
+    for (effect in names(at[[g]])) {
+      weights[at[[g]][[effect]][k]] <- effect_value(effect, x, row)
+    }
+  }
+  weights
+}
+
+# Variance at a row of values between units of some groupings.
+drawn_variance <- function(m, x, row, groups) {
+  blocks <- VarCorr(m)[block_groups(m) %in% groups]
+  sum(vapply(blocks, function(v) {
+    z <- vapply(rownames(v), effect_value, 0, x = x, row = row)
+    sum(z * (as.matrix(v) %*% z))
+  }, 0))
+}
+
+# A unit and the units of higher groupings that all its rows lie in, by grouping.
+units_around <- function(m, group, unit) {
+  flist <- getME(m, "flist")
+  rows <- flist[[group]] == unit
+  around <- vapply(flist, function(f) isNested(flist[[group]], f), FALSE)
+  lapply(flist[around], function(f) as.character(f[rows][1L]))
+}
+
+# --- transformed outcomes -------------------------------------------------------------------------
+
+# From the scale of the model to that of the outcome. A median goes over as it is. The mean takes the
+# variance around the expected value with it: exp(mu + v / 2) for a logarithm, mu^2 + v for a square
+# root, of a normal distribution (Aitchison & Brown, 1957; E[y^2] = mu^2 + v).
+back_median <- function(mu, transform) {
+  switch(transform,
+    log = exp(mu), log2 = 2^mu, log10 = 10^mu, log1p = expm1(mu), sqrt = max(0, mu)^2
+  )
+}
+back_mean <- function(mu, v, transform) {
+  switch(transform,
+    log = exp(mu + v / 2), log1p = expm1(mu + v / 2), sqrt = mu^2 + v,
+    log2 = exp(log(2) * mu + log(2)^2 * v / 2), log10 = exp(log(10) * mu + log(10)^2 * v / 2)
+  )
 }

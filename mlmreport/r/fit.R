@@ -92,6 +92,15 @@ test_grouping <- function(null, outcome) {
     "p of the group variance", "p", bind = b, model = name,
     method = paste0(said, "; mixture of chi-squares with 0 and 1 df")
   )
+  statistic(
+    "fit/grouping/p_naive",
+    pchisq(
+      max(0, 2 * as.numeric(logLik(M) - logLik(lm(Y ~ 1, data = d), REML = REML))), 1,
+      lower.tail = FALSE
+    ),
+    "p of the group variance from the chi-square alone (conservative)", "p", bind = b, model = name,
+    method = paste0(said, "; chi-square with 1 df")
+  )
   list()
 }
 
@@ -157,38 +166,55 @@ small_sample_criteria <- function(id, group) {
   list()
 }
 
-# Shares of the variance within and between groups (Rights & Sterba, 2019).
-variance_partition <- function(id) {
+# The implied variance by level (Rights & Sterba, 2019, 2023). `labels` names the parts to give, `of`
+# the level of each, 0 for none; `levels` the levels.
+variance_partition <- function(id, groups, crossed, labels, of, levels) {
   name <- paste0("m_", id)
-  b <- list(M = as.name(name))
-  said <- "Rights & Sterba (2019), columns of the design split at the group means"
-  object("parts", variance_parts(M), bind = b)
-  wholes <- list(
-    total = c("f1", "f2", "v", "m", "residual"), within = c("f1", "v", "residual"),
-    between = c("f2", "m")
-  )
-  words <- c(
-    f1 = "fixed effects within groups", f2 = "fixed effects between groups",
-    v = "slopes that vary over groups", m = "group means that vary", residual = "residual"
-  )
-  for (what in names(words)) {
-    b$W <- what
-    partition_entry(
-      paste0("fit/partition/", what), quote(parts[[W]]), words[[what]], "variance", name, said, b
-    )
+  b <- list(M = as.name(name), GROUPS = names_call(groups), CROSSED = crossed)
+  said <- if (crossed) {
+    "columns of the design split by an additive model of the crossed groupings"
+  } else {
+    "Rights & Sterba (2019, 2023), columns of the design split at the group means"
   }
-  for (whole in names(wholes)) {
-    b$ALL <- as.call(c(list(as.name("c")), as.list(wholes[[whole]])))
-    for (what in wholes[[whole]]) {
-      b$W <- what
+  if (crossed) {
+    object("parts", variance_parts(M, GROUPS, crossed = TRUE), bind = b)
+  } else {
+    object("parts", variance_parts(M, GROUPS), bind = b)
+  }
+  for (k in seq_along(labels)) {
+    b$W <- names(labels)[k]
+    b$L <- of[k]
+    at <- function(...) paste("fit/partition", ..., sep = "/")
+    partition_entry(at(b$W), quote(parts[[W]]), labels[[k]], "variance", name, said, b)
+    partition_entry(
+      at("total", b$W), quote(share_of(parts, W, names(parts))),
+      paste0("Share of the total: ", labels[[k]]), "share", name, said, b
+    )
+    if (of[k] > 0) {
       partition_entry(
-        paste("fit/partition", whole, what, sep = "/"), quote(share_of(parts, W, ALL)),
-        paste0("Share of ", words[[what]], ", ", whole), "share", name, said, b
+        at("own", b$W), quote(share_of(parts, W, parts_at(parts, L))),
+        paste0("Share of its level: ", labels[[k]]), "share", name, said, b
       )
     }
   }
-  if (have("parts")) list(conflated = conflated(get(name, envir = analysis))) else list()
+  for (l in seq_along(levels)) {
+    b$L <- l
+    partition_entry(
+      paste0("fit/partition/level/", l),
+      quote(share_of(parts, parts_at(parts, L), names(parts))),
+      paste0("Share of the total: all ", levels[[l]]), "share", name, said, b
+    )
+  }
+  if (!have("parts")) {
+    return(list(reason = why("parts", "not computed")))
+  }
+  list(
+    reason = "", conflated = conflated(get(name, envir = analysis), groups, crossed),
+    tiny = names(analysis$parts)[abs(analysis$parts) < 1e-10 * sum(analysis$parts)]
+  )
 }
+
+names_call <- function(x) if (length(x) == 1L) x else as.call(c(list(as.name("c")), as.list(x)))
 
 partition_entry <- function(id, expr, label, type, name, said, b) {
   if (!have("parts")) {
@@ -200,31 +226,88 @@ partition_entry <- function(id, expr, label, type, name, said, b) {
   )
 }
 
-# Prediction error for rows and for group means, against the null model.
-snijders_bosker <- function(id, of, null, group) {
-  b <- list(M = as.name(of), NULLM = as.name(paste0("m_", null)), G = as.name(group))
+# Percentile intervals of R2 and of the shares of the parts (a character vector of labels by name) by
+# parametric bootstrap.
+r2_bootstrap <- function(id, groups, crossed, labels, samples, seed, level) {
+  name <- paste0("m_", id)
+  b <- list(
+    M = as.name(name), GROUPS = names_call(groups), CROSSED = crossed, SAMPLES = samples,
+    SEED = seed, TAIL = (1 - level) / 2
+  )
+  object("r2_refits", bootstrap_refits(M, SAMPLES, SEED), bind = b)
+  if (have("r2_refits")) {
+    object("r2_samples", bootstrap_shares(M, r2_refits, GROUPS, CROSSED), bind = b)
+  }
+  said <- sprintf("%g %% parametric bootstrap percentile interval, %d samples", 100 * level, samples)
+  labels <- c(r2m = "marginal R2", r2c = "conditional R2", labels)
+  for (what in names(labels)) {
+    for (side in c("lower", "upper")) {
+      at <- paste("fit/bootstrap", what, side, sep = "/")
+      label <- paste0("Bootstrap limit, ", side, ": ", labels[[what]])
+      b$W <- what
+      b$P <- if (side == "lower") b$TAIL else 1 - b$TAIL
+      if (have("r2_samples")) {
+        statistic(
+          at, quantile(r2_samples[, W], P, names = FALSE), label, "proportion", bind = b,
+          model = name, method = said
+        )
+      } else {
+        reason <- why("r2_samples", why("r2_refits", "the bootstrap could not be made"))
+        absent(at, reason, label)
+      }
+    }
+  }
+  if (have("r2_refits")) {
+    statistic(
+      "fit/bootstrap/samples", length(r2_refits$failed), "Bootstrap samples", "count", model = name,
+      method = said
+    )
+    statistic(
+      "fit/bootstrap/failed", sum(r2_refits$failed), "Bootstrap fits that failed", "count",
+      model = name, method = said
+    )
+    statistic(
+      "fit/bootstrap/boundary", sum(at_boundary(M, r2_refits)),
+      "Bootstrap fits with a variance at zero or a correlation at -1 or 1", "count", bind = b,
+      model = name, method = said
+    )
+  }
+  list(have = have("r2_samples"))
+}
+
+# Prediction error for rows and for means of the groups of each level, against the null model.
+snijders_bosker <- function(id, of, null, groups) {
+  b <- list(M = as.name(of), NULLM = as.name(paste0("m_", null)))
   at <- function(what) paste("fit", id, "snijders", what, sep = "/")
   said <- "Snijders & Bosker (2012), random intercepts only, against the null model"
   statistic(
     at("rows"), error_reduction(M, NULLM), "Reduction of prediction error, rows", "share",
     method = said, model = of, bind = b
   )
-  statistic(
-    at("groups"), error_reduction(M, NULLM, harmonic_mean(group_sizes(d$G))),
-    "Reduction of prediction error, group means", "share",
-    method = paste0(said, "; harmonic mean of the group sizes"), model = of, bind = b
-  )
+  for (g in groups) {
+    b$G <- g
+    statistic(
+      at(g), error_reduction(M, NULLM, G),
+      paste("Reduction of prediction error, means:", g), "share",
+      method = paste0(said, "; averaged over the groups"), model = of, bind = b
+    )
+  }
   list()
 }
 
-# How the fixed part predicts groups that its coefficients were not estimated from.
-leave_group_out <- function(id, predictors, unit) {
+# How the fixed part predicts groups that its coefficients were not estimated from. `prefix` is where
+# the numbers go.
+leave_group_out <- function(id, prefix, group, crossed, predictors, unit) {
   name <- paste0("m_", id)
-  found <- paste0("leftout_", id)
-  b <- list(M = as.name(name), P = as.name(found))
-  at <- function(what) paste("fit", id, "leftout", what, sep = "/")
+  found <- make.names(paste("leftout", id, if (crossed) group, sep = "_"))
+  b <- list(M = as.name(name), P = as.name(found), G = group)
+  at <- function(what) paste(prefix, what, sep = "/")
   said <- "each group predicted by fixed effects estimated without it, variances held"
-  object(found, left_out_predictions(M), bind = b)
+  if (crossed) {
+    object(found, left_out_crossed(M, G), bind = b)
+  } else {
+    object(found, left_out_predictions(M, G), bind = b)
+  }
   statistic(
     at("inside"), prediction_error(getME(M, "y"), fixed_predictions(M)),
     "RMSE of the fixed part in the sample", "sd", unit, bind = b, model = name
@@ -255,5 +338,92 @@ leave_group_out <- function(id, predictors, unit) {
     at("intercept"), coef(lm(getME(M, "y") ~ P))[[1L]], labels[["intercept"]], "estimate", unit,
     paste0("outcome regressed on the predictions; ", said), name, b
   )
+  list()
+}
+
+# Criteria on the scale of the outcome before its transformation: of each model of the sequence, and of
+# the final model's formula for the outcome on the scales that step 3 fitted.
+criteria_before <- function(ids, transform, scales) {
+  objects <- c(paste0("m_", ids), paste0("scale_", scales))
+  names_ <- c(ids, paste0("scale_", scales))
+  transforms <- c(rep(transform, length(ids)), scales)
+  for (k in seq_along(objects)[have_each(objects)]) {
+    m <- get(objects[k], envir = analysis)
+    b <- list(M = as.name(objects[k]), T = transforms[k], N = log(nobs(m)))
+    at <- function(what) paste("fit/before", names_[k], what, sep = "/")
+    said <- sprintf("ML, n = %d, density of the outcome before its transformation", nobs(m))
+    entry <- function(what, expr, label) {
+      statistic(
+        at(what), EXPR, label, "criterion", method = said, model = objects[k],
+        bind = list(EXPR = resolve(expr, b))
+      )
+    }
+    entry("deviance", quote(criterion_before(M, T)), "Deviance, outcome before transformation")
+    entry("aic", quote(criterion_before(M, T, 2)), "AIC, outcome before transformation")
+    entry(
+      "bic", quote(criterion_before(M, T, log(nobs(M)))), "BIC, outcome before transformation"
+    )
+  }
+  list(found = names_[have_each(objects)])
+}
+
+have_each <- function(names) vapply(names, have, FALSE)
+
+# The same quantities by other definitions, for the final model.
+other_definitions <- function(id) {
+  name <- paste0("m_", id)
+  m <- get(name, envir = analysis)
+  b <- list(M = as.name(name))
+  entry <- function(what, expr, label, type = "proportion", method = "", otherwise = NULL) {
+    if (is.null(otherwise)) otherwise <- "it is not defined for this model and data"
+    statistic(
+      paste0("fit/definitions/", what), EXPR, label, type, "", method, name,
+      list(EXPR = resolve(expr, b)), otherwise
+    )
+  }
+  entry("icc_at_zero", quote(icc_at_zero(M)), "ICC where the predictors with slopes are zero")
+  entry("icc_intercepts", quote(icc_intercepts(M)), "Share of the intercept variances")
+  entry("icc_adjusted", quote(icc_adjusted(M)), "Adjusted ICC")
+  entry("icc_unadjusted", quote(icc_unadjusted(M)), "Unadjusted ICC")
+  none <- "performance gives no value where a variance is zero to its tolerance"
+  entry(
+    "icc_performance",
+    quote(suppressWarnings(unlist(performance::icc(M, verbose = FALSE))[["ICC_adjusted"]])),
+    "Adjusted ICC by performance", otherwise = none
+  )
+  for (what in c("marginal", "conditional")) {
+    b$W <- paste0("R2_", what)
+    entry(
+      paste0("r2_performance_", what),
+      quote(suppressWarnings(performance::r2_nakagawa(M, verbose = FALSE)[[W]])),
+      paste(what, "R2 by performance"), otherwise = none
+    )
+  }
+  entry("r2m_intercepts", quote(r2_without_slopes(M)), "Marginal R2 with intercept variances only")
+  entry(
+    "r2c_intercepts", quote(r2_without_slopes(M, conditional = TRUE)),
+    "Conditional R2 with intercept variances only"
+  )
+  entry(
+    "r2m_correlation", quote(squared_correlation(M, fixed_predictions(M))),
+    "Squared correlation of outcome and fixed part"
+  )
+  entry(
+    "r2c_correlation", quote(squared_correlation(M, fitted(M))),
+    "Squared correlation of outcome and fitted values"
+  )
+  if (isREML(m)) {
+    said <- sprintf("REML, n = %d", nobs(m))
+    entry("aic_reml", quote(AIC(M)), "AIC with the REML criterion", "criterion", said)
+    entry("bic_reml", quote(BIC(M)), "BIC with the REML criterion", "criterion", said)
+  }
+  if (have("without_1")) {
+    entry("cook_refit", quote(refit_cook(M, without_1)), "Cook's distance with a refit", "distance")
+  }
+  if (nobs(m) <= 5000) {
+    entry(
+      "cook_row", quote(max(cooks.distance(M))), "Largest Cook's distance of a row", "distance"
+    )
+  }
   list()
 }

@@ -50,6 +50,96 @@ step_icc <- function(null, blocks, level, reason) {
   list()
 }
 
+# Reliability of the means of the units of each grouping, ICC(2); `groups` from the lowest up.
+icc_reliabilities <- function(null, groups, crossed) {
+  m <- as.name(null)
+  for (i in seq_along(groups)) {
+    own <- if (crossed) groups[i] else groups[seq_len(i)]
+    tau <- as.call(c(quote(c), lapply(own, function(k) bquote(component(.(m), .(k), "(Intercept)")))))
+    ids <- as.call(c(quote(list), lapply(own, function(k) call("$", quote(d), as.name(k)))))
+    statistic(
+      paste0("icc/", groups[i], "/reliability"),
+      mean(nested_reliability(TAU, sigma(M)^2, GROUPS)),
+      paste("Mean reliability of the means, ICC(2):", groups[i]), "proportion",
+      bind = list(M = m, TAU = tau, GROUPS = ids), model = null,
+      method = "mean over units of tau / (tau + 1 / precision of the unit's data)"
+    )
+  }
+  list()
+}
+
+# Agreement of the ratings within the units of a grouping. `null_variance` is 0 for equally likely
+# categories.
+icc_agreement <- function(outcome, groups, categories, null_variance) {
+  random <- if (null_variance > 0) null_variance else (categories^2 - 1) / 12
+  said <- if (null_variance > 0) {
+    sprintf("null distribution with the variance %g that the spec gives", null_variance)
+  } else {
+    sprintf("null distribution: %d equally likely categories", categories)
+  }
+  for (g in groups) {
+    b <- list(Y = as.name(outcome), G = as.name(g), A = categories, V = random)
+    name <- paste0("agreement_", make.names(g))
+    object(name, within_agreement(d$Y, d$G, A, V), bind = b)
+    b$R <- as.name(name)
+    at <- function(what) paste("icc", g, "rwg", what, sep = "/")
+    wanted <- c("mean", "median", "min", "max", "high", "groups", "single", "negative")
+    if (!have(name)) {
+      for (what in wanted) absent(at(what), why(name, "not computed"), "Agreement within groups")
+      next
+    }
+    label <- paste("Agreement r_wg within", g)
+    statistic(at("mean"), mean(R), paste0(label, ": mean"), "proportion", bind = b, method = said)
+    statistic(
+      at("median"), median(R), paste0(label, ": median"), "proportion", bind = b, method = said
+    )
+    statistic(at("min"), min(R), paste0(label, ": smallest"), "proportion", bind = b, method = said)
+    statistic(at("max"), max(R), paste0(label, ": largest"), "proportion", bind = b, method = said)
+    statistic(
+      at("high"), mean(R >= 0.7), paste0(label, ": share at .70 or above"), "share", bind = b,
+      method = said
+    )
+    statistic(at("groups"), length(R), "Groups with an index of agreement", "count", bind = b)
+    statistic(
+      at("single"), sum(group_sizes(d$G) < 2), "Groups of one, without an index of agreement",
+      "count", bind = b
+    )
+    statistic(
+      at("negative"), sum(raw_agreement(d$Y, d$G, V) < 0),
+      "Groups whose ratings vary more than random ones", "count", bind = b
+    )
+  }
+  list(null = random)
+}
+
+# Standard errors of the final model's coefficients with the random effects of one grouping left
+# out; `formulas` name the groupings.
+icc_ignoring <- function(id, formulas, reml, terms, unit) {
+  name <- paste0("m_", id)
+  for (k in seq_along(formulas)) {
+    refit <- paste0("ignoring_", k)
+    b <- list(FORMULA = str2lang(formulas[[k]]), REML = reml, R = as.name(refit))
+    object(
+      refit, lmer(FORMULA, data = d, REML = REML, control = lmerControl(calc.derivs = FALSE)),
+      bind = b
+    )
+    for (term in terms) {
+      b$TERM <- term
+      at <- paste("icc/ignoring", names(formulas)[k], term, sep = "/")
+      label <- paste0("SE without the random effects of ", names(formulas)[k], ": ", term)
+      if (have(refit)) {
+        statistic(
+          at, sqrt(vcov(R)[TERM, TERM]), label, "se", unit, "refit without the grouping", name, b,
+          otherwise = "the model without this grouping cannot be estimated"
+        )
+      } else {
+        absent(at, "the model without this grouping cannot be fitted", label)
+      }
+    }
+  }
+  list()
+}
+
 # Correlation of two lowest-level units of the same unit of each grouping, which with nested
 # groupings share the units above it too; `groups` are the groupings from the lowest up.
 icc_same_unit <- function(null, blocks, groups, crossed) {
@@ -129,9 +219,10 @@ icc_exact_test <- function(null, group, seed) {
 }
 
 # The ICC along the predictor of a random slope of the final model.
-icc_along <- function(model, group, effect, column) {
+icc_along <- function(model, group, effect, column, level) {
   at <- function(what) paste("icc/curve", group, effect, what, sep = "/")
-  b <- list(M = as.name(model), G = group, E = effect, X = as.name(column))
+  b <- list(M = as.name(model), G = group, E = effect, X = as.name(column), LEVEL = level)
+  if (!have("theta_vcov")) object("theta_vcov", theta_covariance(M), bind = b)
   label <- paste("Share of the variance between groups along", column)
   if (is.numeric(analysis$d[[column]])) {
     series(
@@ -141,6 +232,20 @@ icc_along <- function(model, group, effect, column) {
       at("share"), vpc_along(M, G, E, seq(min(d$X), max(d$X), length.out = 61)), label, bind = b,
       model = model
     )
+    for (side in c("lower", "upper")) {
+      b$SIDE <- side
+      if (have("theta_vcov")) {
+        series(
+          at(paste0("share_", side)),
+          vpc_interval(
+            M, theta_vcov, G, E, seq(min(d$X), max(d$X), length.out = 61), LEVEL
+          )[, SIDE],
+          paste0(label, ": ", side, " limit"), bind = b, model = model
+        )
+      } else {
+        absent(at(paste0("share_", side)), why("theta_vcov", "not computed"), label)
+      }
+    }
     places <- list(low = quote(min(d$X)), mean = quote(mean(d$X)), high = quote(max(d$X)))
     places <- lapply(places, resolve, bind = b["X"])
   } else {
@@ -156,20 +261,35 @@ icc_along <- function(model, group, effect, column) {
       at(place), vpc_along(M, G, E, AT), paste0(label, ": ", place), "proportion", bind = b,
       model = model, method = said
     )
+    for (side in c("lower", "upper")) {
+      b$SIDE <- side
+      limit <- at(paste(place, side, sep = "_"))
+      named <- paste0(label, ": ", place, ", ", side, " limit")
+      if (have("theta_vcov")) {
+        statistic(
+          limit, vpc_interval(M, theta_vcov, G, E, AT, LEVEL)[, SIDE], named, "proportion",
+          bind = b, model = model,
+          method = sprintf("%g %% pointwise interval, delta method on the logit", 100 * level)
+        )
+      } else {
+        absent(limit, why("theta_vcov", "not computed"), named)
+      }
+    }
   }
   list()
 }
 
 # Coefficients of the final model when the groups are ignored, held fixed, or only allowed for in
-# the standard errors. `cluster` is the grouping of the robust errors, empty where groups cross.
-icc_single_level <- function(id, group, cluster, terms, unit) {
+# the standard errors. `clusters` are the groupings of the robust errors: the highest, or those that
+# cross.
+icc_single_level <- function(id, group, clusters, terms, unit) {
   name <- paste0("m_", id)
   m <- get(name, envir = analysis)
   b <- list(M = as.name(name), G = as.name(group))
   object("icc_pooled", pooled_fit(M), bind = b)
   estimable <- within_terms(m, analysis$d[[group]])
   if (length(estimable)) object("icc_within", within_group_fit(M, d$G), bind = b)
-  kind <- ols_robust_kind(cluster)
+  kind <- ols_robust_kind(clusters)
   for (term in terms) {
     b$TERM <- term
     b$K <- match(term, names(fixef(m)))
@@ -179,10 +299,16 @@ icc_single_level <- function(id, group, cluster, terms, unit) {
 }
 
 # The cluster-robust covariance of the pooled fit, and which it is.
-ols_robust_kind <- function(cluster) {
-  if (!nzchar(cluster)) {
+ols_robust_kind <- function(clusters) {
+  if (length(clusters) > 2L) {
     return("none")
   }
+  if (length(clusters) == 2L) {
+    b <- list(A = as.name(clusters[1L]), B = as.name(clusters[2L]))
+    object("icc_robust", two_way_covariance(icc_pooled, d$A, d$B), bind = b)
+    return(if (have("icc_robust")) "two-way" else "none")
+  }
+  cluster <- clusters
   b <- list(C = as.name(cluster))
   small <- nrow(analysis$d) <= 50000 && max(table(analysis$d[[cluster]])) <= 1000
   if (small && suppressMessages(requireNamespace("clubSandwich", quietly = TRUE))) {
@@ -211,10 +337,13 @@ single_level_term <- function(b, estimable, kind, unit) {
   )
   label <- paste("Cluster-robust SE:", b$TERM)
   if (kind == "none") {
-    absent(at("robust_se"), "the groups cross, so that there are no independent clusters", label)
+    absent(
+      at("robust_se"), "more than two groupings cross, so that there are no independent clusters",
+      label
+    )
   } else {
     statistic(
-      at("robust_se"), sqrt(icc_robust[K, K]), label, "se", unit, paste(ols, "with", kind),
+      at("robust_se"), root_of_variance(icc_robust[K, K]), label, "se", unit, paste(ols, "with", kind),
       "icc_pooled", b
     )
   }
@@ -235,14 +364,28 @@ single_level_term <- function(b, estimable, kind, unit) {
 }
 
 # Reliability of group means that stand among the predictors.
-icc_of_predictors <- function(means, lower, groups, labels) {
+# `units` are the groupings whose units the means are taken over, empty for the rows themselves.
+icc_of_predictors <- function(means, lower, groups, units, labels) {
   for (k in seq_along(means)) {
     b <- list(X = as.name(lower[k]), MEAN = as.name(means[k]), G = as.name(groups[k]))
-    statistic(
-      paste0("icc/predictor/", means[k], "/reliability"),
-      observed_mean_reliability(d$X, d$MEAN, d$G), paste("Reliability of", labels[k]), "proportion",
-      bind = b, method = "1 - MSW / MSB of the predictor"
-    )
+    at <- paste0("icc/predictor/", means[k], "/reliability")
+    label <- paste("Reliability of", labels[k])
+    said <- "1 - MSW / MSB of the predictor"
+    if (nzchar(units[k])) {
+      b$U <- as.name(units[k])
+      statistic(
+        at,
+        observed_mean_reliability(
+          d$X[!duplicated(d$U)], d$MEAN[!duplicated(d$U)], d$G[!duplicated(d$U)]
+        ),
+        label, "proportion", bind = b, method = paste0(said, ", a value a unit of ", units[k])
+      )
+    } else {
+      statistic(
+        at, observed_mean_reliability(d$X, d$MEAN, d$G), label, "proportion", bind = b,
+        method = said
+      )
+    }
   }
   list()
 }

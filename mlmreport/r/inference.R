@@ -29,83 +29,104 @@ average_prediction <- function(id, level, unit) {
   list()
 }
 
-# Where a new group's mean may lie: the average with the groups' own variance added.
-new_group <- function(id, level, unit) {
-  name <- paste0("m_", id)
-  b <- list(M = as.name(name), TAIL = 1 - (1 - level) / 2)
-  if (!have("average")) {
-    for (what in c("lower", "upper")) {
-      absent(paste0("inference/new/", what), why("average", "not computed"))
-    }
-    return(list())
-  }
-  said <- sprintf(
-    "%g %% interval: fixed effects and all random variances at typical values, normal", 100 * level
-  )
-  statistic(
-    "inference/new/lower",
-    average[["estimate"]] - qnorm(TAIL) * sqrt(average[["se"]]^2 + variance_at(M, typical)),
-    "A new group, lower limit", "estimate", unit, said, name, b
-  )
-  statistic(
-    "inference/new/upper",
-    average[["estimate"]] + qnorm(TAIL) * sqrt(average[["se"]]^2 + variance_at(M, typical)),
-    "A new group, upper limit", "estimate", unit, said, name, b
-  )
-  list()
+# How far predictions move with the estimated variances: needed once for all named groups.
+prediction_drift <- function(id) {
+  object("drift", variance_drift(M), bind = list(M = as.name(paste0("m_", id))))
+  list(have = have("drift"), reason = why("drift", ""))
 }
 
-# Where one new unit of a new group may lie: the residual variance is added too.
-new_observation <- function(id, level, unit) {
+# The expected outcome, or a single one, in named units (grouping = unit) or in units drawn anew.
+# values: list of list(group, unit, columns), the columns that a unit's own values are taken of;
+# `made` is what the prediction is called in R.
+predict_for <- function(id, key, made, label, units, values, new, residual, level, unit) {
   name <- paste0("m_", id)
-  b <- list(M = as.name(name), TAIL = 1 - (1 - level) / 2)
-  said <- sprintf(
-    "%g %% interval: fixed effects, all random variances at typical values, residual; normal",
-    100 * level
+  m <- get(name, envir = analysis)
+  at <- function(what) paste("inference", key, what, sep = "/")
+  inside <- list()
+  for (g in names(units)) inside <- utils::modifyList(inside, units_around(m, g, units[[g]]))
+  b <- list(
+    M = as.name(name), P = as.name(made), ROW = row_of_units(values), UNITS = inside,
+    NEW = as.character(unlist(new)), ONE = residual,
+    DRIFT = if (have("drift") && length(units)) as.name("drift") else NULL,
+    TAIL = 1 - (1 - level) / 2
   )
-  if (!have("average")) {
-    for (what in c("lower", "upper")) {
-      absent(paste0("inference/observation/", what), why("average", "not computed"))
+  object(made, prediction(M, ROW, UNITS, DRIFT, NEW, ONE), bind = b)
+  if (!have(made)) {
+    for (what in c("estimate", "se", "known", "lower", "upper")) {
+      absent(at(what), why(made, "not computed"), label)
     }
-    return(list())
+    return(list(have = FALSE))
   }
+  held <- c(TRUE, length(units) > 0, !is.null(b$DRIFT), length(new) > 0, residual)
+  parts <- c(
+    "fixed effects", "conditional modes jointly with them",
+    "estimated variances to the first order", "variances of what is drawn anew",
+    "residual variance"
+  )[held]
+  said <- sprintf("%g %% normal interval: %s", 100 * level, paste(parts, collapse = ", "))
+  statistic(at("estimate"), P[["estimate"]], label, "estimate", unit, said, name, b)
+  statistic(at("se"), P[["se"]], paste("SE:", label), "se", unit, said, name, b)
   statistic(
-    "inference/observation/lower",
-    average[["estimate"]] -
-      qnorm(TAIL) * sqrt(average[["se"]]^2 + variance_at(M, typical) + sigma(M)^2),
-    "A single new observation, lower limit", "estimate", unit, said, name, b
+    at("known"), P[["known"]], paste("SE, variances taken as known:", label), "se", unit, said,
+    name, b
   )
   statistic(
-    "inference/observation/upper",
-    average[["estimate"]] +
-      qnorm(TAIL) * sqrt(average[["se"]]^2 + variance_at(M, typical) + sigma(M)^2),
-    "A single new observation, upper limit", "estimate", unit, said, name, b
+    at("lower"), P[["estimate"]] - qnorm(TAIL) * P[["se"]], paste("Lower limit:", label),
+    "estimate", unit, said, name, b
   )
-  list()
+  statistic(
+    at("upper"), P[["estimate"]] + qnorm(TAIL) * P[["se"]], paste("Upper limit:", label),
+    "estimate", unit, said, name, b
+  )
+  list(have = TRUE)
 }
 
-# The average prediction in the units that the outcome had before its transformation.
-back_predicted <- function(id, transform, level) {
-  inverse <- list(
-    log = quote(exp(V)), log2 = quote(2^(V)), log10 = quote(10^(V)), log1p = quote(expm1(V)),
-    sqrt = quote(max(0, V)^2)
-  )[[transform]]
-  b <- list(LEVEL = level)
-  values <- list(
-    estimate = quote(average[["estimate"]]), lower = quote(t_limit(average, "lower", LEVEL)),
-    upper = quote(t_limit(average, "upper", LEVEL))
+# The row of typical values with the units' own values of some columns.
+row_of_units <- function(values) {
+  row <- quote(typical)
+  for (v in values) {
+    own <- group_values(unlist(v$columns), v$group, v$unit)
+    if (length(own)) row <- as.call(c(list(as.name("with_values"), row), own))
+  }
+  row
+}
+
+# A prediction in the units that the outcome had before its transformation: the median, or the mean
+# with what varies around the expected value, the residual alone or the random effects too.
+back_predicted <- function(id, key, made, around, transform, level, unit) {
+  name <- paste0("m_", id)
+  at <- function(what) paste("inference/back", key, what, sep = "/")
+  b <- list(M = as.name(name), TR = transform, P = as.name(made), TAIL = 1 - (1 - level) / 2)
+  b$LEVEL <- level
+  limits <- list(
+    estimate = quote(P[["estimate"]]), lower = quote(P[["estimate"]] - qnorm(TAIL) * P[["se"]]),
+    upper = quote(P[["estimate"]] + qnorm(TAIL) * P[["se"]])
   )
-  for (what in names(values)) {
-    at <- paste0("inference/back/", what)
-    if (!have("average")) {
-      absent(at, why("average", "not computed"))
+  if (made == "average") {
+    limits$lower <- quote(t_limit(P, "lower", LEVEL))
+    limits$upper <- quote(t_limit(P, "upper", LEVEL))
+  }
+  variance <- list(
+    residual = quote(sigma(M)^2), all = quote(variance_at(M, typical) + sigma(M)^2)
+  )[[around]]
+  for (what in names(limits)) {
+    if (!have(made)) {
+      absent(at(what), why(made, "not computed"), what)
       next
     }
-    value <- do.call(substitute, list(values[[what]], b))
-    statistic(
-      at, CALL, paste("Back-transformed:", what), "estimate", model = paste0("m_", id),
-      bind = list(CALL = do.call(substitute, list(inverse, list(V = value))))
-    )
+    b$MU <- resolve(limits[[what]], b)
+    if (is.null(variance)) {
+      statistic(
+        at(what), back_median(MU, TR), paste("Transformed back, median:", what), "estimate", unit,
+        "inverse of the transformation", name, b
+      )
+    } else {
+      b$V <- resolve(variance, b)
+      statistic(
+        at(what), back_mean(MU, V, TR), paste("Transformed back, mean:", what), "estimate", unit,
+        "mean of the transformed-back normal distribution, variances taken as known", name, b
+      )
+    }
   }
   list()
 }
@@ -113,7 +134,7 @@ back_predicted <- function(id, transform, level) {
 # How far the groups' order is determined: comparison intervals and the distribution of ranks.
 comparisons <- function(id, group, effect, level, draws, seed, units) {
   name <- paste0("m_", id)
-  at <- function(what) paste("inference/compare", what, sep = "/")
+  at <- function(what) paste("inference/compare", group, what, sep = "/")
   b <- list(
     M = as.name(name), G = group, E = effect, LEVEL = level, DRAWS = draws, SEED = seed,
     TAIL = (1 - level) / 2
@@ -148,10 +169,12 @@ comparisons <- function(id, group, effect, level, draws, seed, units) {
     ),
     "Share of pairs of groups whose comparison intervals overlap", "share", model = name, bind = b
   )
-  object("ranks", {
-    set.seed(SEED, "Mersenne-Twister", "Inversion", "Rejection")
-    rank_draws(M, G, E, DRAWS)
-  }, bind = b)
+  if (length(units)) {
+    object("ranks", {
+      set.seed(SEED, "Mersenne-Twister", "Inversion", "Rejection")
+      rank_draws(M, G, E, DRAWS)
+    }, bind = b)
+  }
   for (u in units) rank_limits(at, u, draws, level, name, c(b, list(U = u)))
   list()
 }
@@ -260,57 +283,39 @@ named_groups <- function(id, group, wanted, columns) {
   list(groups = intersect(wanted, names_), unknown = setdiff(wanted, names_))
 }
 
-# Predictions for named groups: the group's own higher-level values, typical lower-level ones.
-group_predictions <- function(id, group, units, columns, level, unit) {
+# What a named group has: its rows, and how far its data determine its deviation.
+group_facts <- function(id, group, units) {
   name <- paste0("m_", id)
-  b <- list(M = as.name(name), G = group, GC = as.name(group), TAIL = 1 - (1 - level) / 2)
-  b$BLOCK <- intercept_block(get(name, envir = analysis), group)
-  object("joint", joint_covariance(M), bind = b)
-  said <- sprintf(
-    "%g %% interval, fixed effects and conditional modes jointly (variances taken as known)",
-    100 * level
-  )
+  m <- get(name, envir = analysis)
+  b <- list(M = as.name(name), G = group, GC = as.name(group))
+  block <- intercept_block(m, group)
   for (u in units) {
     b$UNIT <- u
-    b$ROW <- as.call(
-      c(list(as.name("with_values"), as.name("typical")), group_values(columns, group, u))
-    )
-    prediction <- paste0("group_", make.names(u))
-    b$P <- as.name(prediction)
     at <- function(what) paste("inference/group", u, what, sep = "/")
-    if (have("joint")) object(prediction, group_prediction(M, joint, ROW, G, UNIT), bind = b)
-    if (have(prediction)) {
-      statistic(
-        at("estimate"), P[["estimate"]], paste("Expected outcome in group", u), "estimate", unit,
-        said, name, b
-      )
-      statistic(at("se"), P[["se"]], paste("SE in group", u), "se", unit, said, name, b)
-      statistic(
-        at("lower"), P[["estimate"]] - qnorm(TAIL) * P[["se"]], paste("Lower limit in group", u),
-        "estimate", unit, said, name, b
-      )
-      statistic(
-        at("upper"), P[["estimate"]] + qnorm(TAIL) * P[["se"]], paste("Upper limit in group", u),
-        "estimate", unit, said, name, b
-      )
-    } else {
-      for (what in c("estimate", "se", "lower", "upper")) {
-        absent(at(what), why("joint", why(prediction, "not computed")), u)
-      }
-    }
     statistic(at("n"), sum(d$GC == UNIT), paste("Rows of group", u), "count", bind = b)
-    if (nzchar(b$BLOCK)) {
-      statistic(
-        at("shrinkage"),
-        reliability(component(M, BLOCK, "(Intercept)"), sigma(M)^2, sum(d$GC == UNIT)),
-        paste("Reliability of the intercept of group", u), "proportion", bind = b, model = name,
-        method = "tau / (tau + sigma2 / n_j)"
-      )
-    } else {
+    if (!nzchar(block)) {
       absent(at("shrinkage"), "the model has no random intercept for these groups", u)
+    } else if (component(m, block, "(Intercept)") <= 0) {
+      absent(at("shrinkage"), "the variance between groups is estimated as zero", u)
+    } else {
+      b$AT <- match(u, rownames(ranef(m)[[group]]))
+      statistic(
+        at("shrinkage"), mode_reliability(M, G)[[AT]],
+        paste("Reliability of the intercept of group", u), "proportion", bind = b, model = name,
+        method = "1 - var(u | y) / tau"
+      )
     }
   }
   list()
+}
+
+# Of the units of one grouping that have rows in a unit of another, the one of the median mode.
+member_of <- function(id, group, within, unit) {
+  m <- get(paste0("m_", id), envir = analysis)
+  inside <- unique(as.character(analysis$d[[group]][analysis$d[[within]] == unit]))
+  modes <- ranef(m, condVar = FALSE)[[group]]
+  inside <- intersect(rownames(modes), inside)
+  list(name = inside[order(modes[inside, 1L])][ceiling(length(inside) / 2)])
 }
 
 group_values <- function(columns, group, unit) {
@@ -322,31 +327,27 @@ group_values <- function(columns, group, unit) {
   values
 }
 
-# Raw group means against those of the null model.
+# Raw group means against those of the null model: its mean, the group's mode, and the modes of the
+# higher units that the group lies in.
 shrinkage <- function(null, group, outcome) {
   name <- paste0("m_", null)
   b <- list(M = as.name(name), G = group, GC = as.name(group), Y = as.name(outcome))
-  series("inference/shrinkage/raw", raw_means(d$Y, d$GC), "Raw group means", model = name, bind = b)
-  series(
-    "inference/shrinkage/shrunken", fixef(M)[["(Intercept)"]] + modes_of(M, G)[["(Intercept)"]],
-    "Means of the null model", model = name, bind = b
-  )
-  series("inference/shrinkage/n", group_sizes(d$GC), "Rows per group", model = name, bind = b)
+  at <- function(what) paste("inference/shrinkage", group, what, sep = "/")
+  series(at("raw"), raw_means(d$Y, d$GC), "Raw group means", model = name, bind = b)
+  series(at("shrunken"), null_means(M, G), "Means of the null model", model = name, bind = b)
+  series(at("n"), group_sizes(d$GC), "Rows per group", model = name, bind = b)
   statistic(
-    "inference/shrinkage/overall", fixef(M)[["(Intercept)"]], "Overall mean of the null model",
-    "estimate", model = name, bind = b
+    at("overall"), fixef(M)[["(Intercept)"]], "Overall mean of the null model", "estimate",
+    model = name, bind = b
   )
+  said <- "1 - var(u | y) / tau"
   statistic(
-    "inference/shrinkage/least",
-    max(reliability(component(M, G, "(Intercept)"), sigma(M)^2, group_sizes(d$GC))),
-    "Largest reliability of a group mean", "proportion", model = name, bind = b,
-    method = "tau / (tau + sigma2 / n_j)"
+    at("least"), max(mode_reliability(M, G)), "Largest reliability of a group's deviation",
+    "proportion", model = name, bind = b, method = said
   )
   statistic(
-    "inference/shrinkage/most",
-    min(reliability(component(M, G, "(Intercept)"), sigma(M)^2, group_sizes(d$GC))),
-    "Smallest reliability of a group mean", "proportion", model = name, bind = b,
-    method = "tau / (tau + sigma2 / n_j)"
+    at("most"), min(mode_reliability(M, G)), "Smallest reliability of a group's deviation",
+    "proportion", model = name, bind = b, method = said
   )
   list()
 }

@@ -207,6 +207,18 @@ neyman_roots <- function(at, jn, name, level, b) {
   }
 }
 
+# What a doubling of a predictor that entered by its logarithm goes with.
+doubling <- function(id, term, base, unit, label) {
+  name <- paste0("m_", id)
+  b <- list(M = as.name(name), TERM = term, BASE = base)
+  statistic(
+    paste("interpretation/doubling", term, sep = "/"), fixef(M)[[TERM]] * log(2, BASE),
+    paste("Difference for a doubling:", label), "estimate", unit, model = name, bind = b,
+    method = "coefficient times the logarithm of 2"
+  )
+  list()
+}
+
 # A joint F test of several coefficients: a factor, or all terms of a question.
 joint_test <- function(id, key, coefficients, ddf) {
   name <- paste0("m_", id)
@@ -295,6 +307,50 @@ record_combination <- function(prefix, object_name, label, level, ddf, unit, nam
     at, object_name, label, level, ddf, unit, name,
     list(S = as.name(object_name), LEVEL = level)
   )
+}
+
+# Whether a higher-level column holds the group means of another: as declared, or where it lies off
+# them by no more than its rounding, which is itself small beside their spread.
+group_mean_match <- function(column, source, group, declared, label) {
+  b <- list(CC = as.name(column), XC = as.name(source), G = as.name(group))
+  d <- analysis$d
+  off <- mean_mismatch(d[[column]], d[[source]], d[[group]])
+  rounding <- half_decimal(d[[column]])
+  spread <- sd(raw_means(d[[source]], d[[group]]))
+  same <- isTRUE(off <= 1.001 * rounding + 1e-8 * spread && off < 0.05 * spread)
+  if (declared || same) {
+    at <- function(what) paste("interpretation/mean_of", column, what, sep = "/")
+    statistic(
+      at("mismatch"), mean_mismatch(d$CC, d$XC, d$G),
+      paste("Largest distance from the group means, but for a constant:", label), "gradient",
+      bind = b
+    )
+    statistic(
+      at("shift"), mean(per_group(d$CC, d$G) - raw_means(d$XC, d$G)),
+      paste("Mean difference from the group means:", label), "gradient", bind = b
+    )
+  }
+  list(same = same)
+}
+
+# Average over the rows of the slope of a number, or of the difference that each category makes.
+average_effects <- function(id, column, categories, level, ddf, unit, label) {
+  name <- paste0("m_", id)
+  b <- list(
+    M = as.name(name), T = as.name(paste0("t_", id)), X = column, DDF = ddf
+  )
+  for (i in seq_len(max(1L, length(categories)))) {
+    made <- paste0("average_", make.names(column), if (length(categories)) paste0("_", i))
+    at <- paste("interpretation/average", column, if (length(categories)) i else "slope", sep = "/")
+    if (length(categories)) {
+      b$CATEGORY <- categories[[i]]
+      object(made, combination(T, average_difference_weights(M, d, X, CATEGORY), DDF), bind = b)
+    } else {
+      object(made, combination(T, average_slope_weights(M, d, X), DDF), bind = b)
+    }
+    record_combination(at, made, paste("average effect:", label), level, ddf, unit, name)
+  }
+  list()
 }
 
 # Within, between and contextual effects of a variable that is in the model in two parts.

@@ -14,14 +14,16 @@ fit_model <- function(id, formula, reml, optimizer) {
   if (!have(name)) {
     return(list(failed = record$entries[[length(record$entries)]]$reason))
   }
-  m <- get(name, envir = analysis)
+  fit_facts(get(name, envir = analysis))
+}
+
+fit_facts <- function(m) {
   list(
-    failed = "", singular = isSingular(m), coefficients = names(fixef(m)),
+    failed = saturated(m), singular = isSingular(m), coefficients = names(fixef(m)),
     dropped = as.character(names(attr(getME(m, "X"), "col.dropped"))),
     blocks = lapply(VarCorr(m), function(v) as.character(rownames(v))),
     groupings = block_groups(m),
     block_names = names(VarCorr(m)),
-    flist = names(getME(m, "flist")),
     messages = complaints(m), evaluation = evaluation_cost(m), theta = length(getME(m, "theta")),
     optimizer = as.character(m@optinfo$optimizer)
   )
@@ -48,7 +50,8 @@ fit_by_ml <- function(id) {
   }
 }
 
-model_quantities <- function(id, labels, unit, level, ddf) {
+# `limits`: whether the fixed effects get t intervals here, not others later.
+model_quantities <- function(id, labels, unit, level, ddf, limits) {
   name <- paste0("m_", id)
   m <- get(name, envir = analysis)
   b <- list(
@@ -60,10 +63,10 @@ model_quantities <- function(id, labels, unit, level, ddf) {
   } else {
     object(paste0("t_", id), lmerTest::as_lmerModLmerTest(M), bind = b)
     if (have(paste0("t_", id))) {
-      object(paste0("coef_", id), coef(summary(T, ddf = DDF)), bind = b)
+      object(paste0("coef_", id), defined_df(coef(summary(T, ddf = DDF))), bind = b)
     }
   }
-  for (term in names(fixef(m))) fixed_effect(id, name, term, labels, unit, level, ddf, b)
+  for (term in names(fixef(m))) fixed_effect(id, name, term, labels, unit, level, ddf, limits, b)
   random_components(id, name, m, labels, unit)
   statistic(
     paste0(id, "/sigma2"), sigma(M)^2, "Residual variance", "variance", squared(unit), bind = b,
@@ -110,7 +113,7 @@ gradient_of <- function(id, name, m, b) {
 
 squared <- function(unit) if (nzchar(unit)) paste0(unit, "\u00b2") else ""
 
-fixed_effect <- function(id, name, term, labels, unit, level, ddf, b) {
+fixed_effect <- function(id, name, term, labels, unit, level, ddf, limits, b) {
   b <- c(b, list(TERM = term, LEVEL = level, TAIL = 1 - (1 - level) / 2))
   at <- function(what) paste(id, "fixef", term, what, sep = "/")
   label <- if (is.null(labels[[term]])) term else labels[[term]]
@@ -131,14 +134,16 @@ fixed_effect <- function(id, name, term, labels, unit, level, ddf, b) {
     statistic(
       at("p"), C[TERM, "Pr(>|t|)"], paste("p:", label), "p", method = method, bind = b, model = name
     )
-    statistic(
-      at("lower"), C[TERM, "Estimate"] - qt(TAIL, C[TERM, "df"]) * C[TERM, "Std. Error"],
-      paste("Lower limit:", label), "estimate", unit, interval, name, b
-    )
-    statistic(
-      at("upper"), C[TERM, "Estimate"] + qt(TAIL, C[TERM, "df"]) * C[TERM, "Std. Error"],
-      paste("Upper limit:", label), "estimate", unit, interval, name, b
-    )
+    if (limits) {
+      statistic(
+        at("lower"), C[TERM, "Estimate"] - qt(TAIL, C[TERM, "df"]) * C[TERM, "Std. Error"],
+        paste("Lower limit:", label), "estimate", unit, interval, name, b
+      )
+      statistic(
+        at("upper"), C[TERM, "Estimate"] + qt(TAIL, C[TERM, "df"]) * C[TERM, "Std. Error"],
+        paste("Upper limit:", label), "estimate", unit, interval, name, b
+      )
+    }
     return(invisible())
   }
   reason <- paste(ddf, "degrees of freedom could not be computed for this model")
@@ -146,7 +151,7 @@ fixed_effect <- function(id, name, term, labels, unit, level, ddf, b) {
   statistic(
     at("se"), sqrt(vcov(M)[TERM, TERM]), paste("SE:", label), "se", unit, bind = b, model = name
   )
-  for (what in c("df", "t", "p", "lower", "upper")) absent(at(what), reason, label)
+  for (what in c("df", "t", "p", if (limits) c("lower", "upper"))) absent(at(what), reason, label)
 }
 
 # How a test or an interval of a fixed effect was made, in words.
@@ -212,32 +217,52 @@ random_pair <- function(at, block, label, b, unit, name) {
   }
 }
 
-# Intervals of the SDs and correlations of one model, by profile likelihood or bootstrap.
-variance_intervals <- function(id, level, method, nsim, seed) {
+# Intervals of the SDs and correlations of one model (`variances`), and of its fixed effects
+# (`fixed`), by profile likelihood or bootstrap; where both are by the same method, from one run.
+parameter_intervals <- function(id, variances, fixed, level, nsim, seed, labels, unit) {
   name <- paste0("m_", id)
   ci <- paste0("ci_", id)
-  m <- get(name, envir = analysis)
-  b <- list(M = as.name(name), LEVEL = level, CI = as.name(ci), NSIM = nsim, SEED = seed)
+  b <- list(M = as.name(name), LEVEL = level, NSIM = nsim, SEED = seed)
+  of_fixed <- if (fixed == variances) ci else paste0("ci_fixed_", id)
+  if (variances != "none") {
+    confidence(ci, if (fixed == variances) "all" else "theta_", variances, b)
+    variance_limits(id, ci, interval_method(variances, level, nsim), name, b)
+  }
+  if (fixed != "t") {
+    if (fixed != variances) confidence(of_fixed, "beta_", fixed, b)
+    fixed_limits(id, of_fixed, interval_method(fixed, level, nsim), labels, unit, name, b)
+  }
+  list()
+}
+
+interval_method <- function(method, level, nsim) {
   if (method == "profile") {
-    object(
-      ci,
-      confint(
-        M, parm = "theta_", level = LEVEL, method = "profile", oldNames = FALSE, quiet = TRUE
-      ),
-      bind = b
-    )
-    said <- sprintf("%g %% profile-likelihood interval (ML)", 100 * level)
+    return(sprintf("%g %% profile-likelihood interval (ML)", 100 * level))
+  }
+  sprintf("%g %% parametric bootstrap percentile interval, %d samples", 100 * level, nsim)
+}
+
+confidence <- function(ci, parm, method, b) {
+  call <- if (method == "profile") {
+    quote(confint(M, level = LEVEL, method = "profile", oldNames = FALSE, quiet = TRUE))
+  } else {
+    quote(confint(M, level = LEVEL, method = "boot", nsim = NSIM, oldNames = FALSE, quiet = TRUE))
+  }
+  if (parm != "all") call <- as.call(append(as.list(call), list(parm = parm), 2L))
+  b$CALL <- resolve(call, b)
+  if (method == "profile") {
+    object(ci, CALL, bind = b)
   } else {
     object(ci, {
       set.seed(SEED, "Mersenne-Twister", "Inversion", "Rejection")
-      confint(
-        M, parm = "theta_", level = LEVEL, method = "boot", nsim = NSIM, oldNames = FALSE,
-        quiet = TRUE
-      )
+      CALL
     }, bind = b)
-    said <- sprintf("%g %% parametric bootstrap percentile interval, %d samples", 100 * level, nsim)
   }
-  for (row in interval_rows(m)) {
+}
+
+variance_limits <- function(id, ci, said, name, b) {
+  b$CI <- as.name(ci)
+  for (row in interval_rows(get(name, envir = analysis))) {
     b$ROW <- row$row
     for (side in c("lower", "upper")) {
       at <- paste(id, "var", row$block, row$i, row$what, row$j, side, sep = "/")
@@ -253,7 +278,26 @@ variance_intervals <- function(id, level, method, nsim, seed) {
       }
     }
   }
-  list()
+}
+
+fixed_limits <- function(id, ci, said, labels, unit, name, b) {
+  b$CI <- as.name(ci)
+  for (term in names(fixef(get(name, envir = analysis)))) {
+    b$TERM <- term
+    label <- if (is.null(labels[[term]])) term else labels[[term]]
+    for (side in c("lower", "upper")) {
+      at <- paste(id, "fixef", term, side, sep = "/")
+      b$SIDE <- if (side == "lower") 1 else 2
+      if (have(ci)) {
+        statistic(
+          at, CI[TERM, SIDE], paste(side, "limit:", label), "estimate", unit, said, name, b,
+          otherwise = "this limit could not be found from the likelihood profile"
+        )
+      } else {
+        absent(at, "the interval could not be computed for this model", label)
+      }
+    }
+  }
 }
 
 # The row names of confint(oldNames = FALSE), in lme4's order, beside what they stand for.
@@ -288,33 +332,86 @@ interval_rows <- function(m) {
 
 # --- other optimizers and other random structures -------------------------------------------------
 
-# The model fitted again by other optimizers of lme4.
-other_optimizers <- function(id, optimizers) {
-  name <- paste0("m_", id)
-  said <- character()
-  for (optimizer in optimizers) {
-    other <- paste0("opt_", optimizer)
-    b <- list(M = as.name(name), O = as.name(other), OPT = optimizer)
-    at <- function(what) paste("models/optimizer", optimizer, what, sep = "/")
-    object(other, update(M, control = lmerControl(optimizer = OPT)), bind = b)
-    if (have(other)) {
-      statistic(
-        at("gain"), round(as.numeric(logLik(O)) - as.numeric(logLik(M)), 5),
-        paste("Log-likelihood above that of the model:", optimizer), "gradient", bind = b,
-        model = other
-      )
-      statistic(
-        at("shift"), round(largest_shift(M, O), 5),
-        paste("Largest difference of a fixed effect, in SE:", optimizer), "gradient", bind = b,
-        model = other
-      )
-      said <- c(said, length(complaints(get(other, envir = analysis))) > 0)
-    } else {
-      for (what in c("gain", "shift")) absent(at(what), "this optimizer gave no fit", optimizer)
-      said <- c(said, NA)
+# Why nothing is left to estimate a variance: no residual, or as many coefficients, the intercept
+# among them, as groups are constant within all of them.
+saturated <- function(m) {
+  x <- getME(m, "X")
+  if (sigma(m)^2 <= 1e-10 * var(getME(m, "y"))) {
+    return("its fixed and random effects give the outcome without error, no residual is left")
+  }
+  for (g in names(getME(m, "flist"))) {
+    groups <- getME(m, "flist")[[g]]
+    if (ncol(x) < nlevels(groups)) next
+    constant <- apply(x, 2L, function(column) {
+      all(abs(column - ave(column, groups)) <= 1e-8 * max(abs(column)))
+    })
+    rank <- qr(x[!duplicated(groups), constant, drop = FALSE])$rank
+    if (rank >= nlevels(groups)) {
+      return(sprintf(
+        paste(
+          "%d of its coefficients (the intercept counted) differ only between the %d groups of",
+          "'%s', which leaves nothing to estimate the variance between them"
+        ), rank, nlevels(groups), g
+      ))
     }
   }
-  list(complained = said %in% "TRUE")
+  ""
+}
+
+refit_name <- function(id, optimizer) paste("opt", id, optimizer, sep = "_")
+
+# The model fitted again by other optimizers of lme4; which of them gave a fit, how far its
+# log-likelihood is above the model's, and what lme4 has against it.
+refit_by_others <- function(id, optimizers) {
+  m <- as.name(paste0("m_", id))
+  for (optimizer in optimizers) {
+    object(
+      refit_name(id, optimizer), update(M, control = lmerControl(optimizer = OPT)),
+      bind = list(M = m, OPT = optimizer), failing = "warning"
+    )
+  }
+  fitted <- optimizers[vapply(refit_name(id, optimizers), have, FALSE)]
+  fits <- mget(refit_name(id, fitted), envir = analysis)
+  own <- as.numeric(logLik(get(as.character(m), envir = analysis)))
+  list(
+    fitted = as.character(fitted),
+    gain = as.numeric(vapply(fits, logLik, 0)) - own,
+    complained = as.logical(vapply(fits, function(m) length(complaints(m)) > 0L, FALSE)),
+    singular = as.logical(vapply(fits, isSingular, FALSE))
+  )
+}
+
+# The refit by the optimizer `best` takes the model's name, the first fit that of a refit.
+keep_better <- function(id, first, best) {
+  name <- paste0("m_", id)
+  object(refit_name(id, first), M, bind = list(M = as.name(name)))
+  object(name, M, bind = list(M = as.name(refit_name(id, best))))
+  fit_facts(get(name, envir = analysis))
+}
+
+# How the fits by other optimizers differ from the reported one.
+compare_optimizers <- function(id, optimizers) {
+  name <- paste0("m_", id)
+  for (optimizer in optimizers) {
+    other <- refit_name(id, optimizer)
+    b <- list(M = as.name(name), O = as.name(other))
+    at <- function(what) paste(id, "optimizer", optimizer, what, sep = "/")
+    if (!have(other)) {
+      for (what in c("gain", "shift")) absent(at(what), "this optimizer gave no fit", optimizer)
+      next
+    }
+    statistic(
+      at("gain"), round(as.numeric(logLik(O)) - as.numeric(logLik(M)), 5),
+      paste("Log-likelihood above that of the model:", optimizer), "gradient", bind = b,
+      model = other
+    )
+    statistic(
+      at("shift"), round(largest_shift(M, O), 5),
+      paste("Largest difference of a fixed effect, in SE:", optimizer), "gradient", bind = b,
+      model = other
+    )
+  }
+  list()
 }
 
 # The dimensions in which the random effects of a grouping vary.

@@ -14,6 +14,7 @@ import yaml
 from jinja2 import FileSystemLoader, StrictUndefined, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from mlmreport.cache import Cache
 from mlmreport.errors import AnalysisError
 from mlmreport.quantities import Quantity, Results, Table, TraceEntry
 from mlmreport.report import markup
@@ -38,7 +39,13 @@ CONDITIONS = {"warning": "warning", "message": "message", "error": "not computed
 ASSETS = ("style.css", "report.js", "refs.bib")
 
 
-def write(results: Results, house: House, folder: Path, formats: Sequence[str]) -> Path:
+def write(
+    results: Results,
+    house: House,
+    folder: Path,
+    formats: Sequence[str],
+    cache: Cache | None = None,
+) -> Path:
     """Write ``report.qmd`` and all it refers to into a folder.
 
     Parameters
@@ -51,6 +58,8 @@ def write(results: Results, house: House, folder: Path, formats: Sequence[str]) 
         Where the files go; made where it does not exist.
     formats
         The formats that will be rendered.
+    cache
+        Where figures are kept from one run to the next; None for nowhere.
 
     Returns
     -------
@@ -60,7 +69,7 @@ def write(results: Results, house: House, folder: Path, formats: Sequence[str]) 
     folder.mkdir(parents=True, exist_ok=True)
     for name in ASSETS:
         shutil.copyfile(house.file(name), folder / name)
-    draw_all(results, folder / "figures", png="docx" in formats)
+    draw_all(results, folder / "figures", png="docx" in formats, cache=cache)
     _write_tables(results, folder / "tables")
     document = folder / "report.qmd"
     document.write_text(compose(results, house, formats), encoding="utf-8")
@@ -121,6 +130,7 @@ def _environment(house: House) -> _Environment:
         "rule": markup.rule,
         "setting": markup.setting,
         "sentence": markup.sentence,
+        "with_article": markup.with_article,
         "series": _series,
         "cell": _cell,
         "number_word": _number_word,

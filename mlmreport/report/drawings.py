@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from mlmreport import display
+from mlmreport.cache import Cache, code_digest, key
 from mlmreport.quantities import Figure, Quantity, Results, Series
 from mlmreport.report import markup
 
 __all__ = ["draw_all"]
 
 
-def draw_all(results: Results, folder: Path, *, png: bool) -> None:
+def draw_all(results: Results, folder: Path, *, png: bool, cache: Cache | None = None) -> None:
     """Draw every figure as SVG, and as PNG where a format needs it.
 
     Parameters
@@ -24,17 +26,36 @@ def draw_all(results: Results, folder: Path, *, png: bool) -> None:
         Where the files go.
     png
         Whether a Word document will hold them.
+    cache
+        Where figures are kept by what they show; None for nowhere.
     """
-    from mlmreport.report import figures
-
     folder.mkdir(parents=True, exist_ok=True)
     for found in results.of_type(Figure):
-        prepare = _PREPARED.get(found.drawing, _plain)
-        arguments = {key: _capital(key, value) for key, value in _resolved(found.data).items()}
-        drawing = getattr(figures, found.drawing)(**prepare(arguments))
-        (folder / f"{found.id}.svg").write_bytes(drawing.svg())
-        if png:
-            (folder / f"{found.id}.png").write_bytes(drawing.png())
+        data = _resolved(found.data)
+        name = key("figure", found.drawing, data, png, _software()) if cache else ""
+        kept = cache.find(name) if cache else None
+        files = {file.name: file.read_bytes() for file in kept.glob("figure.*")} if kept else {}
+        if not files:
+            files = _drawn(found.drawing, data, png)
+            if cache:
+                cache.keep(name, files)
+        for file, content in files.items():
+            (folder / f"{found.id}{Path(file).suffix}").write_bytes(content)
+
+
+def _drawn(drawing: str, data: Mapping[str, Any], png: bool) -> dict[str, bytes]:
+    from mlmreport.report import figures
+
+    prepare = _PREPARED.get(drawing, _plain)
+    arguments = {name: _capital(name, value) for name, value in data.items()}
+    drawn = getattr(figures, drawing)(**prepare(arguments))
+    files = {"figure.svg": drawn.svg()}
+    return {**files, "figure.png": drawn.png()} if png else files
+
+
+def _software() -> tuple[str, str]:
+    """What the look of a figure rests on beside its data."""
+    return code_digest(Path(__file__).parent, ".py"), version("matplotlib")
 
 
 def _resolved(node: Any) -> Any:
@@ -88,6 +109,10 @@ def _components(data: dict[str, Any]) -> dict[str, Any]:
     return {"components": [(name, value) for name, value in data["components"]]}
 
 
+def _bars(data: dict[str, Any]) -> dict[str, Any]:
+    return {"bars": [(name, [tuple(part) for part in parts]) for name, parts in data["bars"]]}
+
+
 def _group_lines(data: dict[str, Any]) -> dict[str, Any]:
     x = data.pop("x")
     ends = zip(data.pop("left"), data.pop("right"), strict=True)
@@ -108,6 +133,7 @@ _PREPARED: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "structure": _structure,
     "simple_slopes": _lines,
     "icc_bar": _components,
+    "share_bars": _bars,
     "group_lines": _group_lines,
     "growth": _growth,
 }

@@ -72,6 +72,14 @@ def sentence(text: str) -> str:
     return text if text[1:2].isupper() else text[:1].upper() + text[1:]
 
 
+_VOWEL_SOUND = re.compile(r"(?!eu|uni(?![mn])|us[eua]|ut|one\b|once\b)[aeiou]|heir|hour|hono", re.I)
+
+
+def with_article(noun: str) -> str:
+    """With the indefinite article that its first sound asks for: a school, an infant, a unit."""
+    return f"{'an' if _VOWEL_SOUND.match(noun) else 'a'} {noun}"
+
+
 def code(text: str) -> str:
     """A code span that holds, whatever backticks are in it."""
     fence = "`" * (max((len(run) for run in re.findall(r"`+", text)), default=0) + 1)

@@ -49,6 +49,7 @@ from mlmreport.errors import (
     Problem,
     did_you_mean,
 )
+from mlmreport.report.inline import self_contained
 
 __all__ = ["FORMATS", "Format", "front_matter_formats", "render"]
 
@@ -69,6 +70,12 @@ _FATAL = frozenset(  # Pandoc's warnings that mean something is missing from the
 
 def _keep(source: Path, output: Path, folder: Path) -> None:  # noqa: ARG001
     source.replace(output)
+
+
+def _inline(source: Path, output: Path, folder: Path) -> None:
+    """One file. Pandoc's own embedding parses the page anew, which takes as long as the rest."""
+    page = self_contained(source.read_text(encoding="utf-8"), folder)
+    output.write_text(page, encoding="utf-8")
 
 
 def _typeset(source: Path, output: Path, folder: Path) -> None:
@@ -118,7 +125,6 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             (
                 "--to=html5",
                 "--standalone",
-                "--embed-resources",
                 "--mathml",
                 "--section-divs",
                 f"--template={_ASSETS / 'template.html'}",
@@ -130,6 +136,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
                 "default-image-extension": "svg",
                 "format-links": False,
             },
+            _inline,
         ),
         "docx": Format(
             "Word",

@@ -88,6 +88,20 @@ class LevelSpec(Base):
     )
 
 
+class AgreementSpec(Base):
+    """A scale of ratings, for the agreement within groups (the index r_wg of one item)."""
+
+    categories: int = Field(
+        ge=2, le=100, description="Number of its categories, in steps of one: 5 for ratings 1 to 5."
+    )
+    null_variance: float | None = Field(
+        None,
+        gt=0,
+        description="The variance of ratings given at random; that of equally likely categories, "
+        "(A^2 - 1) / 12, if not given. A skewed null distribution has a smaller one.",
+    )
+
+
 class OutcomeSpec(Base):
     """The dependent variable."""
 
@@ -96,6 +110,9 @@ class OutcomeSpec(Base):
     unit: Name | None = Field(None, description="Its unit in the plural: points, ms.")
     transform: Literal["none", "log", "log2", "log10", "log1p", "sqrt"] = Field(
         "none", description="Applied to the outcome before any model."
+    )
+    rwg: AgreementSpec | None = Field(
+        None, description="Where the outcome is a rating: its scale, to report agreement in step 4."
     )
 
 
@@ -125,6 +142,12 @@ class PredictorSpec(Base):
     )
     contextual: bool = Field(
         False, description="Add the group mean as a predictor of the next level, named NAME_mean."
+    )
+    mean_of: Name | None = Field(
+        None,
+        description="Of a higher-level number in a column of its own: the lower-level predictor "
+        "whose group mean it is. Found from the data if not given; within, between and contextual "
+        "effect are then told apart.",
     )
 
 
@@ -208,8 +231,9 @@ class EstimationSpec(Base):
     )
     check_optimizers: bool = Field(
         True,
-        description="Whether the final model is fitted again by lme4's other optimizers; takes "
-        "two to five times as long as the model itself.",
+        description="Whether the final model, and any that is singular or that lme4 complains of, "
+        "is fitted again by lme4's other optimizers, and the fit with the highest log-likelihood "
+        "reported; takes two to five times as long as the model itself.",
     )
     compare_structures: bool = Field(
         True,
@@ -252,6 +276,12 @@ class InferenceSpec(Base):
         "none", description="Adjustment of the questions' p-values for their number, in families."
     )
     level: float = Field(0.95, gt=0.5, lt=1, description="The level of all intervals.")
+    fixed_ci: Literal["t", "profile", "bootstrap"] = Field(
+        "t",
+        description="Intervals of the final model's coefficients: t with the df of `df`; profile "
+        "likelihood (ML), in one run with that of the variances, which takes about twice as long "
+        "as theirs alone; parametric bootstrap, a refit for each of `bootstrap` samples.",
+    )
     alpha: float = Field(0.05, gt=0, lt=0.5, description="The significance level.")
     variance_ci: Literal["profile", "bootstrap", "none"] = Field(
         "profile", description="Intervals of variance components."
@@ -272,12 +302,27 @@ class InferenceSpec(Base):
         "second for 1000 samples with one grouping; with several each sample refits the null "
         "model.",
     )
+    r2_bootstrap: int | None = Field(
+        None,
+        ge=0,
+        le=100_000,
+        description="Parametric bootstrap samples for the intervals of R2 and of the shares of the "
+        "variance; 0 leaves them out. If not given, 200 with one grouping and up to 20,000 rows (a "
+        "second at 2,000 rows in 50 groups, some seconds at 7,000 in 160), and none with several "
+        "groupings or more rows, where a number asks for them: with several, each sample costs one "
+        "fit.",
+    )
     seed: int = Field(20261, ge=1, le=2_147_483_647, description="Seed of everything random.")
 
 
 class ReportSpec(Base):
     """What the report shows beside its fixed content."""
 
+    grouping: Name | None = Field(
+        None,
+        description="The level whose units are predicted for by name and ranked; the highest one "
+        "with random effects if not given.",
+    )
     groups: list[str | int] = Field(
         default_factory=list,
         max_length=12,

@@ -70,6 +70,13 @@ class Plan:
         columns = {column for model in self.models for column in fm.variables(model.formula)}
         return tuple(entry for entry in self.variables.values() if entry.column in columns)
 
+    def shown(self, wanted: str | None) -> Level:
+        """The level whose units are named: as the spec says, or the highest that varies."""
+        varying = {part.groups for part in self.final.formula.random}
+        fitting = [level for level in self.groups if (level.group,) in varying]
+        return next((level for level in self.groups if level.name == wanted),
+                    fitting[-1] if fitting else self.groups[0])  # fmt: skip
+
     def by_column(self, column: str) -> Variable | None:
         """The variable that a prepared column holds."""
         return next((v for v in self.variables.values() if v.column == column), None)

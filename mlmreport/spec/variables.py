@@ -11,7 +11,7 @@ tells how in its name, and the raw column stays as it was::
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,6 +30,7 @@ __all__ = [
     "variables_of",
 ]
 
+Place = tuple[str | int, ...]
 Role = Literal["outcome", "plain", "within", "mean", "centred"]
 
 
@@ -317,6 +318,29 @@ def _predictor_problems(document: Document) -> Iterator[Problem]:
             )
             continue
         yield from _centring_problems(document, key, predictor, names.index(predictor.level))
+        yield from _mean_problems(document, key, predictor, names)
+
+
+def _mean_problems(
+    document: Document, key: str, predictor: PredictorSpec, names: Sequence[str]
+) -> Iterator[Problem]:
+    """A predictor that is declared the group mean of another: a higher-level number of a number."""
+    wanted = predictor.mean_of
+    if wanted is None:
+        return
+    of = document.spec.predictors.get(wanted)
+    place: Place = ("predictors", key, "mean_of", "=")
+    if of is None:
+        message = f"predictor '{key}' is said to be the mean of '{wanted}', which is no predictor"
+        yield document.problem(message, did_you_mean(wanted, document.spec.predictors), *place)
+    elif "category" in {of.type, predictor.type}:
+        message = f"predictor '{key}': a category neither is nor has a group mean"
+        yield document.problem(message, "leave out `mean_of`", *place)
+    elif of.level in names and names.index(of.level) >= names.index(predictor.level):
+        message = (
+            f"predictor '{key}' is said to be the mean of '{wanted}', which is of no lower level"
+        )
+        yield document.problem(message, "a group mean stands at a higher level", *place)
 
 
 def _simulation_problems(document: Document) -> Iterator[Problem]:
@@ -356,9 +380,6 @@ def _time_problems(document: Document) -> Iterator[Problem]:
     elif time.level != spec.levels[0].name:
         message = f"`time` names '{spec.time}', which is not of the lowest level"
         yield document.problem(message, "time varies between measurements", "time", "=")
-
-
-Place = tuple[str | int, ...]
 
 
 def _name_problems(document: Document) -> Iterator[Problem]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlmreport.quantities import Figure, Row, Series, Table
+from mlmreport.spec.variables import Level
 from mlmreport.steps import checks
 from mlmreport.steps.coefficients import INTERCEPT, Coefficient, Part
 from mlmreport.steps.context import Context, FittedModel
@@ -28,6 +29,7 @@ def run(context: Context) -> Mapping[str, Any]:
         "step_assumptions",
         id=model.id,
         group=context.lowest_group,
+        nested=_nested(context),
         numbers=[column for column, _ in trends.single],
         terms={name: list(entries) for name, (_, entries) in terms.items()},
         level=context.spec.inference.level,
@@ -43,6 +45,7 @@ def run(context: Context) -> Mapping[str, Any]:
         "lowest": context.plan.levels[0].plural,
         "level": context.item("settings/level"),
         "alpha": context.item("settings/alpha"),
+        "bootstrapped": context.spec.inference.variance_ci == "bootstrap",
         "residual": {
             **context.all(
                 "assumptions/residual",
@@ -60,8 +63,8 @@ def run(context: Context) -> Mapping[str, Any]:
         },
         "homogeneity": {
             **context.all("assumptions/homogeneity", "H", "df", "p", "groups"),
-            "rejected": _below_alpha(context, "assumptions/homogeneity/p"),
             "have": context.value("assumptions/homogeneity/p") is not None,
+            "tests": [_equality(context, level) for level in _separable(context)],
         },
         "linearity": linearity,
         "vif": _vif(context, terms),
@@ -74,13 +77,35 @@ def run(context: Context) -> Mapping[str, Any]:
 def _checks(context: Context, model: FittedModel) -> dict[str, Any]:
     influence = checks.influence(context, model)
     skewness = context.value("assumptions/residual/skewness") or 0
+    transformation = checks.transformation(context, model, skewness)
     return {
         "distance": checks.distance(context, model),
         "exogeneity": checks.exogeneity(context, model),
         "autocorrelation": checks.autocorrelation(context, model),
         "influence": influence,
-        "remedies": checks.remedies(context, model, influence["units"]),
-        "transformation": checks.transformation(context, model, skewness),
+        "remedies": checks.remedies(context, model, influence, transformation["advised"]),
+        "transformation": transformation,
+    }
+
+
+def _separable(context: Context) -> list[Level]:
+    """The groupings whose level-1 variances can be told apart: none where they cross."""
+    return [] if context.spec.structure == "crossed" else list(context.plan.groups)
+
+
+def _nested(context: Context) -> list[str]:
+    return [level.group for level in _separable(context)]
+
+
+def _equality(context: Context, level: Level) -> dict[str, Any]:
+    """Bartlett's test of equal level-1 variances over the units of a level."""
+    at = f"assumptions/bartlett/{level.group}"
+    return {
+        "plural": level.plural,
+        **context.all(at, "K", "df", "p", "groups", "least"),
+        "have": context.value(f"{at}/p") is not None,
+        "rejected": _below_alpha(context, f"{at}/p"),
+        "few": (context.value(f"{at}/least") or 0) < 10,
     }
 
 
@@ -216,17 +241,19 @@ def _decide(context: Context, facts: Mapping[str, Any]) -> None:
         else "the residuals depart from normality: intervals of variances are to be read with care",
         RULES["outside_band"].citation,
     )
-    if facts["homogeneity"]["have"]:
-        homogeneity = facts["homogeneity"]
+    for test in facts["homogeneity"]["tests"]:
+        if not test["have"]:
+            continue
         context.decide(
             STEP,
             "unequal level-1 variances are reported beside the model; with many rows the test "
             "rejects for differences that do not matter",
-            ("H test p ", homogeneity["p"]),
-            "variances differ between groups: cluster-robust standard errors are a safeguard"
-            if homogeneity["rejected"]
+            (f"Bartlett's test over {test['plural']}, p ", test["p"]),
+            f"variances differ between {test['plural']}: cluster-robust standard errors are a "
+            "safeguard"
+            if test["rejected"]
             else "equal level-1 variances are kept",
-            "Raudenbush2002",
+            "Bartlett1937",
         )
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlmreport.quantities import Cell, Figure, Row, Series, Table
+from mlmreport.quantities import Cell, Figure, Quantity, Row, Series, Table
 from mlmreport.spec import formula as fm
-from mlmreport.spec.variables import Variable
+from mlmreport.spec.variables import Level, Variable
 from mlmreport.steps.coefficients import INTERCEPT, Coefficient
 from mlmreport.steps.context import Context, FittedModel
 from mlmreport.steps.cost import df_evaluations, evaluations, too_long
@@ -35,65 +35,90 @@ REFITS = 3
 # --- influence --------------------------------------------------------------------------------
 
 
-def influence(context: Context, model: FittedModel) -> dict[str, Any]:
-    """Every group left out: Cook's distances, and exact refits without the largest."""
-    if reason := _influence_too_long(context, model):
-        return {"have": False, "units": [], "too_long": reason}
-    too_long_ = _refits_too_long(context, model)
+def influence(context: Context, model: FittedModel) -> list[dict[str, Any]]:
+    """For each grouping of the model every group left out, and refits without the largest."""
+    return [
+        _influence_of(context, model, level, number)
+        for number, level in enumerate(context.plan.groups, start=1)
+        if number == 1 or level.group in model.fit.groups.values()
+    ]
+
+
+def _key(context: Context, level: Level) -> str:
+    """Under which name a grouping's results stand: none for the lowest."""
+    return "" if level.group == context.lowest_group else level.group
+
+
+def _under(place: str, key: str) -> str:
+    return f"assumptions/{place}/{key}" if key else f"assumptions/{place}"
+
+
+def _influence_of(
+    context: Context, model: FittedModel, level: Level, number: int
+) -> dict[str, Any]:
+    key, suffix = _key(context, level), f"-{number}" if number > 1 else ""
+    named = {"key": key, "suffix": suffix, "name": level.name, "plural": level.plural}
+    if reason := _influence_too_long(context, model, level):
+        return {**named, "have": False, "units": [], "too_long": reason}
+    no_refits = _refits_too_long(context, model, level)
     found = context.run(
         STEP,
         "check_influence",
         id=model.id,
-        group=context.lowest_group,
-        optimizer=context.spec.estimation.optimizer,
-        refits=not too_long_,
+        group=level.group,
+        key=key,
+        optimizer=model.fit.optimizer,
+        refits=not no_refits,
     )
     units = [str(unit) for unit in found["groups"]]
-    at = "assumptions/influence"
+    at = _under("influence", key)
     facts: dict[str, Any] = {
+        **named,
         **context.all(at, "cutoff", "above", "inestimable", "largest", "dfbetas", "dfbetas_cutoff"),
         "have": bool(units) or context.value(f"{at}/largest") is not None,
         "units": units,
-        "too_long": too_long_,
+        "too_long": no_refits,
         "rests": (context.value(f"{at}/inestimable") or 0) > 0,
         "any": (context.value(f"{at}/above") or 0) > 0,
     }
     if not units:
         facts |= {"moved": None, "variance": None, "far": False}
-        return facts | ({"figure": _influence_figure(context)} if facts["have"] else {})
-    moved = _most_moved(context, model, units)
+        drawn = {"figure": _influence_figure(context, level, at, suffix)}
+        return facts | (drawn if facts["have"] else {})
+    place = _under("without", key)
+    moved = _most_moved(context, model, units, place)
     return facts | {
         "moved": moved,
-        "variance": _most_moved_variance(context, model, units),
+        "variance": _most_moved_variance(context, model, units, place),
         "far": moved is not None and moved["size"] > RULES["change"].value,
-        "table": _influence_table(context, model, units),
-        "figure": _influence_figure(context),
+        "table": _influence_table(context, model, units, level, place, suffix),
+        "figure": _influence_figure(context, level, at, suffix),
     }
 
 
-def _influence_too_long(context: Context, model: FittedModel) -> str:
+def _influence_too_long(context: Context, model: FittedModel, level: Level) -> str:
     """Why no group is left out: each takes about one evaluation of the deviance."""
-    groups = context.value(f"structure/{context.plan.groups[0].name}/groups") or 0
-    part = f"Cook's distances of {context.plan.groups[0].plural}, and refits without them"
+    groups = context.value(f"structure/{level.name}/groups") or 0
+    part = f"Cook's distances of {level.plural}, and refits without them"
     return too_long(context, STEP, part, model, groups * model.fit.evaluation)
 
 
-def _refits_too_long(context: Context, model: FittedModel) -> str:
-    """Why no refits are made without single groups."""
-    seconds = REFITS * evaluations(model.fit.parameters) * model.fit.evaluation
-    part = f"refits of {model.plan.label} without its most influential groups"
+def _refits_too_long(context: Context, model: FittedModel, level: Level) -> str:
+    """Why no refits are made without single groups, of which one gets Satterthwaite df too."""
+    k = model.fit.parameters
+    seconds = (REFITS * evaluations(k) + df_evaluations(k)) * model.fit.evaluation
+    part = f"refits of {model.plan.label} without the most influential {level.plural}"
     return too_long(context, STEP, part, model, seconds)
 
 
 def _most_moved(
-    context: Context, model: FittedModel, units: Sequence[str]
+    context: Context, model: FittedModel, units: Sequence[str], place: str
 ) -> dict[str, Any] | None:
     changes = [
         (abs(value), entry, unit, name)
         for k, unit in enumerate(units, start=1)
         for entry in model.coefficients
-        if (value := context.value(name := f"assumptions/without/{k}/{entry.name}/change"))
-        is not None
+        if (value := context.value(name := f"{place}/{k}/{entry.name}/change")) is not None
     ]
     if not changes:
         return None
@@ -102,15 +127,14 @@ def _most_moved(
 
 
 def _most_moved_variance(
-    context: Context, model: FittedModel, units: Sequence[str]
+    context: Context, model: FittedModel, units: Sequence[str], place: str
 ) -> dict[str, Any] | None:
     changes = [
         (abs(value), _variance_label(context, model, block, effect), unit, name)
         for k, unit in enumerate(units, start=1)
         for block, effects in model.fit.blocks.items()
         for effect in effects
-        if (value := context.value(name := f"assumptions/without/{k}/var/{block}/{effect}/change"))
-        is not None
+        if (value := context.value(name := f"{place}/{k}/var/{block}/{effect}/change")) is not None
     ]
     if not changes:
         return None
@@ -123,12 +147,19 @@ def _most_moved_variance(
     }
 
 
-def _influence_table(context: Context, model: FittedModel, units: Sequence[str]) -> Table:
-    group = context.plan.groups[0].name
+def _influence_table(
+    context: Context,
+    model: FittedModel,
+    units: Sequence[str],
+    level: Level,
+    place: str,
+    suffix: str,
+) -> Table:
+    group = level.name
     numbers = range(1, len(units) + 1)
 
     def row(head: str, what: str) -> Row:
-        cells = tuple(context.item(f"assumptions/without/{k}/{what}") for k in numbers)
+        cells = tuple(context.item(f"{place}/{k}/{what}") for k in numbers)
         return Row(head, cells)
 
     rows = [
@@ -144,7 +175,7 @@ def _influence_table(context: Context, model: FittedModel, units: Sequence[str])
         row("Residual", "sigma2/change"),
     ]
     return Table(
-        "influence",
+        f"influence{suffix}",
         f"What changes when one {group} is left out",
         ("", *(f"without {group} {unit}" for unit in units)),
         tuple(rows),
@@ -162,19 +193,18 @@ def _variance_label(context: Context, model: FittedModel, block: str, effect: st
     return f"{context.effect_phrase(model, effect)} ({level.name if level else block})"
 
 
-def _influence_figure(context: Context) -> Figure:
-    level = context.plan.groups[0]
+def _influence_figure(context: Context, level: Level, at: str, suffix: str) -> Figure:
     return Figure(
-        "influence",
+        f"influence{suffix}",
         "influence",
         f"Cook's distance of every {level.name}, the largest named; the "
         "variance parameters are held at their estimates.",
         f"Cook's distances of the {level.plural} beside the cut-off; the larger, the more the "
         "fixed effects would change.",
         {
-            "labels": context.item("assumptions/influence/names"),
-            "distance": context.item("assumptions/influence/cook"),
-            "cutoff": context.item("assumptions/influence/cutoff"),
+            "labels": context.item(f"{at}/names"),
+            "distance": context.item(f"{at}/cook"),
+            "cutoff": context.item(f"{at}/cutoff"),
             "xlabel": f"{level.name}, by position in the list of {level.plural}",
         },
     )
@@ -183,41 +213,83 @@ def _influence_figure(context: Context) -> Figure:
 # --- remedies ---------------------------------------------------------------------------------
 
 
-def remedies(context: Context, model: FittedModel, units: Sequence[str]) -> dict[str, Any]:
-    """The fixed effects by other standard errors and without the most influential group."""
+def remedies(
+    context: Context, model: FittedModel, left_out: Sequence[Mapping[str, Any]], scale: str
+) -> dict[str, Any]:
+    """The fixed effects by other standard errors and without the most influential groups.
+
+    Parameters
+    ----------
+    context, model
+        The analysis, and the model that is interpreted.
+    left_out
+        What `influence` found for each grouping.
+    scale
+        Another scale of the outcome, on which the model was fitted; or empty.
+    """
+    without = [_Without(it["key"], it["name"], it["units"][0]) for it in left_out if it["units"]]
     samples = context.spec.inference.check_bootstrap
     found = context.run(
         STEP,
         "check_remedies",
         id=model.id,
         cluster=_cluster(context, model),
+        keys=[it.key for it in without],
+        scale=scale,
         samples=samples,
         seed=context.spec.inference.seed,
-        asymptotic=bool(context.asymptotic),
     )
     robust = bool(found["robust"][0])
     for entry in model.coefficients:
         se = f"{model.id}/fixef/{entry.name}/se"
         at = f"assumptions/remedies/{entry.name}"
-        context.sharpen([f"{at}/{what}" for what in ("se_cr2", "se_boot", "estimate_without")], se)
+        estimates = [it.of("estimate") for it in without]
+        context.sharpen([f"{at}/{what}" for what in ("se_cr2", "se_boot", *estimates)], se)
     ratios = [context.value(f"assumptions/remedies/{name}") for name in ("ratio", "least_ratio")]
-    flips = {
-        what: _changed(context, model, f"{{}}/{name}")
-        for what, name in (("robust", "p_cr2"), ("without", "p_without"))
-    }
+    without = [it for it in without if _have(context, model, it.of("p"))]
+    flips = [
+        {"how": how, "labels": labels}
+        for how, name in (
+            ("with robust standard errors", "p_cr2"),
+            *((f"without {it.name} {it.unit}", it.of("p")) for it in without),
+            (f"on the scale of the {WORDS.get(scale, '')}", "p_scale"),
+        )
+        if (labels := _changed(context, model, f"{{}}/{name}"))
+    ]
     facts = {
         **context.all("assumptions/remedies", "ratio", "least_ratio"),
         "robust": robust,
-        "without": bool(units) and _have(context, model, "p_without"),
-        "unit": units[0] if units else "",
+        "without": [{"name": it.name, "unit": it.unit} for it in without],
+        "scale": WORDS.get(scale, "") if scale else "",
         "samples": samples > 0,
+        "columns": [
+            *(["cluster-robust standard errors"] if robust else []),
+            *(["parametric bootstrap standard errors"] if samples else []),
+            *(f"a refit without {it.name} {it.unit}" for it in without),
+            *([f"tests on the scale of the {WORDS[scale]}"] if scale else []),
+        ],
+        "scale_flips": _changed(context, model, "{}/p_scale"),
         "apart": any(abs(r - 1) > RULES["se_ratio"].value for r in ratios if r is not None),
+        "alike": all(r is not None and abs(r - 1) < 0.01 for r in ratios),
         "flips": flips,
-        "same": not any(flips.values()),
-        "table": _remedies_table(context, model, units, robust),
+        "same": not flips,
+        "table": _remedies_table(context, model, without, robust, scale),
     }
     _decide_remedies(context, facts)
     return facts
+
+
+@dataclass(frozen=True, slots=True)
+class _Without:
+    """The most influential group of a grouping: what its results are called."""
+
+    key: str
+    name: str
+    unit: str
+
+    def of(self, what: str) -> str:
+        """The last part of an id of the refit without it."""
+        return f"{what}_without_{self.key}" if self.key else f"{what}_without"
 
 
 def _cluster(context: Context, model: FittedModel) -> str:
@@ -248,15 +320,17 @@ def _changed(context: Context, model: FittedModel, pattern: str) -> list[str]:
 
 
 def _remedies_table(
-    context: Context, model: FittedModel, units: Sequence[str], robust: bool
+    context: Context, model: FittedModel, without: Sequence[_Without], robust: bool, scale: str
 ) -> Table:
     columns = [("Estimate", "estimate"), ("SE", "se"), ("p", "p")]
     extra = [("SE (CR2)", "se_cr2"), ("df (CR2)", "df_cr2"), ("p (CR2)", "p_cr2")] if robust else []
     if context.spec.inference.check_bootstrap:
         extra.append(("SE (bootstrap)", "se_boot"))
-    if units:
-        said = f"without {units[0]}"
-        extra += [(f"Estimate ({said})", "estimate_without"), (f"p ({said})", "p_without")]
+    for it in without:
+        said = f"without {it.name} {it.unit}"
+        extra += [(f"Estimate ({said})", it.of("estimate")), (f"p ({said})", it.of("p"))]
+    if scale:
+        extra += [(f"t ({scale})", "t_scale"), (f"p ({scale})", "p_scale")]
 
     def cells(name: str) -> tuple[Cell, ...]:
         own = (context.item(f"{model.id}/fixef/{name}/{what}") for _, what in columns)
@@ -266,8 +340,12 @@ def _remedies_table(
     parts = ["Estimate, SE and p on the left are those of the model."]
     if robust:
         parts.append("CR2: cluster-robust standard errors with Satterthwaite df (clubSandwich).")
-    if units:
-        parts.append("The columns on the right are of a refit without the most influential group.")
+    if without:
+        parts.append("Without …: a refit without the most influential unit of a level.")
+    if scale:
+        parts.append(
+            f"{scale}: the model of the outcome on that scale, whose estimates have other units."
+        )
     return Table(
         "remedies",
         "Fixed effects beside what remedies would make of them",
@@ -301,79 +379,145 @@ def _decide_remedies(context: Context, facts: Mapping[str, Any]) -> None:
 
 def exogeneity(context: Context, model: FittedModel) -> dict[str, Any]:
     """The group means of level-1 predictors added, to test between against within effects."""
-    entries, left_out = _uncentred(context, model)
-    nothing: dict[str, Any] = {"tested": [], "left_out": left_out, "rejected": []}
-    if not entries:
-        return nothing | {"too_long": ""}
+    added, left_out = _uncentred(context, model)
+    pairs = _own_pairs(model)
+    facts: dict[str, Any] = {
+        "tested": [], "left_out": left_out, "rejected": [], "joint": None, "too_long": ""
+    }  # fmt: skip
+    if not added and len(pairs) < 2:
+        return facts
     if reason := _means_too_long(context, model):
-        return nothing | {"too_long": reason}
+        return facts | {"too_long": reason}
+    keys = [_exogeneity_key(context, entry, level) for entry, level in added]
     context.run(
         STEP,
         "check_exogeneity",
         id=model.id,
-        group=context.lowest_group,
         formula=model.plan.r,
         reml=context.spec.estimation.method == "REML",
-        terms=[entry.name for entry in entries],
-        asymptotic=bool(context.asymptotic),
+        terms=[entry.name for entry, _ in added],
+        groups=[level.group for _, level in added],
+        keys=keys,
+        means=[mean for mean, _ in pairs],
+        within=[within for _, within in pairs],
     )
-    tested = []
-    for entry in entries:
-        at = f"assumptions/exogeneity/{entry.name}"
-        context.sharpen([f"{at}/estimate", f"{at}/se"], f"{at}/se")
-        tested.append(
-            {
-                "label": entry.label,
-                **context.all(at, "estimate", "se", "df", "t", "p"),
-                "have": context.value(f"{at}/p") is not None,
-                "rejected": _below(context, f"{at}/p"),
-            }
-        )
-    rejected = [entry["label"] for entry in tested if entry["rejected"]]
-    facts = {"tested": tested, "left_out": left_out, "rejected": rejected, "too_long": ""}
+    tested = [
+        _exogeneity_test(context, entry, level, key)
+        for (entry, level), key in zip(added, keys, strict=True)
+    ]
+    facts |= {
+        "tested": tested,
+        "rejected": list(dict.fromkeys(e["label"] for e in tested if e["rejected"])),
+        "joint": _joint(context, pairs),
+        "largest": _largest_change(tested),
+    }
     have = [entry for entry in tested if entry["have"]]
     if have:
-        _decide_exogeneity(context, have, rejected)
+        _decide_exogeneity(context, have, facts)
     return facts
 
 
 def _means_too_long(context: Context, model: FittedModel) -> str:
     """Why the model is not fitted again with group means among its predictors."""
     k = model.fit.parameters
-    needed = evaluations(k) + (0 if context.asymptotic else df_evaluations(k))
+    needed = evaluations(k) + df_evaluations(k)
     part = f"{model.plan.label} with the means of its predictors added"
     return too_long(context, STEP, part, model, needed * model.fit.evaluation)
 
 
+def _exogeneity_key(context: Context, entry: Coefficient, level: Level) -> str:
+    key = _key(context, level)
+    return f"{entry.name}/{key}" if key else entry.name
+
+
+def _exogeneity_test(
+    context: Context, entry: Coefficient, level: Level, key: str
+) -> dict[str, Any]:
+    at = f"assumptions/exogeneity/{key}"
+    context.sharpen([f"{at}/estimate", f"{at}/se"], f"{at}/se")
+    return {
+        "label": entry.label,
+        "group": level.name,
+        **context.all(at, "estimate", "se", "df", "t", "p", "change"),
+        "have": context.value(f"{at}/p") is not None,
+        "rejected": _below(context, f"{at}/p"),
+    }
+
+
+def _joint(context: Context, pairs: Sequence[tuple[str, str]]) -> dict[str, Any] | None:
+    at = "assumptions/mundlak"
+    if context.value(f"{at}/p") is None:
+        return None
+    return {
+        **context.all(at, "F", "numerator", "df", "p"),
+        "rejected": _below(context, f"{at}/p"),
+        "own": bool(pairs),
+    }
+
+
+def _largest_change(tested: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The tested coefficient that the group means change most."""
+    found = [entry for entry in tested if isinstance(entry["change"], Quantity)]
+    return max(found, key=lambda entry: abs(entry["change"].value), default=None)
+
+
+def _own_pairs(model: FittedModel) -> list[tuple[str, str]]:
+    """Group means that the model has already, each with its within-group coefficient.
+
+    The second name is empty where the predictor enters as it is, as the mean's coefficient is then
+    the difference itself.
+    """
+    numbers = [e for e in model.coefficients if e.kind == "number" and e.parts[0].variable]
+    by_key = {(v.key, v.role): entry.name for entry in numbers if (v := entry.parts[0].variable)}
+    pairs = []
+    for (key, role), name in by_key.items():
+        if role != "mean":
+            continue
+        others = [other for (own, kind), other in by_key.items() if own == key and kind != "mean"]
+        if others:
+            pairs.append((name, others[0] if (key, "within") in by_key else ""))
+    return pairs
+
+
 def _uncentred(
     context: Context, model: FittedModel
-) -> tuple[list[Coefficient], list[dict[str, str]]]:
-    """Level-1 coefficients that enter as they are, and why others need no test."""
+) -> tuple[list[tuple[Coefficient, Level]], list[dict[str, str]]]:
+    """Coefficients whose group means are to be added, and why others need no test.
+
+    Each is paired with every grouping of the model above the level at which it varies.
+    """
     columns = fm.variables(model.plan.formula)
-    means = {v.key for v in context.plan.variables.values() if v.role == "mean"
+    means = {(v.key, v.level) for v in context.plan.variables.values() if v.role == "mean"
              and v.column in columns}  # fmt: skip
-    groups = context.data.frame[context.lowest_group]
-    entries: list[Coefficient] = []
+    crossed = context.spec.structure == "crossed"
+    used = [
+        level for level in context.plan.groups
+        if level.group in model.fit.groups.values() or level.group == context.lowest_group
+    ]  # fmt: skip
+    entries: list[tuple[Coefficient, Level]] = []
     left_out: dict[str, str] = {}
     for entry in model.coefficients:
-        if entry.kind not in {"number", "category"} or entry.level != 1:
+        variable = entry.parts[0].variable if entry.parts else None
+        if entry.kind not in {"number", "category"} or variable is None or variable.role == "mean":
             continue
-        variable = entry.parts[0].variable
-        if variable is None:
+        if crossed and variable.level > 1:
             continue
-        why = _exempt(context, variable, means, groups)
-        if why:
-            left_out[variable.label] = why
-        else:
-            entries.append(entry)
+        for level in used:
+            if not crossed and level.index <= variable.level:
+                continue
+            why = _exempt(context, variable, means, level)
+            if why:
+                left_out.setdefault(variable.label, why)
+            else:
+                entries.append((entry, level))
     return entries, [{"label": label, "why": why} for label, why in left_out.items()]
 
 
-def _exempt(context: Context, variable: Variable, means: set[str], groups: Any) -> str:
-    group = context.plan.groups[0].name
+def _exempt(context: Context, variable: Variable, means: set[tuple[str, int]], level: Level) -> str:
+    group, groups = level.name, context.data.frame[level.group]
     if variable.role == "within":
-        return f"is centred within each {group}"
-    if variable.key in means:
+        return f"is centred within each {context.plan.levels[variable.level].name}"
+    if (variable.key, level.index) in means:
         return f"enters together with its {group} mean"
     column = context.data.frame[variable.column]
     numbers = column.cat.codes if variable.type == "category" else column
@@ -387,11 +531,15 @@ def _exempt(context: Context, variable: Variable, means: set[str], groups: Any) 
 
 
 def _decide_exogeneity(
-    context: Context, tested: Sequence[Mapping[str, Any]], rejected: Sequence[str]
+    context: Context, tested: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]
 ) -> None:
     evidence: list[Any] = []
     for entry in tested:
-        evidence += ["; " if evidence else "", f"{entry['label']}, p ", entry["p"]]
+        evidence += ["; " if evidence else "", f"{entry['label']} by {entry['group']}, p "]
+        evidence.append(entry["p"])
+    if facts["joint"]:
+        evidence += ["; jointly, p ", facts["joint"]["p"]]
+    rejected = facts["rejected"]
     context.decide(
         STEP,
         "a between-group effect that differs from the within-group effect asks for the group mean "
@@ -412,17 +560,27 @@ def _below(context: Context, name: str) -> bool:
 # --- distance of the random effects -----------------------------------------------------------
 
 
-def distance(context: Context, model: FittedModel) -> dict[str, Any] | None:
-    """The largest distance of a group's random effects, where a slope varies."""
-    group = context.lowest_group
+def distance(context: Context, model: FittedModel) -> list[dict[str, Any]]:
+    """For each grouping the largest distance of a group's effects, where a slope varies."""
+    found = [_distance_of(context, model, level) for level in context.plan.groups]
+    return [entry for entry in found if entry]
+
+
+def _distance_of(context: Context, model: FittedModel, level: Level) -> dict[str, Any] | None:
+    group, key = level.group, _key(context, level)
     effects = [e for b, found in model.fit.blocks.items() for e in found
                if model.fit.groups[b] == group]  # fmt: skip
     if len(effects) < 2:
         return None
-    found = context.run(STEP, "check_distance", id=model.id, group=group)
-    at = "assumptions/distance"
+    found = context.run(STEP, "check_distance", id=model.id, group=group, key=key)
+    at = _under("distance", key)
+    moves = context.value(f"{at}/moves")
     return {
-        **context.all(at, "largest", "df", "p", "holm"),
+        **context.all(at, "largest", "df", "p", "holm", "moves"),
+        "name": level.name,
+        "plural": level.plural,
+        "moved": moves is not None,
+        "matters": moves is not None and moves > RULES["change"].value,
         "have": context.value(f"{at}/largest") is not None,
         "unit": str(found["group"][0]),
         "outlying": _below(context, f"{at}/holm"),
@@ -471,6 +629,8 @@ def linearity_by_level(
         {
             "label": label,
             "where": where,
+            "place": place,
+            "column": column,
             "departure": context.item(f"assumptions/{place}/{column}/departure"),
             "bent": (context.value(f"assumptions/{place}/{column}/departure") or 0)
             > _bend(len(frame) if place != "between" else frame[context.lowest_group].nunique()),
@@ -482,11 +642,48 @@ def linearity_by_level(
         )
         for column, label in pairs
     ]
+    bent = [entry for entry in entries if entry["bent"]]
     return {
         "entries": entries,
-        "bent": [entry for entry in entries if entry["bent"]],
+        "bent": bent,
+        **(_curved(context, model, bent) if bent else {}),
         "both": [label for _, label in within],
         "panels": _panels(context, trends, unit),
+    }
+
+
+def _curved(
+    context: Context, model: FittedModel, bent: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The squares of the predictors whose smooths bend, in a refit with all of them."""
+    context.run(
+        STEP,
+        "check_curves",
+        id=model.id,
+        group=context.lowest_group,
+        formula=model.plan.r,
+        reml=context.spec.estimation.method == "REML",
+        columns=[entry["column"] for entry in bent],
+        kinds=[entry["place"] for entry in bent],
+    )
+    at = "assumptions/curve"
+    squares = [
+        {
+            **context.all(f"{at}/{e['place']}/{e['column']}", "estimate", "df", "t", "p"),
+            "label": e["label"],
+            "where": e["where"],
+            "have": context.value(f"{at}/{e['place']}/{e['column']}/p") is not None,
+            "curved": _below(context, f"{at}/{e['place']}/{e['column']}/p"),
+        }
+        for e in bent
+    ]
+    change = context.value(f"{at}/change")
+    return {
+        "squares": squares,
+        "curved": [entry for entry in squares if entry["curved"]],
+        "change": context.item(f"{at}/change"),
+        "changed": change is not None and change > RULES["shift"].value,
+        "have_change": change is not None,
     }
 
 
@@ -553,7 +750,7 @@ def autocorrelation(context: Context, model: FittedModel) -> dict[str, Any] | No
     if name is None:
         return None
     time = context.plan.variables[name]
-    context.run(
+    found = context.run(
         STEP,
         "check_autocorrelation",
         id=model.id,
@@ -568,19 +765,74 @@ def autocorrelation(context: Context, model: FittedModel) -> dict[str, Any] | No
         "have": z is not None,
         "large": z is not None and abs(z) > RULES["autocorrelation"].value,
         "positive": z is not None and z > 0,
+        "table": _by_distance(context, time, int(found["bins"][0])),
+        "errors": None,
     }
+    if facts["large"] and facts["positive"]:
+        facts["errors"] = _correlated_errors(context, model, time)
     if z is not None:
         context.decide(
             STEP,
             RULES["autocorrelation"].text,
             ("lag 1 ", facts["lag1"], ", expected ", facts["expected"]),
-            "successive measurements are more alike than the model says: a model with correlated "
-            "errors is advised beside this one"
-            if facts["large"] and facts["positive"]
-            else "independent level-1 errors are kept",
+            _outcome_of_errors(facts),
             RULES["autocorrelation"].citation,
         )
     return facts
+
+
+def _outcome_of_errors(facts: Mapping[str, Any]) -> str:
+    if not (facts["large"] and facts["positive"]):
+        return "independent level-1 errors are kept"
+    alike = "successive measurements are more alike than the model says"
+    if facts["errors"]["have"] and not facts["errors"]["matters"]:
+        return (
+            f"{alike}; the model is kept, as correlated errors leave its fixed effects as they are"
+        )
+    return f"{alike}: a model with correlated errors is advised beside this one"
+
+
+def _by_distance(context: Context, time: Variable, bins: int) -> Table | None:
+    """The autocorrelation by distance in time."""
+    if not bins:
+        return None
+    at = "assumptions/autocorrelation/distance"
+    rows = []
+    for k in range(1, bins + 1):
+        found = context.all(f"{at}/{k}", "from", "to", "pairs", "correlation", "expected")
+        one = context.value(f"{at}/{k}/from") == context.value(f"{at}/{k}/to")
+        head: Cell = found["from"] if one else (found["from"], " to ", found["to"])
+        rows.append(Row("", (head, found["pairs"], found["correlation"], found["expected"])))
+    unit = f" ({time.unit})" if time.unit else ""
+    return Table(
+        "autocorrelation",
+        "Autocorrelation of the level-1 residuals by distance in time",
+        ("", f"Distance{unit}", "Pairs", "Correlation", "Expected"),
+        tuple(rows),
+        "Pairs of measurements of the same unit, at most five positions apart; distances of fewer "
+        "than 20 pairs are left out. Expected: of the residuals of this model if its errors are "
+        "independent.",
+    )
+
+
+def _correlated_errors(context: Context, model: FittedModel, time: Variable) -> dict[str, Any]:
+    """The model with autoregressive errors, and what it changes."""
+    context.run(
+        STEP,
+        "check_correlated_errors",
+        id=model.id,
+        group=context.lowest_group,
+        time=time.column,
+    )
+    at = "assumptions/autocorrelation/ar"
+    change = context.value(f"{at}/change")
+    ratios = [context.value(f"{at}/{name}") for name in ("ratio", "least_ratio")]
+    return {
+        **context.all(at, "phi", "change", "ratio", "least_ratio"),
+        "have": change is not None,
+        "matters": (change or 0) > RULES["shift"].value
+        or any(abs(r - 1) > RULES["se_ratio"].value for r in ratios if r is not None),
+    }
 
 
 # --- transformation ---------------------------------------------------------------------------
@@ -594,11 +846,14 @@ def transformation(context: Context, model: FittedModel, skewed: float) -> dict[
     facts: dict[str, Any] = {
         "applied": applied != "none",
         "label": outcome.base_label,
-        "scale": _WORDS.get(applied, ""),
         "marked": abs(skewed) > RULES["skewness"].value,
         "right": skewed > 0,
         "advised": "",
+        "better": False,
+        "worse": False,
         "compared": bool(scales),
+        "outcome": outcome.label,
+        "back": _back(context, model) if applied != "none" else None,
     }
     if not scales:
         return facts
@@ -612,13 +867,106 @@ def transformation(context: Context, model: FittedModel, skewed: float) -> dict[
         outcomes=list(scales.values()),
     )
     facts["table"] = _scales_table(context, applied, list(scales))
+    if applied != "none":
+        before = context.value("assumptions/scale/none/skewness")
+        facts["better"] = before is not None and abs(skewed) < abs(before)
+        facts["worse"] = before is not None and abs(skewed) > abs(before)
     if applied == "none":
         facts["advised"] = _advised(context, scales, skewed)
-        facts["words"] = _WORDS.get(facts["advised"], "")
+        facts["words"] = WORDS.get(facts["advised"], "")
     return facts
 
 
-_WORDS = {
+def _back(context: Context, model: FittedModel) -> Table | None:
+    """The outcome in its own units at a low and a high value of each predictor."""
+    joined = {
+        part.variable.column
+        for entry in model.coefficients
+        if entry.kind in {"interaction", "function"}
+        for part in entry.parts
+        if part.variable
+    }
+    rows = [
+        row
+        for entry in model.coefficients
+        if entry.kind in {"number", "category"}
+        and (variable := entry.parts[0].variable)
+        and variable.column not in joined
+        for row in _places(context, model, entry, variable)
+    ]
+    if not rows:
+        return None
+    level, outcome = context.spec.inference.level, context.plan.outcome
+    context.run(
+        STEP,
+        "check_back",
+        id=model.id,
+        transform=context.spec.outcome.transform,
+        level=level,
+        ddf=context.ddf,
+        rows=[{name: row[name] for name in ("key", "term", "place", "zero")} for row in rows],
+    )
+    unit = f" ({context.spec.outcome.unit})" if context.spec.outcome.unit else ""
+    at = "assumptions/back"
+    percent = f"{100 * level:g}"
+    return Table(
+        "back",
+        f"{outcome.base_label[0].upper()}{outcome.base_label[1:]} in its own units, turned back "
+        "from the scale of the model",
+        ("", f"{outcome.base_label}{unit}", f"{percent} % CI"),
+        tuple(
+            Row(
+                row["label"],
+                (
+                    context.item(f"{at}/{row['key']}/estimate"),
+                    (
+                        "[",
+                        context.item(f"{at}/{row['key']}/lower"),
+                        ", ",
+                        context.item(f"{at}/{row['key']}/upper"),
+                        "]",
+                    ),
+                ),
+            )
+            for row in rows
+        ),
+        "Expected outcome on the scale of the model, for random effects of zero and the other "
+        "columns of the fixed part at their means, turned back: a median of the outcome rather "
+        "than a mean. Predictors in interactions or functions are left out.",
+    )
+
+
+def _places(
+    context: Context, model: FittedModel, entry: Coefficient, variable: Variable
+) -> list[dict[str, Any]]:
+    """A low and a high value of a coefficient's column, and what to call them."""
+    if entry.kind == "number":
+        return [
+            {
+                "key": f"{entry.name}/{place}",
+                "term": entry.name,
+                "place": place,
+                "zero": [],
+                "label": f"{variable.label}, one SD {place} its mean",
+            }
+            for place in ("below", "above")
+        ]
+    same = [e for e in model.coefficients if e.kind == "category"
+            and e.parts[0].variable == variable]  # fmt: skip
+    zero = [e.name for e in same if e.name != entry.name]
+    on = {
+        "key": f"{entry.name}/on", "term": entry.name, "place": "on", "zero": zero,
+        "label": f"{variable.label}: {entry.parts[0].category}",
+    }  # fmt: skip
+    if entry != same[0]:
+        return [on]
+    reference = context.categories[variable.column][0]
+    off = {**on, "key": f"{entry.name}/off", "place": "off",
+           "label": f"{variable.label}: {reference}"}  # fmt: skip
+    return [off, on]
+
+
+WORDS = {
     "none": "untransformed",
     "log": "logarithm",
     "log2": "logarithm to base two",
@@ -657,7 +1005,7 @@ def _scales_table(context: Context, applied: str, scales: Sequence[str]) -> Tabl
     def row(scale: str, name: str) -> Row:
         whats = ("skewness", "kurtosis", "outside", "spread")
         cells = tuple(context.item(f"assumptions/scale/{scale}/{what}") for what in whats)
-        return Row(_WORDS[name], cells)
+        return Row(WORDS[name], cells)
 
     mine = row("model", applied)
     others = [row(scale, scale) for scale in scales]

@@ -146,7 +146,9 @@ def _readable(factor: fm.Expression, plan: Plan) -> str:
                 return inner
             return f"{'polynomial' if function == 'poly' else function} of {inner}"
         case fm.Arithmetic("^", (base, fm.Number(power))) if power == int(power):
-            return f"{_readable(base, plan)}{str(int(power)).translate(_SUPERSCRIPTS)}"
+            inner = _readable(base, plan)
+            inner = f"({inner})" if " " in inner else inner
+            return f"{inner}{str(int(power)).translate(_SUPERSCRIPTS)}"
         case fm.Arithmetic(operator, operands):
             return f" {operator} ".join(_readable(operand, plan) for operand in operands)
     raise TypeError(type(factor).__name__)

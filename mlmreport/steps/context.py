@@ -16,7 +16,7 @@ from mlmreport.spec.schema import AnalysisSpec
 from mlmreport.spec.sequence import ModelPlan, Plan
 from mlmreport.steps.coefficients import INTERCEPT, Coefficient, coefficients, effect_label
 
-__all__ = ["DDF", "Context", "FittedModel"]
+__all__ = ["DDF", "Context", "FittedModel", "Refits"]
 
 DDF = {
     "satterthwaite": "Satterthwaite",
@@ -26,13 +26,37 @@ DDF = {
 """The spec's word for the denominator df, and that of lmerTest."""
 
 
+@dataclass(frozen=True, slots=True)
+class Refits:
+    """What the other optimizers made of a model.
+
+    Parameters
+    ----------
+    first, used
+        The optimizer that the spec asks for, and the one whose fit is reported.
+    singular, complained
+        Whether the first fit was singular, and whether lme4 complained of it.
+    failed, complaints, boundary
+        Of the others those that gave no fit, those that lme4 complains of, those that are singular.
+    """
+
+    first: str
+    used: str
+    singular: bool
+    complained: bool
+    failed: tuple[str, ...]
+    complaints: tuple[str, ...]
+    boundary: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class FittedModel:
-    """A model of the sequence, fitted and described."""
+    """A model of the sequence, fitted and described; `refits` where other optimizers were tried."""
 
     plan: ModelPlan
     fit: Fit
     coefficients: tuple[Coefficient, ...]
+    refits: Refits | None = None
 
     @property
     def id(self) -> str:
@@ -43,6 +67,16 @@ class FittedModel:
     def object(self) -> str:
         """Its name in R."""
         return self.plan.object
+
+    @property
+    def replaced(self) -> bool:
+        """Whether another optimizer's fit took the place of the first."""
+        return self.refits is not None and self.refits.used != self.refits.first
+
+    @property
+    def fitted_as(self) -> str:
+        """The object in R that the reported fit was made as."""
+        return f"opt_{self.id}_{self.fit.optimizer}" if self.replaced else self.object
 
     def coefficient(self, name: str) -> Coefficient:
         """The coefficient of a name."""
@@ -66,6 +100,10 @@ class Context:
     asymptotic
         Why the tests of the fixed effects use the normal distribution although the spec names
         another; empty where they follow the spec.
+    no_refits
+        Why models are not fitted again by other optimizers although the spec asks for it.
+    means
+        For each column of the final model that holds group means the key of their predictor.
     """
 
     document: Document
@@ -75,6 +113,8 @@ class Context:
     models: list[FittedModel] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     asymptotic: str = ""
+    no_refits: str = ""
+    means: dict[str, str] = field(default_factory=dict)
 
     @property
     def spec(self) -> AnalysisSpec:
@@ -122,6 +162,13 @@ class Context:
         if self.ddf == "asymptotic":
             return "tests and intervals by the normal distribution, without df"
         return f"{self.ddf} df"
+
+    @property
+    def fixed_ci(self) -> str:
+        """What intervals of coefficients are called before "CI"; nothing for the t interval."""
+        return {"t": "", "profile": "profile", "bootstrap": "bootstrap"}[
+            self.spec.inference.fixed_ci
+        ]
 
     def run(self, step: str, function: str, **arguments: object) -> Mapping[str, Any]:
         """Run an R function of a step."""
@@ -180,10 +227,10 @@ class Context:
             return f"slopes of {variable.base_label}"
         return f"slopes of {effect_label(effect, model.coefficients)}"
 
-    def describe(self, plan: ModelPlan, fit: Fit) -> FittedModel:
+    def describe(self, plan: ModelPlan, fit: Fit, refits: Refits | None = None) -> FittedModel:
         """A fitted model with its coefficients named."""
         known = coefficients(plan.formula, fit.coefficients, self.plan, self.categories)
-        return FittedModel(plan, fit, known)
+        return FittedModel(plan, fit, known, refits)
 
 
 def _is_null(plan: ModelPlan) -> bool:

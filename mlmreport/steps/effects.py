@@ -16,8 +16,9 @@ from mlmreport.spec.variables import Variable
 from mlmreport.steps.coefficients import INTERCEPT, Coefficient, effect_label
 from mlmreport.steps.context import Context, FittedModel
 from mlmreport.steps.models import COEFFICIENT
+from mlmreport.thresholds import RULES
 
-__all__ = ["details", "interval", "slug"]
+__all__ = ["details", "find_means", "interval", "slug"]
 
 STEP = "interpretation"
 MOST_PAIRED = 6
@@ -34,6 +35,7 @@ def details(context: Context, model: FittedModel) -> dict[str, Any]:
     means = [*_means(context, model), *_simple_effects(context, model)]
     return {
         "contextual": _contextual(context, model),
+        "averages": _averages(context, model),
         "standardised": standardised,
         "curves": _curves(context, model),
         "factors": _factors(context, model),
@@ -92,14 +94,56 @@ def _interacting(model: FittedModel) -> set[str]:
 # --- contextual effects -----------------------------------------------------------------------
 
 
+def find_means(context: Context, model: FittedModel) -> None:
+    """Note the group means among the predictors: made here, declared, or found in the data."""
+    for _, variable in _numbers(model):
+        declared = context.spec.predictors[variable.key].mean_of
+        if variable.role == "mean":
+            context.means[variable.column] = variable.key
+        elif variable.level > 1 and variable.role in {"plain", "centred"}:
+            wanted = [v for v in _lowest(model) if declared in {None, v.key}]
+            found = next((v for v in wanted if _matches(context, variable, v, declared)), None)
+            if found:
+                context.means[variable.column] = found.key
+
+
+def _lowest(model: FittedModel) -> list[Variable]:
+    return [v for _, v in _numbers(model) if v.level == 1]
+
+
+def _matches(context: Context, mean: Variable, lower: Variable, declared: str | None) -> bool:
+    """Whether a column holds the group means of a predictor; a decision where it does."""
+    plain = all(context.spec.predictors[v.key].transform == "none" for v in (mean, lower))
+    if lower.source not in context.data.frame or not (plain or declared):
+        return False
+    same = context.run(
+        STEP, "group_mean_match", column=mean.column, source=lower.source,
+        group=context.plan.levels[mean.level - 1].group, declared=bool(declared),
+        label=mean.label,
+    )["same"][0]  # fmt: skip
+    if not (same or declared):
+        return False
+    at = f"interpretation/mean_of/{mean.column}"
+    rule = "a predictor's `mean_of` names it" if declared else RULES["group_mean"].text
+    context.decide(
+        STEP,
+        rule,
+        ("off the means of the rows by ", context.item(f"{at}/shift"), " throughout and by ",
+         context.item(f"{at}/mismatch"), " beside that at most"),
+        f"{mean.label} is taken as the {context.plan.levels[mean.level - 1].name} mean of "
+        f"{lower.base_label}",
+    )  # fmt: skip
+    return True
+
+
 def _contextual(context: Context, model: FittedModel) -> list[dict[str, Any]]:
     """Variables that are in the model by their own values and by their group means."""
-    own = {v.key: (e, v) for e, v in _numbers(model) if v.role in {"within", "centred", "plain"}}
-    found = []
-    for mean, variable in _numbers(model):
-        if variable.role == "mean" and variable.key in own:
-            found.append(_contextual_effect(context, model, *own[variable.key], mean))
-    return found
+    own = {v.key: (e, v) for e, v in _numbers(model) if v.column not in context.means}
+    return [
+        _contextual_effect(context, model, *own[key], mean)
+        for mean, variable in _numbers(model)
+        if (key := context.means.get(variable.column)) in own
+    ]
 
 
 def _contextual_effect(
@@ -123,6 +167,8 @@ def _contextual_effect(
     between, contextual = (known, made) if centred else (made, known)
     interacting = _interacting(model)
     return {
+        "key": variable.key,
+        "terms": [lower.name, mean.name],
         "label": variable.base_label,
         "unit": variable.unit,
         "members": context.plan.levels[lower.level - 1].plural,
@@ -149,8 +195,54 @@ def _contextual_table(context: Context, variable: Variable, *effects: Mapping[st
         f"Within, between and contextual effect of {variable.base_label}",
         ("Effect", "Estimate", "SE", f"{_percent(context)} % CI", "df", "t", "p"),
         rows,
-        f"{context.tests}.",
+        f"{context.tests}." + ("" if context.spec.inference.fixed_ci == "t" else
+                                " Computed effects have t intervals, coefficients "
+                                f"{context.fixed_ci} intervals."),
+    )  # fmt: skip
+
+
+# --- average effects --------------------------------------------------------------------------
+
+
+def _averages(context: Context, model: FittedModel) -> Mapping[str, Any] | None:
+    """Average effects of the variables whose effect depends on others or on themselves."""
+    found = dict.fromkeys(
+        part.variable
+        for entry in model.coefficients
+        for part in entry.parts
+        if part.variable and (len(entry.parts) > 1 or entry.kind == "function")
     )
+    rows: list[Row] = []
+    for variable in found:
+        if variable is not None:
+            rows += _average(context, model, variable)
+    if not rows:
+        return None
+    return {
+        "table": Table(
+            "average",
+            f"Average effects of the predictors in interactions or curves ({model.plan.label})",
+            ("Predictor", "Average effect", "SE", f"{_percent(context)} % CI", "df", "t", "p"),
+            tuple(rows),
+            "For a number the slope at each row of the data, for a category the difference to the "
+            "reference with all else as it is, averaged over the rows; a linear combination of "
+            f"coefficients. {context.ddf} df, t intervals.",
+        )
+    }
+
+
+def _average(context: Context, model: FittedModel, variable: Variable) -> Iterator[Row]:
+    categories = context.categories.get(variable.column, ())[1:]
+    context.run(
+        STEP, "average_effects", id=model.id, column=variable.column, categories=list(categories),
+        level=context.spec.inference.level, ddf=context.ddf, unit=context.unit,
+        label=variable.label,
+    )  # fmt: skip
+    reference = context.categories.get(variable.column, ("",))[0]
+    for i, category in enumerate(categories or ("",), start=1):
+        at = f"interpretation/average/{variable.column}/{i if categories else 'slope'}"
+        head = f"{variable.label}: {category} − {reference}" if categories else variable.label
+        yield _line(context, at, head, test=True)
 
 
 # --- standardised effects ---------------------------------------------------------------------

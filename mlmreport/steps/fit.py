@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from mlmreport.quantities import Cell, Figure, Quantity, Row, Table
+from mlmreport.quantities import Cell, Row, Table
 from mlmreport.spec import formula as fm
+from mlmreport.steps import definitions, explained
 from mlmreport.steps.context import Context, FittedModel
 
 __all__ = ["run"]
@@ -24,9 +25,9 @@ def run(context: Context) -> Mapping[str, Any]:
     _test_grouping(context)
     reductions = _reductions(context)
     _more_criteria(context)
-    partition = _partition(context)
-    snijders = _snijders(context)
-    left_out = _left_out(context)
+    found = explained.examine(context)
+    before = definitions.before(context)
+    others = definitions.others(context)
     final = context.final
     return {
         "n": context.item(f"{final.id}/nobs"),
@@ -39,19 +40,17 @@ def run(context: Context) -> Mapping[str, Any]:
         "best_bic_groups": _lowest(context, "bic_groups"),
         "independent": _independent(context),
         "reductions": reductions,
-        "partition": partition,
-        "snijders": snijders,
-        "left_out": left_out,
+        **found,
+        "before": before,
         "method": context.spec.estimation.method,
         "tables": {
             "ledger": _ledger(context),
             "tests": _tests_table(context, comparisons),
             **({"reduction": _reduction_table(context)} if reductions else {}),
-            **({"partition": _partition_table(context)} if partition["have"] else {}),
-            **({"snijders": _snijders_table(context)} if snijders["have"] else {}),
-            **({"leftout": _left_out_table(context)} if left_out["have"] else {}),
+            **found["tables"],
+            **({"before": before["table"]} if before["have"] else {}),
+            "definitions": others,
         },
-        "figures": {"partition": _partition_figure(context)} if partition["have"] else {},
     }
 
 
@@ -297,222 +296,3 @@ def _more_criteria(context: Context) -> None:
     group = "" if context.spec.structure == "crossed" else context.plan.groups[-1].group
     for model in context.models:
         context.run(STEP, "small_sample_criteria", id=model.id, group=group)
-
-
-# --- variance within and between groups --------------------------------------------------------
-
-WITHIN, BETWEEN = ("f1", "v", "residual"), ("f2", "m")
-
-
-def _two_levels(context: Context) -> str:
-    """Why a measure of two-level data cannot be had; empty where it can."""
-    if len(set(context.final.fit.groups.values())) == 1:
-        return ""
-    if context.spec.structure == "crossed":
-        return (
-            "the groupings are crossed, so that there is no single variance within and between "
-            "groups"
-        )
-    return (
-        "the random part of the model has more than one level of groups, and the measures are "
-        "defined here for two levels only"
-    )
-
-
-def _partition(context: Context) -> dict[str, Any]:
-    final, reason = context.final, _two_levels(context)
-    if not final.plan.formula.fixed:
-        reason = "the model that is interpreted has no predictors"
-    if reason:
-        return {"have": False, "reason": reason}
-    facts = context.run(STEP, "variance_partition", id=final.id)
-    shared = facts.get("conflated", ())
-    names = [entry.label for entry in final.coefficients if entry.name in shared]
-    return {
-        "have": True,
-        "conflated": names,
-        "slopes": (context.value("fit/partition/v") or 0) > 0,
-        "within": context.all("fit/partition/within", *WITHIN),
-        "between": context.all("fit/partition/between", *BETWEEN),
-        "divided": context.value("fit/partition/between/f2") is not None,
-        "total": context.all("fit/partition/total", *WITHIN, *BETWEEN),
-        "group": context.plan.groups[0].name,
-        "groups": context.plan.groups[0].plural,
-    }
-
-
-def _parts(context: Context) -> dict[str, str]:
-    groups = context.plan.groups[0].plural
-    return {
-        "f1": f"Fixed effects within {groups}",
-        "f2": f"Fixed effects between {groups}",
-        "v": f"Slopes that vary over {groups}",
-        "m": f"Means of {groups} that vary",
-        "residual": "Residual",
-    }
-
-
-def _partition_table(context: Context) -> Table:
-    rows = tuple(
-        Row(
-            label,
-            (
-                context.item(f"fit/partition/{part}"),
-                context.item(f"fit/partition/total/{part}"),
-                context.item(f"fit/partition/within/{part}") if part in WITHIN else "",
-                context.item(f"fit/partition/between/{part}") if part in BETWEEN else "",
-            ),
-        )
-        for part, label in _parts(context).items()
-    )
-    groups = context.plan.groups[0].plural
-    return Table(
-        "partition",
-        f"The variance implied by {context.final.plan.label}, divided",
-        ("Source", "Variance", "Share of total", f"Share within {groups}",
-         f"Share between {groups}"),
-        rows,
-        "Rights and Sterba (2019). The fixed parts add up to the marginal R², all but the "
-        "residual to the conditional R². Rows weigh alike, so large groups weigh more.",
-    )  # fmt: skip
-
-
-def _partition_figure(context: Context) -> Figure:
-    found = [
-        [label, item]
-        for part, label in _parts(context).items()
-        if isinstance(item := context.item(f"fit/partition/total/{part}"), Quantity)
-        and item.value > 0
-    ]
-    return Figure(
-        "partition",
-        "icc_bar",
-        f"Where the variance lies by {context.final.plan.label}: fixed effects, slopes and means "
-        "that vary, residual.",
-        "A bar divided into the shares of the model's parts in the total variance.",
-        {"components": found},
-    )
-
-
-# --- prediction error --------------------------------------------------------------------------
-
-
-def _only_intercepts(model: FittedModel) -> bool:
-    return all(effects == ("(Intercept)",) for effects in model.fit.blocks.values())
-
-
-def _snijders_of(context: Context) -> list[tuple[FittedModel, str]]:
-    """Models with the object that the measure is computed from."""
-    found = []
-    refitted = "models/structures/intercepts/shift" in context.engine.items
-    for model in context.models:
-        if model is context.null:
-            continue
-        if _only_intercepts(model):
-            found.append((model, model.object))
-        elif model is context.final and refitted:
-            found.append((model, "s_intercepts"))
-    return found
-
-
-def _snijders(context: Context) -> dict[str, Any]:
-    null, reason = context.null, _two_levels(context)
-    if null is None or reason:
-        return {"have": False, "reason": reason or "there is no null model to compare with"}
-    for model, of in _snijders_of(context):
-        context.run(
-            STEP,
-            "snijders_bosker",
-            id=model.id,
-            of=of,
-            null=null.id,
-            group=context.lowest_group,
-        )
-    used = _snijders_of(context)
-    return {
-        "have": bool(used),
-        "reason": "no model of the sequence has random intercepts only and predictors",
-        "refitted": any(of == "s_intercepts" for _, of in used),
-        "negative": any(
-            (context.value(f"fit/{model.id}/snijders/{what}") or 0) < 0
-            for model, _ in used
-            for what in ("rows", "groups")
-        ),
-        "skipped": [
-            model.plan.label
-            for model in context.models
-            if model is not null and model not in [entry for entry, _ in used]
-        ],
-    }
-
-
-def _snijders_table(context: Context) -> Table:
-    rows = tuple(
-        Row(
-            model.plan.label + (", without random slopes" if of == "s_intercepts" else ""),
-            tuple(context.item(f"fit/{model.id}/snijders/{what}") for what in ("rows", "groups")),
-        )
-        for model, of in _snijders_of(context)
-    )
-    lowest, groups = context.plan.levels[0].plural, context.plan.groups[0]
-    return Table(
-        "snijders",
-        "Reduction of prediction error against the null model",
-        ("Model", f"For {lowest} (level 1)", f"For {groups.name} means (level 2)"),
-        rows,
-        "Snijders and Bosker (2012), from models with random intercepts only; level 2 with the "
-        f"harmonic mean of the {groups.name} sizes.",
-    )
-
-
-def _left_out(context: Context) -> dict[str, Any]:
-    reason = _two_levels(context)
-    if reason:
-        return {"have": False, "reason": reason}
-    models = [model for model in context.models if len(set(model.fit.groups.values())) == 1]
-    for model in models:
-        context.run(
-            STEP,
-            "leave_group_out",
-            id=model.id,
-            predictors=bool(model.plan.formula.fixed),
-            unit=context.unit,
-        )
-    at = f"fit/{context.final.id}/leftout"
-    outside, inside = context.value(f"{at}/outside"), context.value(f"{at}/inside")
-    slope, null = context.value(f"{at}/slope"), context.null
-    null_at = f"fit/{null.id}/leftout/outside" if null else ""
-    null_error = context.value(null_at) if null is not context.final else None
-    return {
-        "have": bool(models),
-        "final": context.all(at, "inside", "outside", "slope", "intercept"),
-        "computed": outside is not None,
-        "worse": None if outside is None or inside is None else outside > inside,
-        "calibrated": slope is not None,
-        "steep": slope is not None and slope > 1,
-        "null": context.item(null_at) if null_error is not None else None,
-        "gain": None if null_error is None or outside is None else outside < null_error,
-        "group": context.plan.groups[0].name,
-        "groups": context.plan.groups[0].plural,
-        "unit": context.unit,
-    }
-
-
-def _left_out_table(context: Context) -> Table:
-    names = ("inside", "outside", "slope", "intercept")
-    rows = tuple(
-        Row(model.plan.label, tuple(context.item(f"fit/{model.id}/leftout/{n}") for n in names))
-        for model in context.models
-        if f"fit/{model.id}/leftout/inside" in context.engine.items
-    )
-    group = context.plan.groups[0].name
-    return Table(
-        "leftout",
-        f"Prediction of each {group} by fixed effects estimated without it",
-        ("Model", "RMSE in the sample", f"RMSE, {group} left out", "Calibration slope",
-         "Calibration intercept"),
-        rows,
-        "RMSE = root mean squared error of the fixed part's predictions. Calibration: the outcome "
-        "regressed on the predictions; 1 and 0 are ideal. Variance components are held at "
-        "their estimates.",
-    )  # fmt: skip

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
-from mlmreport.quantities import Cell, Figure, Missing, Part, Quantity, Row, Table
+from mlmreport.quantities import Cell, Figure, Missing, Part, Quantity, Row, Series, Table
+from mlmreport.spec import formula as fm
 from mlmreport.spec.variables import Level, Variable
 from mlmreport.steps.coefficients import INTERCEPT, Coefficient
 from mlmreport.steps.context import Context, FittedModel
@@ -31,6 +33,7 @@ def run(context: Context) -> Mapping[str, Any]:
         "single": _single_level(context),
         "curves": _curves(context),
         "predictors": _predictors(context),
+        "agreement": _agreement(context),
     }
     null = context.null
     own: dict[str, Any] = (
@@ -46,7 +49,7 @@ def run(context: Context) -> Mapping[str, Any]:
         "figures": {
             **figures,
             **_single_figures(context, shared["single"]),
-            **_curve_figures(shared["curves"]),
+            **_curve_figures(shared["curves"], context.spec.inference.level),
         },
     }
 
@@ -56,6 +59,7 @@ def _of_null(context: Context, null: FittedModel) -> dict[str, Any]:
     groups = [level for level in context.plan.groups if level.group in blocks]
     one = len(blocks) == 1
     inference = context.spec.inference
+    crossed = context.spec.structure == "crossed"
     no_profile = _profile_too_long(context, null, one)
     no_bootstrap = _bootstrap_too_long(context, null, one)
     context.run(
@@ -63,11 +67,18 @@ def _of_null(context: Context, null: FittedModel) -> dict[str, Any]:
     )
     context.run(
         STEP,
+        "icc_reliabilities",
+        null=null.object,
+        groups=[level.group for level in groups],
+        crossed=crossed,
+    )
+    context.run(
+        STEP,
         "icc_same_unit",
         null=null.object,
         blocks=blocks,
         groups=[level.group for level in groups],
-        crossed=context.spec.structure == "crossed",
+        crossed=crossed,
     )
     samples = 0 if no_bootstrap else inference.icc_bootstrap
     if samples:
@@ -87,6 +98,8 @@ def _of_null(context: Context, null: FittedModel) -> dict[str, Any]:
         "n": context.item("structure/n"),
         "sizes": context.all(f"structure/{context.plan.groups[0].name}", "mean", "cv", "groups"),
         "balanced": _balanced(context),
+        "upper": any(context.value(f"icc/{group.group}/upper") is not None for group in groups),
+        "zero": context.value(f"icc/{groups[0].group}/tau") == 0,
         "singular": null.fit.singular,
         "exact": _found(context, "icc/exact", "statistic", "p") if one else None,
         "power": _power(context) if one else None,
@@ -95,7 +108,10 @@ def _of_null(context: Context, null: FittedModel) -> dict[str, Any]:
         "no_bootstrap": no_bootstrap,
         "agree": _intervals_agree(context, groups),
         **verdict,
-        "tables": {"icc": _table(context, levels, samples, bool(no_profile))},
+        "tables": {
+            "icc": _table(context, levels, samples, bool(no_profile)),
+            **({} if one else {"reliabilities": _reliabilities(context, levels)}),
+        },
         "figures": {"icc": _figure(context, levels)},
     }
 
@@ -155,7 +171,7 @@ def _balanced(context: Context) -> bool:
 
 def _level(context: Context, level: Level) -> dict[str, Any]:
     at = f"icc/{level.group}"
-    found = context.all(at, "tau", "icc", "same")
+    found = context.all(at, "tau", "icc", "same", "reliability")
     if f"{at}/lower" in context.engine.items:
         found |= context.all(at, "lower", "upper")
     if f"{at}/bootstrap/lower" in context.engine.items:
@@ -213,7 +229,7 @@ def _verdict(context: Context, null: FittedModel, one: bool) -> tuple[str, str]:
             "differ is not shown"
         )
     if shown:
-        return "small", "a multilevel model is needed, although the effect of the grouping is small"
+        return "small", "a multilevel model is needed, although the design effect is not above 2"
     return "unneeded", (
         "a multilevel model is not needed for these data; it is kept because the design has the "
         "groups"
@@ -254,7 +270,9 @@ def _few_groups(context: Context) -> Mapping[str, Any] | None:
         STEP,
         rule.text,
         (count, f" {level.plural}"),
-        "not enough groups for a variance between them: consider fixed effects of the groups "
+        "not enough groups for a variance between them: consider fixed effects of the groups"
+        if context.spec.structure == "crossed"
+        else "not enough groups for a variance between them: consider fixed effects of the groups "
         "with CR2 standard errors",
         rule.citation,
     )
@@ -267,37 +285,91 @@ def _few_groups(context: Context) -> Mapping[str, Any] | None:
 def _single_level(context: Context) -> Mapping[str, Any]:
     """The final model's coefficients with the groups ignored or held fixed."""
     model, spec = context.final, context.spec
-    terms = [entry for entry in model.coefficients if entry.name != INTERCEPT]
+    # Of a model without predictors it is the mean whose standard error the levels change.
+    terms = [e for e in model.coefficients if e.name != INTERCEPT] or list(model.coefficients)
     if not terms:
         return {"have": False}
+    names = [entry.name for entry in terms]
     crossed = spec.structure == "crossed"
     facts = context.run(
         STEP,
         "icc_single_level",
         id=model.id,
         group=context.lowest_group,
-        cluster="" if crossed else context.plan.groups[-1].group,
-        terms=[entry.name for entry in terms],
+        clusters=[level.group for level in context.plan.groups[0 if crossed else -1 :]],
+        terms=names,
         unit=context.unit,
     )
+    ignored = _ignoring(context, model, names)
     for entry in terms:
         at = f"icc/single/{entry.name}"
         context.sharpen([f"{at}/ols", f"{at}/ols_se", f"{at}/robust_se"], f"{at}/ols_se")
         context.sharpen([f"{at}/fixed_estimate", f"{at}/fixed_se"], f"{at}/fixed_se")
+        own = f"{model.id}/fixef/{entry.name}/se"
+        context.sharpen([f"icc/ignoring/{level.group}/{entry.name}" for level in ignored], own)
     return {
         "have": True,
         "kind": facts["kind"][0],
-        "cluster": context.plan.groups[-1].plural,
-        "terms": [_single_term(context, model, entry) for entry in terms],
+        "cluster": " and ".join(level.plural for level in context.plan.groups)
+        if crossed
+        else context.plan.groups[-1].plural,
+        "ignored": [level.plural for level in ignored],
+        "mean": terms[0].name == INTERCEPT,
+        "terms": [_single_term(context, model, entry, ignored) for entry in terms],
         **_understated(context, model, terms),
+        **_worst_ignored(context, model, terms, ignored),
     }
 
 
-def _single_term(context: Context, model: FittedModel, entry: Coefficient) -> dict[str, Any]:
+def _ignoring(context: Context, model: FittedModel, terms: Sequence[str]) -> list[Level]:
+    """Refit the final model without the random effects of each of its several groupings."""
+    used = set(model.fit.groups.values())
+    levels = [level for level in context.plan.groups if level.group in used]
+    if len(levels) < 2:
+        return []
+    formula = model.plan.formula
+    context.run(
+        STEP,
+        "icc_ignoring",
+        id=model.id,
+        formulas={
+            level.group: fm.to_r(
+                replace(
+                    formula,
+                    random=tuple(r for r in formula.random if ":".join(r.groups) != level.group),
+                )
+            )
+            for level in levels
+        },
+        reml=context.spec.estimation.method == "REML",
+        terms=list(terms),
+        unit=context.unit,
+    )
+    return levels
+
+
+def _worst_ignored(
+    context: Context, model: FittedModel, terms: Sequence[Coefficient], levels: Sequence[Level]
+) -> dict[str, Any]:
+    """For which grouping left out the standard errors change by more than a tenth."""
+    return {
+        "changed": [
+            {"plural": level.plural, "small": small, "large": large}
+            for level in levels
+            for small, large in [_off(context, model, terms, f"icc/ignoring/{level.group}/{{}}")]
+            if small or large
+        ]
+    }
+
+
+def _single_term(
+    context: Context, model: FittedModel, entry: Coefficient, ignored: Sequence[Level]
+) -> dict[str, Any]:
     names = ("ols", "ols_se", "robust_se", "fixed_estimate", "fixed_se")
     return {
         "label": entry.label,
         "multilevel": context.all(f"{model.id}/fixef/{entry.name}", "estimate", "se"),
+        "ignoring": [context.item(f"icc/ignoring/{it.group}/{entry.name}") for it in ignored],
         **context.all(f"icc/single/{entry.name}", *names),
     }
 
@@ -306,32 +378,50 @@ def _understated(
     context: Context, model: FittedModel, terms: Sequence[Coefficient]
 ) -> Mapping[str, Any]:
     """How many OLS errors are below those of the multilevel model, by more than a tenth."""
+    small, large = _off(context, model, terms, "icc/single/{}/ols_se")
+    return {"small": small, "large": large}
+
+
+def _off(
+    context: Context, model: FittedModel, terms: Sequence[Coefficient], pattern: str
+) -> tuple[list[str], list[str]]:
+    """Labels of the terms whose other error is too small, and too large, by more than a tenth."""
     ratios = {
-        entry.label: ols / own
+        entry.label: other / own
         for entry in terms
         if (own := context.value(f"{model.id}/fixef/{entry.name}/se"))
-        and (ols := context.value(f"icc/single/{entry.name}/ols_se"))
+        and (other := context.value(pattern.format(entry.name)))
     }
-    return {
-        "small": [label for label, ratio in ratios.items() if ratio < 1 / 1.1],
-        "large": [label for label, ratio in ratios.items() if ratio > 1.1],
-        "all": len(ratios),
-    }
+    return (
+        [label for label, ratio in ratios.items() if ratio < 1 / 1.1],
+        [label for label, ratio in ratios.items() if ratio > 1.1],
+    )
 
 
 def _single_tables(context: Context, single: Mapping[str, Any]) -> dict[str, Table]:
     if not single["have"]:
         return {}
-    robust = {"CR2": "CR2", "CR1": "CR1"}.get(single["kind"], "")
+    robust = {"CR2": "CR2", "CR1": "CR1", "two-way": "Two-way"}.get(single["kind"], "")
     rows = [_single_row(term, bool(robust)) for term in single["terms"]]
     group = context.plan.groups[0].name
-    heads = ("Multilevel (SE)", "OLS (SE)", f"{robust} SE", f"{group.capitalize()} dummies (SE)")
-    kept = heads if robust else (*heads[:2], heads[3])
+    dummies = f"{group.capitalize()} dummies (SE)"
+    kept = (
+        "Multilevel (SE)",
+        *(f"SE without {plural}" for plural in single["ignored"]),
+        "OLS (SE)",
+        *([f"{robust} SE"] if robust else []),
+        dummies,
+    )
     note = (
         f" {robust} = standard error of OLS robust to correlation within {single['cluster']}."
         if robust
-        else " Cluster-robust standard errors are left out, as the groups cross."
+        else " Cluster-robust standard errors are left out, as more than two groupings cross."
     )
+    if single["ignored"]:
+        note += (
+            f" SE without {single['ignored'][0]}: of the same multilevel model without their "
+            "random effects, and likewise for the others."
+        )
     return {
         "standard-errors": Table(
             "standard-errors",
@@ -347,7 +437,11 @@ def _single_tables(context: Context, single: Mapping[str, Any]) -> dict[str, Tab
 def _single_row(term: Mapping[str, Any], robust: bool) -> Row:
     own = term["multilevel"]
     fixed = _with_se(term["fixed_estimate"], term["fixed_se"])
-    cells = [_with_se(own["estimate"], own["se"]), _with_se(term["ols"], term["ols_se"])]
+    cells: list[Cell] = [
+        _with_se(own["estimate"], own["se"]),
+        *term["ignoring"],
+        _with_se(term["ols"], term["ols_se"]),
+    ]
     if robust:
         cells.append(term["robust_se"])
     return Row(term["label"], (*cells, fixed))
@@ -409,7 +503,13 @@ def _curve(
     variable = entry.parts[0].variable
     assert variable is not None
     context.run(
-        STEP, "icc_along", model=model.object, group=group, effect=effect, column=variable.column
+        STEP,
+        "icc_along",
+        model=model.object,
+        group=group,
+        effect=effect,
+        column=variable.column,
+        level=context.spec.inference.level,
     )
     at = f"icc/curve/{group}/{effect}"
     level = next(known for known in context.plan.groups if known.group == group)
@@ -427,35 +527,48 @@ def _curve(
         "plural": level.plural,
         "number": number,
         "missing": missing,
-        "rises": _rises(context, at),
-        "series": context.all(at, "x", "share") if number else {},
+        "limits": {
+            place: context.all(at, f"{place}_lower", f"{place}_upper")
+            for place in (("low", "mean", "high") if number else ("low", "high"))
+        },
+        "unlimited": _first_missing(context, at),
+        "series": context.all(at, "x", "share", "share_lower", "share_upper") if number else {},
         **found,
     }
 
 
-def _rises(context: Context, at: str) -> str:
-    """The course of the share from the lowest to the highest value."""
-    low, mean, high = (context.value(f"{at}/{name}") for name in ("low", "mean", "high"))
-    if low is None or high is None:
-        return ""
-    if mean is not None and mean < min(low, high):
-        return "least in the middle"
-    return "rises" if high > low else "falls"
+def _first_missing(context: Context, at: str) -> Missing | None:
+    """Why the share along a predictor has no interval."""
+    item = context.item(f"{at}/high_lower")
+    return item if isinstance(item, Missing) else None
 
 
-def _curve_figures(curves: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
+def _banded(curve: Mapping[str, Any]) -> bool:
+    return all(isinstance(curve["series"][f"share_{it}"], Series) for it in ("lower", "upper"))
+
+
+def _curve_figures(curves: Sequence[Mapping[str, Any]], level: float) -> dict[str, Figure]:
+    band = f"pointwise {100 * level:g} % interval (delta method on the logit)"
     drawn = [curve for curve in curves if curve["number"] and not curve["missing"]]
     return {
         f"curve_{number}": Figure(
             f"icc-curve-{number}",
             "icc_curve",
             f"Share of the variance between {curve['plural']} in the final model, along "
-            f"{curve['label']}.",
+            f"{curve['label']}" + (f", with its {band}." if _banded(curve) else "."),
             f"A curve of the share of the variance that lies between {curve['plural']} over the "
-            f"range of {curve['label']}.",
+            f"range of {curve['label']}" + (" within its band." if _banded(curve) else "."),
             {
                 "x": curve["series"]["x"],
                 "icc": curve["series"]["share"],
+                **(
+                    {
+                        "lower": curve["series"]["share_lower"],
+                        "upper": curve["series"]["share_upper"],
+                    }
+                    if _banded(curve)
+                    else {}
+                ),
                 "xlabel": curve["axis"],
                 "ylabel": f"Share of the variance between {curve['plural']}",
             },
@@ -478,6 +591,7 @@ def _predictors(context: Context) -> list[Mapping[str, Any]]:
         means=[mean.column for mean, _ in pairs],
         lower=[lower.column for _, lower in pairs],
         groups=[context.plan.levels[mean.level - 1].group for mean, _ in pairs],
+        units=[context.plan.levels[mean.level - 2].group for mean, _ in pairs],
         labels=[mean.label for mean, _ in pairs],
     )
     return [
@@ -490,14 +604,63 @@ def _predictors(context: Context) -> list[Mapping[str, Any]]:
 
 
 def _pair(context: Context, mean: Variable) -> tuple[Variable, Variable] | None:
-    """A group mean of a lowest-level variable, with that variable where it is analysed too."""
-    if mean.role != "mean" or mean.level != 2:
+    """A group mean, with the variable of the level below it that it is the mean of."""
+    if mean.role != "mean":
         return None
     lower = next(
-        (known for known in context.plan.used if known.source == mean.source and known.level == 1),
+        (
+            known
+            for known in context.plan.variables.values()
+            if known.source == mean.source
+            and known.level == mean.level - 1
+            and known.column in context.data.frame
+        ),
         None,
     )
     return (mean, lower) if lower else None
+
+
+# --- agreement within groups ------------------------------------------------------------------
+
+
+def _agreement(context: Context) -> dict[str, Any] | None:
+    """The agreement of ratings within the units of each grouping, where the spec gives a scale."""
+    scale, outcome = context.spec.outcome.rwg, context.plan.outcome
+    if scale is None:
+        return None
+    groups = context.plan.groups
+    context.run(
+        STEP,
+        "icc_agreement",
+        outcome=outcome.source,
+        groups=[level.group for level in groups],
+        categories=scale.categories,
+        null_variance=scale.null_variance or 0,
+    )
+    names = ("mean", "median", "min", "max", "high", "groups", "single", "negative")
+    levels = [
+        {
+            "plural": level.plural,
+            "have": context.value(f"icc/{level.group}/rwg/mean") is not None,
+            "singles": (context.value(f"icc/{level.group}/rwg/single") or 0) > 0,
+            "negatives": (context.value(f"icc/{level.group}/rwg/negative") or 0) > 0,
+            **context.all(f"icc/{level.group}/rwg", *names),
+        }
+        for level in groups
+    ]
+    return {
+        "levels": levels,
+        "categories": context.setting(
+            "icc/rwg/categories", scale.categories, "integer", "Categories of the ratings",
+            "outcome.rwg.categories",
+        ),
+        "null": context.setting(
+            "icc/rwg/null_variance", scale.null_variance, "variance",
+            "Variance of ratings given at random", "outcome.rwg.null_variance",
+        )
+        if scale.null_variance
+        else None,
+    }  # fmt: skip
 
 
 # --- the variance split -----------------------------------------------------------------------
@@ -546,6 +709,29 @@ def _intervals_said(context: Context, samples: int, no_profile: bool) -> str:
     if not context.spec.inference.icc_bootstrap:
         made.append("no bootstrap interval was asked for (`inference.icc_bootstrap: 0`)")
     return f"Intervals of the share: {'; '.join(made)}." if made else ""
+
+
+def _reliabilities(context: Context, levels: list[dict[str, Any]]) -> Table:
+    crossed = context.spec.structure == "crossed"
+    return Table(
+        "reliabilities",
+        "ICC(1) and ICC(2) of each grouping, null model",
+        ("Units", "Correlation in the same unit, ICC(1)", "Reliability of the means, ICC(2)"),
+        tuple(
+            Row(entry["plural"].capitalize(), (entry["same"], entry["reliability"]))
+            for entry in reversed(levels)
+        ),
+        "ICC(1): correlation of two lowest-level units of the same unit"
+        + (", and of no other." if crossed else " (those of a unit share the units above it too).")
+        + " ICC(2): mean over the units of the reliability of a unit's mean as an estimate of its "
+        "effect; "
+        + (
+            "the effects of the other grouping are left out of its error, as they are where all "
+            "units meet the same ones."
+            if crossed
+            else "its error holds the variances of the levels below."
+        ),
+    )
 
 
 def _intervals(entry: Mapping[str, Any]) -> list[Cell]:

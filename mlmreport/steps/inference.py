@@ -6,15 +6,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from mlmreport.quantities import Cell, Figure, Row, Series, Table
 from mlmreport.spec import formula as fm
 from mlmreport.spec.schema import QuestionSpec
 from mlmreport.spec.sequence import question_terms
-from mlmreport.spec.variables import Level
+from mlmreport.spec.variables import Level, Variable
 from mlmreport.steps.coefficients import INTERCEPT, Coefficient
 from mlmreport.steps.context import Context, FittedModel
-from mlmreport.steps.effects import interval
-from mlmreport.steps.interpretation import higher_columns, pair_of, where_it_holds
+from mlmreport.steps.effects import interval, slug
+from mlmreport.steps.interpretation import (
+    higher_columns,
+    pair_of,
+    several_terms,
+    where_it_holds,
+)
 from mlmreport.steps.models import COEFFICIENT
 from mlmreport.steps.questions import KINDS, kind_of
 
@@ -31,44 +39,47 @@ OTHER_DF = {
 
 
 def run(context: Context, interactions: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Predictions at three distances, conditional modes, and what ignoring groups would do."""
+    """Predictions at several distances, conditional modes, and what ignoring groups would do."""
     model, level, unit = context.final, context.spec.inference.level, context.unit
-    group = context.lowest_group
     context.run(STEP, "average_prediction", id=model.id, level=level, unit=unit)
-    context.run(STEP, "new_group", id=model.id, level=level, unit=unit)
-    context.run(STEP, "new_observation", id=model.id, level=level, unit=unit)
-    context.sharpen(
-        [f"inference/{part}" for part in
-         ("average/estimate", "average/lower", "average/upper", "new/lower", "new/upper",
-          "observation/lower", "observation/upper")],
-        "inference/average/se",
-    )  # fmt: skip
-    named = _named(context, model) if group in model.fit.groups.values() else []
-    compared = _compared(context, model, named)
+    _sharpen(context, "average")
+    shown = context.plan.shown(context.spec.report.grouping)
+    drift = context.run(STEP, "prediction_drift", id=model.id)
+    _predict_new(context, model)
+    named = _named(context, model, shown)
+    inside = _inside(context, model, shown, named)
+    groupings = [
+        _grouping(context, model, entry, shown, named) for entry in _levels(model, context)
+    ]
+    compared = next((g["compared"] for g in groupings if g["level"] == shown.name), None)
     families = _adjust(context, model)
     other = _other_df(context, model)
-    modes = [_modes(context, model, effect) for effect in _effects(model, group)]
     _ols(context, model)
-    shrinkage = _shrinkage(context)
+    back = _back(context, model, named)
     return {
         "model": model.plan.label,
         "outcome": context.plan.outcome.label,
         "unit": unit,
         "level": context.item("settings/level"),
+        "fixed_ci": context.fixed_ci,
         "alpha": context.item("settings/alpha"),
         "group": context.plan.groups[0].name,
         "groups": context.plan.groups[0].plural,
-        "several": [level.name for level in context.plan.groups],
-        "crossed": context.spec.structure == "crossed",
         "lowest": context.plan.levels[0].name,
         "lowest_plural": context.plan.levels[0].plural,
+        "shown": {
+            "group": shown.name,
+            "groups": shown.plural,
+            "several": len(groupings) > 1,
+            "others": [g["groups"] for g in groupings if g["level"] != shown.name],
+        },
         "average": context.all("inference/average", "estimate", "lower", "upper"),
         "new": context.all("inference/new", "lower", "upper"),
         "observation": context.all("inference/observation", "lower", "upper"),
-        "back": _back(context, model),
+        "drift": {"have": bool(drift["have"][0]), "reason": str(drift["reason"][0])},
+        "back": back,
         "outcome_label": context.spec.outcome.label or context.spec.outcome.name,
         "transform": context.spec.outcome.transform,
-        "compared": compared,
         "correction": {"none": "", "holm": "Holm", "bonferroni": "Bonferroni"}[
             context.spec.inference.correction
         ],
@@ -76,19 +87,31 @@ def run(context: Context, interactions: Sequence[Mapping[str, Any]]) -> Mapping[
         "other_df": other,
         "named": named,
         "chosen": not context.spec.report.groups,
-        "modes": modes,
-        "shrinkage": shrinkage,
+        "groupings": [{k: g[k] for k in g if k != "figures"} for g in groupings],
         "answers": [_answer(context, model, interactions, *pair) for pair in _asked(context)],
         "ols": _ols_facts(context, model),
         "observational": context.spec.simulate is None,
         "has_higher": bool(higher_columns(context, model)),
         "tables": {
             "ols": _ols_table(context, model),
-            "estimands": _estimands(context, named),
-            **_group_table(context, named, compared),
+            "estimands": _estimands(context, shown, named, inside),
+            **({"back": _back_table(context, back)} if back else {}),
+            **_group_table(context, shown, named, compared),
         },
-        "figures": _figures(context, named, modes, shrinkage, compared),
+        "figures": {key: figure for g in groupings for key, figure in g["figures"].items()},
     }
+
+
+def _sharpen(context: Context, key: str) -> None:
+    at = f"inference/{key}"
+    context.sharpen(
+        [f"{at}/{w}" for w in ("estimate", "se", "known", "lower", "upper")], f"{at}/se"
+    )
+
+
+def _levels(model: FittedModel, context: Context) -> list[Level]:
+    """The levels whose units have random effects, the highest first."""
+    return [g for g in reversed(context.plan.groups) if g.group in model.fit.groups.values()]
 
 
 def _effects(model: FittedModel, group: str) -> list[str]:
@@ -100,45 +123,162 @@ def _effects(model: FittedModel, group: str) -> list[str]:
     ]
 
 
-# --- groups -----------------------------------------------------------------------------------
+# --- predictions ------------------------------------------------------------------------------
 
 
-def _named(context: Context, model: FittedModel) -> list[dict[str, Any]]:
-    group = context.lowest_group
-    wanted = [str(name) for name in context.spec.report.groups]
-    columns = higher_columns(context, model)
-    found = context.run(
-        STEP, "named_groups", id=model.id, group=group, wanted=wanted, columns=columns
-    )
+def _predict(
+    context: Context,
+    model: FittedModel,
+    key: str,
+    made: str,
+    label: str,
+    units: Mapping[str, str],
+    *,
+    new: Sequence[str] = (),
+    residual: bool = False,
+) -> dict[str, Any]:
+    """The expected outcome in named units, or in new ones; each with its own levels' values."""
+    levels = {level.group: level for level in context.plan.groups}
     context.run(
-        STEP, "group_predictions", id=model.id, group=group, units=list(found["groups"]),
-        columns=columns, level=context.spec.inference.level, unit=context.unit,
+        STEP, "predict_for", id=model.id, key=key, made=made, label=label, units=dict(units),
+        values=[{"group": group, "unit": unit,
+                 "columns": _own_columns(context, model, levels[group])}
+                for group, unit in units.items()],
+        new=list(new), residual=residual, level=context.spec.inference.level, unit=context.unit,
     )  # fmt: skip
-    return [_group(context, name) for name in found["groups"]]
+    _sharpen(context, key)
+    at = f"inference/{key}"
+    found = context.all(at, "estimate", "se", "known", "lower", "upper")
+    return {"key": key, "made": made, "have": context.value(f"{at}/estimate") is not None, **found}
 
 
-def _group(context: Context, name: str) -> dict[str, Any]:
-    at = f"inference/group/{name}"
-    context.sharpen([f"{at}/{what}" for what in ("estimate", "se", "lower", "upper")], f"{at}/se")
-    found = context.all(at, "estimate", "se", "lower", "upper", "n", "shrinkage")
-    return {"name": name, **found, "have": context.value(f"{at}/estimate") is not None}
+def _own_columns(context: Context, model: FittedModel, level: Level) -> list[str]:
+    """The columns whose values a unit of a level fixes."""
+    crossed = context.spec.structure == "crossed"
+    wanted = set(higher_columns(context, model))
+    return [v.column for v in context.plan.used if v.column in wanted
+            and (v.level == level.index if crossed else v.level >= level.index)]  # fmt: skip
+
+
+def _predict_new(context: Context, model: FittedModel) -> None:
+    """A unit that is new at every level, and an observation in it."""
+    groups = list(dict.fromkeys(model.fit.groups.values()))
+    _predict(context, model, "new", "p_new", "Expected outcome in new groups", {}, new=groups)
+    _predict(context, model, "observation", "p_observation", "A single new observation", {},
+             new=groups, residual=True)  # fmt: skip
+
+
+def _named(context: Context, model: FittedModel, level: Level) -> list[dict[str, Any]]:
+    if level.group not in model.fit.groups.values():
+        return []
+    wanted = [str(name) for name in context.spec.report.groups]
+    columns = _own_columns(context, model, level)
+    found = context.run(
+        STEP, "named_groups", id=model.id, group=level.group, wanted=wanted, columns=columns
+    )
+    names = list(found["groups"])
+    context.run(STEP, "group_facts", id=model.id, group=level.group, units=names)
+    return [
+        {
+            "name": name,
+            **_predict(context, model, f"group/{name}", f"p_group_{number}",
+                       f"Expected outcome in group {name}", {level.group: name}),
+            **context.all(f"inference/group/{name}", "n", "shrinkage"),
+        }
+        for number, name in enumerate(names, start=1)
+    ]  # fmt: skip
+
+
+def _inside(
+    context: Context, model: FittedModel, shown: Level, named: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """For one named unit: a unit of another grouping with it, new ones, and one observation."""
+    if not named:
+        return []
+    unit = str(named[len(named) // 2]["name"])
+    here, lowest = f"{shown.name} {unit}", context.plan.levels[0].name
+    others = [level for level in _levels(model, context) if level.group != shown.group]
+    crossed = context.spec.structure == "crossed"
+    found = []
+    for level in others:
+        group = level.group
+        name = str(context.run(STEP, "member_of", id=model.id, group=group, within=shown.group,
+                               unit=unit)["name"][0])  # fmt: skip
+        units = {shown.group: unit, group: name}
+        joined = "with" if crossed else "of"
+        found.append({
+            "said": f"{level.name.capitalize()} {name} {joined} {here}",
+            "what": "both are particular",
+            "holds": "fixed effects and both modes jointly",
+            **_predict(context, model, f"inside/{level.name}/named", f"p_named_{level.index}",
+                       f"Expected outcome, {level.name} {name} in {here}", units),
+        })  # fmt: skip
+        found.append({
+            "said": f"A new {level.name} {joined} {here}",
+            "what": f"its expected value, were the {level.name} drawn at random",
+            "holds": f"these of {here}, and the variance between {level.plural}",
+            **_predict(context, model, f"inside/{level.name}/new", f"p_new_{level.index}",
+                       f"Expected outcome, a new {level.name} in {here}",
+                       {shown.group: unit}, new=[group]),
+        })  # fmt: skip
+    new = [level.group for level in others]
+    what = f"one observation {'with' if crossed and others else 'in'} {here}"
+    if others:
+        what += f", of {' and '.join(f'a new {level.name}' for level in others)}"
+    found.append({
+        "said": f"A new {lowest} {'with' if crossed else 'of'} {here}",
+        "what": what,
+        "holds": "these and the residual variance" if others
+        else f"fixed effects, the {shown.name}'s mode, residual variance",
+        **_predict(context, model, "inside/observation", "p_inside",
+                   f"A single observation in {here}",
+                   {shown.group: unit}, new=new, residual=True),
+    })  # fmt: skip
+    return found
+
+
+# --- groupings --------------------------------------------------------------------------------
+
+
+def _grouping(
+    context: Context,
+    model: FittedModel,
+    level: Level,
+    shown: Level,
+    named: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """Conditional modes, comparisons and shrinkage of the units of one level."""
+    own = named if level == shown else []
+    compared = _compared(context, model, level, own)
+    modes = [_modes(context, model, level, effect) for effect in _effects(model, level.group)]
+    shrinkage = _shrinkage(context, level)
+    return {
+        "level": level.name,
+        "slug": slug(level.name),
+        "group": level.name,
+        "groups": level.plural,
+        "compared": compared,
+        "modes": modes,
+        "shrinkage": shrinkage,
+        "figures": _figures(context, level, own, modes, shrinkage, compared),
+    }
 
 
 def _compared(
-    context: Context, model: FittedModel, named: list[dict[str, Any]]
+    context: Context, model: FittedModel, level: Level, named: list[dict[str, Any]]
 ) -> Mapping[str, Any] | None:
     """How far the order of the groups' intercepts is determined."""
-    group = context.lowest_group
-    if INTERCEPT not in _effects(model, group):
+    if INTERCEPT not in _effects(model, level.group):
         return None
     context.run(
-        STEP, "comparisons", id=model.id, group=group, effect=INTERCEPT,
+        STEP, "comparisons", id=model.id, group=level.group, effect=INTERCEPT,
         level=context.spec.inference.level, draws=RANK_DRAWS, seed=context.spec.inference.seed,
         units=[entry["name"] for entry in named],
     )  # fmt: skip
-    at = "inference/compare"
+    at = f"inference/compare/{level.group}"
     have = context.value(f"{at}/overlap") is not None
     return {
+        "at": at,
         "have": have,
         "all": context.value(f"{at}/overlap") == 1,
         "none": context.value(f"{at}/overlap") == 0,
@@ -149,17 +289,21 @@ def _compared(
 
 
 def _ranks(context: Context, name: str, compared: Mapping[str, Any]) -> Cell:
-    low, high = (context.item(f"inference/compare/rank/{name}/{side}")
+    low, high = (context.item(f"{compared['at']}/rank/{name}/{side}")
                  for side in ("lower", "upper"))  # fmt: skip
-    return (low, " to ", high) if compared["have"] else "not determined"
+    if not compared["have"]:
+        return "not determined"
+    return low if low.value == high.value else (low, " to ", high)
 
 
 def _group_table(
-    context: Context, named: list[dict[str, Any]], compared: Mapping[str, Any] | None
+    context: Context,
+    level: Level,
+    named: list[dict[str, Any]],
+    compared: Mapping[str, Any] | None,
 ) -> dict[str, Table]:
     if not named:
         return {}
-    level = context.plan.groups[0]
     # With random slopes the weight of a group's data depends on where the group is looked at.
     simple = all(effects == (INTERCEPT,) for effects in context.final.fit.blocks.values())
     average = context.all("inference/average", "estimate", "lower", "upper")
@@ -171,18 +315,23 @@ def _group_table(
                 entry["n"],
                 *((entry["shrinkage"],) if simple else ()),
                 entry["estimate"],
-                ("[", entry["lower"], ", ", entry["upper"], "]"),
+                entry["se"],
+                interval(context, f"inference/{entry['key']}"),
                 *((_ranks(context, entry["name"], compared),) if compared else ()),
             ),
         )
         for entry in named
     ]
-    interval = ("[", average["lower"], ", ", average["upper"], "]")
     gap = ("", "") if simple else ("",)
-    rows.append(Row(f"Average {level.name}", (*gap, average["estimate"], interval)))
+    limits = interval(context, "inference/average")
+    rows.append(
+        Row(f"Average {level.name}",
+            (*gap, average["estimate"], context.item("inference/average/se"), limits))
+    )  # fmt: skip
     ranks = (
-        f" Rank = {percent} % interval of the rank of the intercept, 1 the highest, from "
-        f"{RANK_DRAWS:,} draws of the conditional distribution."
+        f" Rank = {percent} % interval of the rank of the {level.name}'s deviation from what the "
+        f"predictors lead to expect, 1 the highest, from {RANK_DRAWS:,} draws of the conditional "
+        "distribution."
         if compared and compared["have"]
         else ""
     )
@@ -196,25 +345,28 @@ def _group_table(
                 "n",
                 *(("Reliability",) if simple else ()),
                 "Expected",
+                "SE",
                 f"{percent} % CI",
                 *(("Rank",) if compared else ()),
             ),
             tuple(rows),
-            "For a unit with typical lower-level values; each group with its own higher-level "
-            "values."
-            + (" Reliability = weight of the group's own data, τ / (τ + σ² / n)." if simple else "")
+            "For a unit with typical values of the predictors"
+            + ("; each group with its own values of those of its level."
+               if _own_columns(context, context.final, level) else ".")
+            + " n = rows."
+            + (" Reliability = 1 − Var(*u* | *y*) / τ, how far the group's own data determine its "
+               "deviation." if simple else "")
             + ranks,
         )
-    }
+    }  # fmt: skip
 
 
-def _modes(context: Context, model: FittedModel, effect: str) -> dict[str, Any]:
-    group = context.lowest_group
+def _modes(context: Context, model: FittedModel, level: Level, effect: str) -> dict[str, Any]:
     context.run(
-        STEP, "caterpillar", id=model.id, group=group, effect=effect,
+        STEP, "caterpillar", id=model.id, group=level.group, effect=effect,
         level=context.spec.inference.level,
     )  # fmt: skip
-    at = f"inference/modes/{group}/{effect}"
+    at = f"inference/modes/{level.group}/{effect}"
     return {
         "at": at,
         "effect": effect,
@@ -225,31 +377,40 @@ def _modes(context: Context, model: FittedModel, effect: str) -> dict[str, Any]:
     }
 
 
-def _shrinkage(context: Context) -> Mapping[str, Any] | None:
+def _shrinkage(context: Context, level: Level) -> Mapping[str, Any] | None:
     null = context.null
-    if null is None or context.lowest_group not in null.fit.blocks or null.fit.singular:
+    if null is None or level.group not in null.fit.blocks or null.fit.singular:
         return None
     context.run(
-        STEP, "shrinkage", null=null.id, group=context.lowest_group,
+        STEP, "shrinkage", null=null.id, group=level.group,
         outcome=context.plan.outcome.column,
     )  # fmt: skip
-    context.sharpen(["inference/shrinkage/overall"], f"{null.id}/fixef/(Intercept)/se")
-    least, most = (context.value(f"inference/shrinkage/{side}") for side in ("least", "most"))
+    at = f"inference/shrinkage/{level.group}"
+    context.sharpen([f"{at}/overall"], f"{null.id}/fixef/(Intercept)/se")
+    least, most = (context.value(f"{at}/{side}") for side in ("least", "most"))
     equal = least is not None and most is not None and abs(least - most) < 0.0005
-    return {**context.all("inference/shrinkage", "overall", "least", "most"), "equal": equal}
+    return {**context.all(at, "overall", "least", "most"), "equal": equal, "at": at,
+            "alone": len(null.fit.blocks) == 1}  # fmt: skip
 
 
 # --- what an estimate is of -------------------------------------------------------------------
 
 
-def _estimands(context: Context, named: list[dict[str, Any]]) -> Table:
+def _estimands(
+    context: Context,
+    level: Level,
+    named: list[dict[str, Any]],
+    inside: Sequence[Mapping[str, Any]],
+) -> Table:
     """Average, population, named and new groups, and a new unit, side by side."""
-    level, lowest = context.plan.groups[0], context.plan.levels[0]
-    at = "inference"
-    average = context.item(f"{at}/average/estimate")
+    lowest = context.plan.levels[0]
+    groups = [entry.name for entry in _levels(context.final, context)] or [level.name]
+    together = " and ".join(f"a new {name}" for name in reversed(groups))
+    several = len(groups) > 1
 
-    def row(head: str, of: str, what: str, holds: str) -> Row:
-        return Row(head, (of, average, interval(context, f"{at}/{what}"), holds))
+    def row(head: str, of: str, key: str, holds: str) -> Row:
+        limits = interval(context, f"inference/{key}")
+        return Row(head, (of, context.item(f"inference/{key}/estimate"), limits, holds))
 
     percent = f"{100 * context.spec.inference.level:g}"
     return Table(
@@ -258,45 +419,98 @@ def _estimands(context: Context, named: list[dict[str, Any]]) -> Table:
         f"of",
         ("Said of", "What it is", "Estimate", f"{percent} % interval", "What the interval holds"),
         (
-            row(f"Average {level.name}", f"{level.name} with random effects of zero", "average",
+            row(f"Average {' and '.join(reversed(groups))}", "all random effects at zero",
+                "average",
                 "uncertainty of the fixed effects"),
-            row("Population", f"mean over all {level.plural}", "average",
-                "the same, as the model is linear"),
-            *(_named_row(context, entry) for entry in named[len(named) // 2 :][:1]),
-            row(f"A new {level.name}", "its expected value", "new",
+            row("Population", f"mean over all {' and '.join(_plurals(context, groups))}",
+                "average", "the same, as the model is linear"),
+            *(_named_row(context, level, entry) for entry in named[len(named) // 2 :][:1]),
+            *(Row(e["said"], (e["what"], e["estimate"], interval(context, f"inference/{e['key']}"),
+                              e["holds"])) for e in inside),
+            row(f"A new {level.name}" if not several else "New at every level",
+                f"expected value in {together}", "new",
                 "fixed effects and variance between groups"),
-            row(f"A new {lowest.name}", f"one observation in a new {level.name}", "observation",
+            row(f"A new {lowest.name}", f"one observation in {together}", "observation",
                 "these and the residual variance"),
         ),
-        "The last two are intervals of prediction, with the variances taken as known.",
+        "Rows with something new or a single observation are intervals of prediction." if named
+        else "The last two are intervals of prediction, with the variances taken as known.",
     )  # fmt: skip
 
 
-def _named_row(context: Context, entry: Mapping[str, Any]) -> Row:
-    level = context.plan.groups[0].name
-    limits = interval(context, f"inference/group/{entry['name']}")
+def _plurals(context: Context, names: Sequence[str]) -> list[str]:
+    return [level.plural for level in context.plan.groups if level.name in names]
+
+
+def _named_row(context: Context, level: Level, entry: Mapping[str, Any]) -> Row:
     return Row(
-        f"{level.capitalize()} {entry['name']}",
-        (f"a particular {level}, with its own higher-level values", entry["estimate"], limits,
-         f"fixed effects and this {level}'s mode"),
+        f"{level.name.capitalize()} {entry['name']}",
+        (f"a particular {level.name}"
+         + (", with its own values of the predictors of its level"
+            if _own_columns(context, context.final, level) else ""), entry["estimate"],
+         interval(context, f"inference/{entry['key']}"),
+         f"fixed effects and this {level.name}'s mode jointly"),
     )  # fmt: skip
 
 
-def _back(context: Context, model: FittedModel) -> Mapping[str, Any] | None:
-    """The average prediction in the units before the outcome's transformation."""
+# --- transformed outcomes ---------------------------------------------------------------------
+
+
+def _back(
+    context: Context,
+    model: FittedModel,
+    named: Sequence[Mapping[str, Any]],
+) -> Mapping[str, Any] | None:
+    """The predictions in the units before the outcome's transformation."""
     transform = context.spec.outcome.transform
     if transform == "none":
         return None
-    context.run(
-        STEP, "back_predicted", id=model.id, transform=transform,
-        level=context.spec.inference.level,
-    )  # fmt: skip
+    shown = context.plan.shown(context.spec.report.grouping)
+    average = [
+        ("Median", "median", "average", "none"),
+        (f"Mean in the average {shown.name}", "average", "average", "residual"),
+        ("Mean of the population", "population", "average", "all"),
+    ]
+    for entry in named:
+        name = f"{shown.name.capitalize()} {entry['name']}"
+        average.append((f"{name}, median", entry["key"], entry["made"], "none"))
+    average.append((f"A new {context.plan.levels[0].name}, median and interval of prediction",
+                    "observation", "p_observation", "none"))  # fmt: skip
+    unit = context.spec.outcome.unit or ""
+    rows = []
+    for label, key, made, around in average:
+        context.run(
+            STEP, "back_predicted", id=model.id, key=key, made=made, around=around,
+            transform=transform, level=context.spec.inference.level, unit=unit,
+        )  # fmt: skip
+        at = f"inference/back/{key}"
+        rows.append({"label": label, "at": at, **context.all(at, "estimate", "lower", "upper")})
     return {
-        **context.all("inference/back", "estimate", "lower", "upper"),
-        "have": context.value("inference/back/estimate") is not None,
+        "rows": rows,
+        **context.all("inference/back/median", "estimate", "lower", "upper"),
+        "mean": context.all("inference/back/population", "estimate", "lower", "upper"),
+        "conditional": context.all("inference/back/average", "estimate", "lower", "upper"),
+        "have": context.value("inference/back/median/estimate") is not None,
         "geometric": transform in {"log", "log2", "log10"},
-        "unit": context.spec.outcome.unit or "",
+        "unit": unit,
     }
+
+
+def _back_table(context: Context, back: Mapping[str, Any]) -> Table:
+    outcome = context.spec.outcome
+    unit = f" ({outcome.unit})" if outcome.unit else ""
+    percent = f"{100 * context.spec.inference.level:g}"
+    return Table(
+        "back",
+        f"Expected {outcome.label or outcome.name} of a typical {context.plan.levels[0].name} "
+        f"before the transformation{unit}",
+        ("Of", "Estimate", f"{percent} % interval"),
+        tuple(Row(r["label"], (r["estimate"], interval(context, r["at"]))) for r in back["rows"]),
+        "Medians are the predictions transformed back; means take the variance with them: the "
+        "residual variance in the average group, that and the variances between groups in the "
+        "population. They suppose normal distributions on the model's scale, and take the "
+        "variances as known.",
+    )
 
 
 # --- the other method of df -------------------------------------------------------------------
@@ -489,9 +703,9 @@ def _answer(
             }
         )
     varying = [
-        (level, effect)
-        for level in context.plan.groups
-        for effect in _effects(model, level.group)
+        (block, effect)
+        for block, effects_ in model.fit.blocks.items()
+        for effect in effects_
         if kind == "variance" and (not terms or frozenset(effect.split(":")) in wanted)
     ]
     return {
@@ -500,7 +714,10 @@ def _answer(
         "status": question.status,
         "kind": KINDS[kind],
         "effects": effects,
-        "variance": [_variance(context, model, level, effect) for level, effect in varying],
+        "joint": _joint(context, model, [entry.name for entry in matched]),
+        "contextual": _contextual(context, model, kind, matched),
+        "limits": _limits(context, kind, matched),
+        "variance": [_variance(context, model, *pair) for pair in varying],
         "missing_terms": bool(terms) and not effects and not varying,
         "slopes": [
             {
@@ -539,16 +756,96 @@ def _factor_names(entry: Any) -> list[str]:
     ]
 
 
-def _variance(context: Context, model: FittedModel, level: Level, effect: str) -> dict[str, Any]:
-    block = next(
-        block for block, effects in model.fit.blocks.items()
-        if effect in effects and model.fit.groups[block] == level.group
-    )  # fmt: skip
+def _joint(context: Context, model: FittedModel, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The joint tests of the terms of several coefficients that a question asks for."""
+    return [
+        {"label": label, **context.all(f"interpretation/joint/{key}", "F", "df1", "df2", "p")}
+        for key, label, _, of in several_terms(model)
+        if set(of) <= set(names) and context.value(f"interpretation/joint/{key}/p") is not None
+    ]
+
+
+def _contextual(
+    context: Context, model: FittedModel, kind: str, matched: Sequence[Coefficient]
+) -> list[dict[str, Any]]:
+    """The contextual effects that a question asks for, where they are no coefficients."""
+    found = []
+    for entry in matched if kind == "contextual" else ():
+        variable = entry.parts[0].variable if entry.kind == "number" else None
+        key = context.means.get(variable.column) if variable else None
+        at = f"interpretation/contextual/{key}"
+        if variable and key and context.value(f"{at}/p") is not None and _centred(model, key):
+            p = context.value(f"{at}/p")
+            found.append({
+                "label": context.plan.variables[key].base_label,
+                "clear": p is not None and p < context.spec.inference.alpha,
+                **context.all(at, *COEFFICIENT),
+            })  # fmt: skip
+    return found
+
+
+def _centred(model: FittedModel, key: str) -> bool:
+    return any(part.variable and part.variable.key == key and part.variable.role == "within"
+               for entry in model.coefficients for part in entry.parts)  # fmt: skip
+
+
+MIXED = 0.01
+"""A predictor of which more than this share lies between groups mixes both comparisons."""
+
+
+def _limits(context: Context, kind: str, matched: Sequence[Coefficient]) -> dict[str, Any]:
+    """What kind of comparison an answer rests on, for the sentence about its limits."""
+    if kind == "variance":
+        return {"kind": "variance", "groups": _series([g.plural for g in context.plan.groups])}
+    if not matched:
+        return {"kind": ""}
+    levels = context.plan.levels
+    own = levels[max(entry.level for entry in matched) - 1]
+    low = levels[min((p.variable.level for e in matched for p in e.parts if p.variable),
+                     default=1) - 1]  # fmt: skip
+    if any(len(entry.parts) > 1 for entry in matched):
+        code = "cross-level" if own != low else "interaction"
+        return {"kind": code, "groups": own.plural, "members": low.plural}
+    if own.index > 1:
+        means = {p.variable.column for e in matched for p in e.parts if p.variable}
+        contextual = kind == "contextual" and bool(means & context.means.keys())
+        return {"kind": "contextual" if contextual else "between", "groups": own.plural,
+                "group": own.name, "members": levels[own.index - 2].plural}  # fmt: skip
+    mixed = any(
+        _mixes(context, part.variable) for e in matched for part in e.parts if part.variable
+    )
+    above = levels[own.index]
+    return {"kind": "mixed" if mixed else "within", "groups": above.plural, "group": above.name,
+            "members": own.plural}  # fmt: skip
+
+
+def _mixes(context: Context, variable: Variable) -> bool:
+    """Whether a lowest-level predictor compares within and between groups at once."""
+    if variable.role == "within" or variable.key in context.means.values():
+        return False
+    frame = context.data.frame
+    made = (
+        pd.get_dummies(frame[variable.column])
+        if variable.type == "category"
+        else frame[[variable.column]]
+    )
+    values = made.to_numpy(float)
+    means = made.astype(float).groupby(frame[context.lowest_group], observed=True).transform("mean")
+    share = np.square(means.to_numpy() - values.mean(axis=0)).sum()
+    return bool(share > MIXED * np.square(values - values.mean(axis=0)).sum())
+
+
+def _series(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _variance(context: Context, model: FittedModel, block: str, effect: str) -> dict[str, Any]:
     at = f"{model.id}/var/{block}/{effect}/sd"
     items = context.engine.items
+    group = model.fit.groups[block]
     return {
         "label": context.effect_phrase(model, effect),
-        "groups": level.plural,
+        "groups": next((g.plural for g in context.plan.groups if g.group == group), group),
         "intercept": effect == "(Intercept)",
         "sd": context.item(at),
         "lower": items.get(f"{at}/lower"),
@@ -563,12 +860,12 @@ def _variance(context: Context, model: FittedModel, level: Level, effect: str) -
 
 def _figures(
     context: Context,
+    level: Level,
     named: list[dict[str, Any]],
     modes: list[dict[str, Any]],
     shrinkage: Mapping[str, Any] | None,
     compared: Mapping[str, Any] | None,
 ) -> dict[str, Figure]:
-    level = context.plan.groups[0]
     unit = f" ({context.unit})" if context.unit else ""
     percent = f"{100 * context.spec.inference.level:g}"
     figures = {}
@@ -580,8 +877,8 @@ def _figures(
             f" The thick part is the comparison interval: two {level.plural} whose thick parts "
             "do not overlap differ at about the level of the intervals (Goldstein & Healy, 1995)."
         )
-        figures[f"modes{number}"] = Figure(
-            f"modes-{number}",
+        figures[f"modes-{level.name}-{number}"] = Figure(
+            f"modes-{slug(level.name)}-{number}",
             "caterpillar",
             f"Conditional modes of the {entry['label']} of every {level.name} with {percent} % "
             f"intervals, in order.{thick if two else ''}",
@@ -602,16 +899,17 @@ def _figures(
             },
         )
     if shrinkage is not None:
-        figures["shrinkage"] = Figure(
-            "shrinkage",
+        at = shrinkage["at"]
+        figures[f"shrinkage-{level.name}"] = Figure(
+            f"shrinkage-{slug(level.name)}",
             "shrinkage",
             f"Raw {level.name} means and those of the null model, drawn towards the overall mean.",
             f"Each {level.name}'s raw mean is joined to its shrunken mean; small groups move most.",
             {
-                "raw": context.item("inference/shrinkage/raw"),
-                "shrunken": context.item("inference/shrinkage/shrunken"),
-                "n": context.item("inference/shrinkage/n"),
-                "overall": context.item("inference/shrinkage/overall"),
+                "raw": context.item(f"{at}/raw"),
+                "shrunken": context.item(f"{at}/shrunken"),
+                "n": context.item(f"{at}/n"),
+                "overall": context.item(f"{at}/overall"),
                 "xlabel": f"{context.plan.outcome.label}{unit}",
                 "groups": level.plural,
             },

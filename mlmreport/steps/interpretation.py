@@ -10,10 +10,10 @@ from mlmreport.spec import formula as fm
 from mlmreport.spec.variables import Variable
 from mlmreport.steps.coefficients import INTERCEPT, Coefficient, effect_label, row_anchor
 from mlmreport.steps.context import Context, FittedModel
-from mlmreport.steps.effects import details, interval, slug
+from mlmreport.steps.effects import BASES, details, find_means, interval, slug
 from mlmreport.steps.models import COEFFICIENT
 
-__all__ = ["pair_of", "run"]
+__all__ = ["pair_of", "run", "several_terms"]
 
 STEP = "interpretation"
 MOST_CATEGORIES = 8
@@ -24,6 +24,7 @@ def run(context: Context) -> Mapping[str, Any]:
     """Sentences' material for each effect, ranges of slopes, simple slopes."""
     model = context.final
     context.run(STEP, "typical_values", variables=_model_variables(context, model))
+    find_means(context, model)
     effects = [_effect(context, model, entry) for entry in model.coefficients]
     ranges = _ranges(context, model)
     interactions = _interactions(context, model)
@@ -34,6 +35,7 @@ def run(context: Context) -> Mapping[str, Any]:
         "unit": context.unit,
         "level": context.item("settings/level"),
         "ddf": context.ddf,
+        "fixed_ci": context.fixed_ci,
         "intercept": next((e for e in effects if e["kind"] == "intercept"), None),
         "effects": [entry for entry in effects if entry["kind"] != "intercept"],
         "baseline": _baseline(context, model),
@@ -108,18 +110,45 @@ def _effect(context: Context, model: FittedModel, entry: Coefficient) -> dict[st
             if entry.name in effects
         ],
         "conditional": entry.kind != "interaction" and entry.name in interacting,
-        "held": bool(variables) and variables[0].role == "mean" and _held(model, variables[0]),
+        "held": _held(context, model, variables[0]) if variables else "",
         "members": context.plan.levels[0].plural,
         "curved": entry.kind == "number" and bool(variables) and variables[0] in _curved(model),
         "where": where_it_holds(context, model, entry),
         "pair": pair,
+        "doubling": _doubling(context, model, entry),
+        "raw": _raw(context, variables[0]) if variables else "",
     }
 
 
-def _held(model: FittedModel, mean: Variable) -> bool:
-    """Whether the units' own values stand beside the group mean without centring at it."""
+def _raw(context: Context, variable: Variable) -> str:
+    """A variable before its transformation, as a reader calls it."""
+    return context.spec.predictors[variable.key].label or variable.key
+
+
+def _doubling(context: Context, model: FittedModel, entry: Coefficient) -> Any:
+    """For a predictor by its logarithm what a doubling goes with; None for others."""
+    variable = entry.parts[0].variable if entry.kind == "number" else None
+    base = BASES.get(context.spec.predictors[variable.key].transform) if variable else None
+    if variable is None or base is None or variable.role in {"within", "mean"}:
+        return None
+    if context.spec.predictors[variable.key].transform == "log1p":
+        return None
+    context.run(
+        STEP, "doubling", id=model.id, term=entry.name, base=base, unit=context.unit,
+        label=entry.label,
+    )  # fmt: skip
+    at = f"interpretation/doubling/{entry.name}"
+    context.sharpen([at], f"{model.id}/fixef/{entry.name}/se")
+    return context.item(at)
+
+
+def _held(context: Context, model: FittedModel, mean: Variable) -> str:
+    """Of a group mean: what units have equal where their own values stand beside it uncentred."""
+    key = context.means.get(mean.column)
     own = (e.parts[0].variable for e in model.coefficients if e.kind == "number")
-    return any(v and v.key == mean.key and v.role in {"plain", "centred"} for v in own)
+    return next((v.base_label for v in own
+                 if v and key and v.key == key and v.role in {"plain", "centred"}
+                 and v.column != mean.column), "")  # fmt: skip
 
 
 def _curved(model: FittedModel) -> list[Variable]:
@@ -233,15 +262,29 @@ def _fixed_table(context: Context, model: FittedModel) -> Table:
         found = (*cells[:2], interval(context, at), *cells[2:])
         rows.append(Row(entry.label, found, anchor=row_anchor(at)))
     percent = f"{100 * context.spec.inference.level:g}"
-    unit = f" In {context.unit}." if context.unit else ""
-    quantile = "" if context.ddf == "asymptotic" else "; intervals from the t distribution"
+    unit = f" In {context.unit}." if context.unit not in {"", "units"} else ""
+    quantile = f"; intervals {_ci_method(context)}" if context.ddf != "asymptotic" else ""
     return Table(
         "fixed",
         f"Fixed effects of the final model ({model.plan.label})",
-        ("Effect", "Estimate", "SE", f"{percent} % CI", "df", "t", "p"),
+        ("Effect", "Estimate", "SE", f"{percent} % {_ci_name(context)}", "df", "t", "p"),
         tuple(rows),
         f"{context.tests[0].upper()}{context.tests[1:]}{quantile}.{unit}",
     )
+
+
+def _ci_name(context: Context) -> str:
+    return f"{context.fixed_ci} CI".strip()
+
+
+def _ci_method(context: Context) -> str:
+    """Where the intervals of coefficients come from, for the note of their table."""
+    return {
+        "t": f"from the t distribution with {context.ddf} df",
+        "profile": "by profile likelihood (ML), tests from the t distribution",
+        "bootstrap": f"by parametric bootstrap, {context.spec.inference.bootstrap:,} samples "
+        "(percentiles), tests from the t distribution",
+    }[context.spec.inference.fixed_ci]
 
 
 # --- random effects ---------------------------------------------------------------------------
@@ -687,34 +730,50 @@ def _growth(context: Context, model: FittedModel) -> dict[str, Figure]:
 # --- factors, and simulated truths ------------------------------------------------------------
 
 
-def _factor_terms(model: FittedModel) -> list[tuple[str, str, list[str]]]:
-    """Factors of more than two categories: term, label, coefficients."""
-    found: dict[str, tuple[str, list[str]]] = {}
+def several_terms(model: FittedModel) -> list[tuple[str, str, bool, list[str]]]:
+    """Terms of more than one coefficient, factors and products with them and polynomials.
+
+    Each with its key, its label, whether it is a factor alone, and its coefficients.
+    """
+    found: dict[tuple[str, ...], list[Coefficient]] = {}
     for entry in model.coefficients:
-        if entry.kind == "category" and entry.parts[0].variable:
-            variable = entry.parts[0].variable
-            found.setdefault(variable.column, (variable.label, []))[1].append(entry.name)
-    return [(column, label, names) for column, (label, names) in found.items() if len(names) > 1]
+        if entry.parts and all(part.variable for part in entry.parts):
+            key = tuple(
+                part.variable.column if part.variable and part.category is not None
+                else part.name.rstrip("0123456789") if part.name.startswith("poly(")
+                else part.name
+                for part in entry.parts
+            )  # fmt: skip
+            found.setdefault(key, []).append(entry)
+    return [
+        (
+            ":".join(key),
+            " × ".join(p.variable.label for p in entries[0].parts if p.variable),
+            entries[0].kind == "category",
+            [entry.name for entry in entries],
+        )
+        for key, entries in found.items()
+        if len(entries) > 1
+    ]
 
 
 def _joint_tests(context: Context, model: FittedModel) -> None:
-    for column, _, names in _factor_terms(model):
-        context.run(
-            STEP, "joint_test", id=model.id, key=column, coefficients=names, ddf=context.ddf
-        )
+    for key, _, _, names in several_terms(model):
+        context.run(STEP, "joint_test", id=model.id, key=key, coefficients=names, ddf=context.ddf)
 
 
 def _joint_facts(context: Context, model: FittedModel) -> list[dict[str, Any]]:
     found = []
-    for column, label, names in _factor_terms(model):
-        p = context.value(f"interpretation/joint/{column}/p")
+    for key, label, categories, names in several_terms(model):
+        p = context.value(f"interpretation/joint/{key}/p")
         found.append(
             {
                 "label": label,
+                "categories": categories,
                 "n": len(names),
                 "have": p is not None,
                 "clear": p is not None and p < context.spec.inference.alpha,
-                **context.all(f"interpretation/joint/{column}", "F", "df1", "df2", "p"),
+                **context.all(f"interpretation/joint/{key}", "F", "df1", "df2", "p"),
             }
         )
     return found

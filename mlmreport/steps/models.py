@@ -7,7 +7,7 @@ from typing import Any
 
 from mlmreport.errors import AnalysisError, InputError
 from mlmreport.quantities import Cell, Row, Table
-from mlmreport.steps import random_part
+from mlmreport.steps import optimizers, random_part
 from mlmreport.steps.coefficients import effect_label
 from mlmreport.steps.context import Context, FittedModel
 from mlmreport.steps.cost import df_evaluations, evaluations, too_long
@@ -38,7 +38,8 @@ def fit_all(context: Context, progress: Callable[[str], None]) -> None:
             )
         except AnalysisError as error:
             raise _located(context, plan.id, str(error)) from None
-        context.models.append(context.describe(plan, fit))
+        fit, refits = optimizers.settle(context, plan, fit)
+        context.models.append(context.describe(plan, fit, refits))
     context.asymptotic = _df_too_long(context)
     for model in context.models:
         progress(f"{model.plan.label}: tests")
@@ -50,6 +51,7 @@ def fit_all(context: Context, progress: Callable[[str], None]) -> None:
             unit=context.unit,
             level=inference.level,
             ddf=context.ddf,
+            limits=plan.id != context.plan.final.id or inference.fixed_ci == "t",
         )
         context.run(STEP, "fit_by_ml", id=model.id)
         _sharpen(context, model)
@@ -74,9 +76,21 @@ def _located(context: Context, model: str, said: str) -> InputError:
     models = context.spec.models.list_ or []
     index = next((i for i, entry in enumerate(models) if entry.id == model), None)
     place: tuple[str | int, ...] = ("models", "list", index) if index is not None else ("models",)
-    hint = "a simpler random part, or more data per group, may make it estimable"
-    return InputError.of(f"lme4 cannot fit the model '{model}': {said}", hint,
-                         context.document.locate(*place))  # fmt: skip
+    hint = next(
+        (text for sign, text in HINTS.items() if sign in said),
+        "a simpler random part, or more data per group, may make it estimable",
+    )
+    return InputError.of(
+        f"the model '{model}' cannot be fitted: {said}", hint, context.document.locate(*place)
+    )
+
+
+HINTS = {
+    "Downdated VtV": "the scales of its predictors may be too far apart: centre them, or give "
+    "them in larger or smaller units",
+    "differ only between": "leave out predictors of that level, or their interactions",
+}
+"""What to do about a model that cannot be fitted, by a part of the message."""
 
 
 def _sharpen(context: Context, model: FittedModel) -> None:
@@ -91,16 +105,19 @@ def run(context: Context) -> Mapping[str, Any]:
     """The stepped table, intervals of the final model's variances, and convergence."""
     inference = context.spec.inference
     no_intervals = _intervals_too_long(context)
-    if inference.variance_ci != "none" and not no_intervals:
-        context.run(
-            STEP,
-            "variance_intervals",
-            id=context.final.id,
-            level=inference.level,
-            method=inference.variance_ci,
-            nsim=inference.bootstrap,
-            seed=inference.seed,
-        )
+    context.run(
+        STEP,
+        "parameter_intervals",
+        id=context.final.id,
+        variances="none" if no_intervals else inference.variance_ci,
+        fixed=inference.fixed_ci,
+        level=inference.level,
+        nsim=inference.bootstrap,
+        seed=inference.seed,
+        labels={entry.name: entry.label for entry in context.final.coefficients},
+        unit=context.unit,
+    )
+    _sharpen(context, context.final)
     _decide(context)
     examined = random_part.examine(context)
     return {
@@ -111,7 +128,12 @@ def run(context: Context) -> Mapping[str, Any]:
         "final": {"id": context.final.id, "label": context.final.plan.label},
         "stepwise": context.spec.models.stepwise is not None,
         "method": context.spec.estimation.method,
-        "optimizer": context.final.fit.optimizer,
+        "optimizer": context.spec.estimation.optimizer,
+        "replaced": [
+            {"label": model.plan.label, "optimizer": model.fit.optimizer}
+            for model in context.models
+            if model.replaced
+        ],
         "ddf": context.ddf,
         "singular": [model.plan.label for model in context.models if model.fit.singular],
         "unconverged": [model.plan.label for model in context.models if model.fit.messages],
@@ -138,26 +160,31 @@ def _intervals_too_long(context: Context) -> str:
 
 
 def _model(context: Context, model: FittedModel) -> dict[str, Any]:
-    said = [
-        entry["text"]
-        for entry in context.engine.conditions
-        if entry["where"] == model.object and "boundary (singular)" not in entry["text"]
-    ]
     return {
         "id": model.id,
         "label": model.plan.label,
         "reason": model.plan.reason,
         "formula": model.plan.r,
-        "r": _call(context, model),
         "singular": model.fit.singular,
-        "messages": said,
+        "optimizer": model.fit.optimizer,
+        "messages": _said(context, model.fitted_as),
         "dropped": list(model.fit.dropped),
+        "first": {
+            "optimizer": model.refits.first,
+            "messages": _said(context, f"opt_{model.id}_{model.refits.first}"),
+        }
+        if model.refits and model.replaced
+        else None,
     }
 
 
-def _call(context: Context, model: FittedModel) -> str:
-    found = (entry.code for entry in context.engine.trace if entry.name == model.object)
-    return f"{model.object} <- {next(found)}"
+def _said(context: Context, fitted: str) -> list[str]:
+    """What R said of a fit, except that it is singular: that is a fact of its own."""
+    return [
+        entry["text"]
+        for entry in context.engine.conditions
+        if entry["where"] == fitted and "boundary (singular)" not in entry["text"]
+    ]
 
 
 def _decide(context: Context) -> None:

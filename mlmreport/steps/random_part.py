@@ -9,6 +9,7 @@ from typing import Any
 
 from mlmreport.quantities import Cell, Figure, Row, Series, Table
 from mlmreport.spec import formula as fm
+from mlmreport.steps import optimizers
 from mlmreport.steps.coefficients import INTERCEPT
 from mlmreport.steps.context import Context, FittedModel
 from mlmreport.steps.cost import evaluations, too_long
@@ -17,7 +18,6 @@ from mlmreport.thresholds import RULES
 __all__ = ["examine"]
 
 STEP = "models"
-OPTIMIZERS = ("nloptwrap", "bobyqa", "Nelder_Mead")
 CELLS = 5_000_000
 """Rows times groups up to which null distributions are simulated: their matrices are dense."""
 
@@ -32,15 +32,15 @@ def examine(context: Context) -> dict[str, Any]:
     """Other optimizers, dimensions, other random structures, slopes tested one at a time."""
     structures = _structures(context)
     slopes = _slopes(context)
-    optimizers = _optimizers(context)
+    refits = _optimizers(context)
     return {
-        "optimizers": optimizers,
+        "optimizers": refits,
         "dimensions": _dimensions(context),
         "structures": structures,
         "slopes": slopes,
         "boundary": _boundary(context),
         "tables": {
-            **({"optimizers": _optimizer_table(context)} if optimizers["have"] else {}),
+            **({"optimizers": optimizers.table(context.models, context)} if refits["have"] else {}),
             **({"structures": _structure_table(context)} if structures["have"] else {}),
             **({"slopes": _slope_table(context, slopes["tests"])} if slopes["tests"] else {}),
         },
@@ -51,42 +51,16 @@ def examine(context: Context) -> dict[str, Any]:
 # --- other optimizers ----------------------------------------------------------------------------
 
 
-def _others(context: Context) -> list[str]:
-    return [name for name in OPTIMIZERS if name != context.final.fit.optimizer]
-
-
 def _optimizers(context: Context) -> dict[str, Any]:
-    if not context.spec.estimation.check_optimizers:
-        return {"have": False, "reason": "the spec says so (`estimation.check_optimizers`)"}
-    names = _others(context)
-    if reason := _too_long(context, 3 * len(names), "refits by other optimizers"):
-        return {"have": False, "reason": reason}
-    context.run(STEP, "other_optimizers", id=context.final.id, optimizers=names)
-    gains = {name: context.value(f"models/optimizer/{name}/gain") for name in names}
-    known = {name: gain for name, gain in gains.items() if gain is not None}
-    tolerance = RULES["optimizers"].value
-    best = max(known, key=lambda name: known[name], default="")
-    better = bool(best) and known[best] > tolerance
-    facts = {
+    checked = [optimizers.compare(context, model) for model in context.models if model.refits]
+    if not checked:
+        said = "the spec says so (`estimation.check_optimizers`)"
+        return {"have": False, "reason": context.no_refits or said}
+    return {
         "have": True,
-        "used": context.final.fit.optimizer,
-        "best": best,
-        "better": better,
-        "gain": context.engine.items.get(f"models/optimizer/{best}/gain"),
-        "shift": context.engine.items.get(f"models/optimizer/{best}/shift"),
-        "short": [name for name, gain in known.items() if gain < -tolerance],
-        "agreeing": [name for name, gain in known.items() if abs(gain) <= tolerance],
-        "failed": [name for name, gain in gains.items() if gain is None],
-        "alarm": bool(context.final.fit.messages),
+        "final": next(facts for facts in checked if facts["label"] == context.final.plan.label),
+        "others": [facts for facts in checked if facts["label"] != context.final.plan.label],
     }
-    context.decide(
-        STEP,
-        RULES["optimizers"].text,
-        _evidence(context, list(known)),
-        _verdict(facts),
-        RULES["optimizers"].citation,
-    )
-    return facts
 
 
 def _too_long(context: Context, fits: int, part: str, parameters: int = 0) -> str:
@@ -94,46 +68,6 @@ def _too_long(context: Context, fits: int, part: str, parameters: int = 0) -> st
     final = context.final
     each = evaluations(parameters or final.fit.parameters) * final.fit.evaluation
     return too_long(context, STEP, f"{part} ({final.plan.label})", final, fits * each)
-
-
-def _evidence(context: Context, names: Sequence[str]) -> Cell:
-    if not names:
-        return "no other optimizer gave a fit"
-    parts: list[Any] = ["log-likelihood above the model's: "]
-    for name in names:
-        parts += [f"{name} ", context.item(f"models/optimizer/{name}/gain"), ", "]
-    return tuple(parts[:-1])
-
-
-def _verdict(facts: Mapping[str, Any]) -> str:
-    if facts["better"]:
-        return (
-            f"a better optimum exists: {facts['best']} finds it; the model is reported as "
-            f"{facts['used']} left it"
-        )
-    if not facts["agreeing"]:
-        return "no other optimizer confirms the optimum, none finds a better one"
-    if facts["alarm"]:
-        return "lme4's complaint is a false alarm: other optimizers reach the same optimum"
-    return "the optimum is confirmed"
-
-
-def _optimizer_table(context: Context) -> Table:
-    rows = tuple(
-        Row(
-            f"By {name}",
-            tuple(context.item(f"models/optimizer/{name}/{what}") for what in ("gain", "shift")),
-        )
-        for name in _others(context)
-    )
-    return Table(
-        "optimizers",
-        f"{context.final.plan.label}, fitted again by other optimizers",
-        ("Optimizer", "Log-likelihood, difference", "Largest difference of a fixed effect, in SE"),
-        rows,
-        f"Compared with {context.final.fit.optimizer}; above zero: a better optimum. "
-        f"{RULES['optimizers'].text[0].upper()}{RULES['optimizers'].text[1:]}.",
-    )
 
 
 # --- dimensions and the boundary ------------------------------------------------------------------
@@ -177,13 +111,28 @@ def _boundary(context: Context) -> dict[str, Any]:
             at = f"{final.id}/var/{block}/{effect}"
             phrase = context.effect_phrase(final, effect)
             variance = context.value(f"{at}/variance")
-            if variance is not None and variance <= 1e-8 * sigma2:
+            if variance is not None and variance * _spread(context, effect) <= 1e-8 * sigma2:
                 zero.append(f"{phrase} over {groups}")
             for other in effects[:i]:
                 found = context.value(f"{at}/cor/{other}")
                 if found is not None and abs(found) > 1 - 1e-4:
                     limits.append(f"{phrase} with {context.effect_phrase(final, other)}")
-    return {"singular": final.fit.singular, "zero": zero, "limits": limits}
+    components = sum(map(len, final.fit.blocks.values()))
+    return {
+        "singular": final.fit.singular,
+        "zero": zero,
+        "limits": limits,
+        "single": len(zero) == components,
+    }
+
+
+def _spread(context: Context, effect: str) -> float:
+    """The variance of a slope's predictor: what the slopes add is to be held against it."""
+    column = effect.strip("`")
+    frame = context.data.frame
+    if column not in frame or context.categories.get(column):
+        return 1.0
+    return float(frame[column].var())
 
 
 # --- random structures ----------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def fitted(case: dict[str, Any]) -> Engine:
     engine.begin(table(case["data"]))
     engine.fit("m", case["formula"], case["reml"], "nloptwrap")
     large = bool(case.get("large"))  # fitted once, without numerical derivatives
-    engine.run("models", "model_quantities", id="m", labels={}, unit="", level=0.95,
+    engine.run("models", "model_quantities", id="m", labels={}, unit="", level=0.95, limits=True,
                ddf="asymptotic" if large else "Satterthwaite")  # fmt: skip
     if not large:
         engine.run("models", "fit_by_ml", id="m")

@@ -4,6 +4,7 @@
 args <- commandArgs(trailingOnly = TRUE)
 suppressPackageStartupMessages(library(lme4))
 source(args[1])
+source(file.path(dirname(args[1]), "definitions_inference.R"))
 pair <- function(name, ours, other) {
   for (i in seq_along(ours)) {
     cat(name, "\t", sprintf("%.17g\t%.17g", ours[[i]], other[[i]]), "\n", sep = "")
@@ -19,7 +20,7 @@ models <- list(
   factors = lmer(angle ~ recipe * temp + (1 | recipe:replicate), cake)
 )
 
-# --- the joint covariance of (beta, u), against V = Z G Z' + sigma2 I and GLS
+# --- the variance of combinations of (beta, u), against V = Z G Z' + sigma2 I and GLS
 for (name in names(models)) {
   m <- models[[name]]
   x <- getME(m, "X")
@@ -30,19 +31,22 @@ for (name in names(models)) {
   vi <- solve(v)
   a <- solve(t(x) %*% vi %*% x)
   p <- vi - vi %*% x %*% a %*% t(x) %*% vi
-  joint <- joint_covariance(m)
-  k <- seq_len(ncol(x))
-  pair(paste(name, "beta"), diag(joint$covariance)[k], diag(a))
+  at <- random_positions(m)
   u <- g - g %*% t(z) %*% p %*% z %*% g
-  pair(paste(name, "modes"), diag(joint$covariance)[-k][1:6], diag(u)[1:6])
   between <- -a %*% t(x) %*% vi %*% z %*% g
-  pair(paste(name, "beta with modes"), joint$covariance[1, -k][1:6], between[1, 1:6])
+  joint <- rbind(cbind(a, between), cbind(t(between), u))
+  set.seed(3)
+  for (i in 1:3) {
+    w <- rnorm(ncol(joint))
+    k <- seq_len(ncol(x))
+    pair(paste(name, "beta and modes"), joint_variance(m, w[k], w[-k]), w %*% joint %*% w)
+  }
   # Where every mode stands: u by its name in the random-effects matrix.
   modes <- ranef(m, condVar = TRUE)
   group <- names(modes)[1]
   effect <- names(modes[[group]])[1]
   pair(
-    paste(name, "positions"), getME(m, "b")[joint$at[[group]][[effect]]], modes[[group]][[effect]]
+    paste(name, "positions"), getME(m, "b")[at[[group]][[effect]]], modes[[group]][[effect]]
   )
   # Conditional variances given beta: sigma2 Lambda (Lambda' Z'Z Lambda + I)^-1 Lambda'.
   inner <- solve(t(lambda) %*% t(z) %*% z %*% lambda + diag(ncol(z)))
@@ -50,7 +54,7 @@ for (name in names(models)) {
   for (e in names(modes[[group]])) {
     pair(
       paste(name, "conditional SD", e), mode_sd(m, group, e),
-      sqrt(conditional[joint$at[[group]][[e]]])
+      sqrt(conditional[at[[group]][[e]]])
     )
   }
   pair(paste(name, "random variance"), random_variance(m), mean(diag(z %*% g %*% t(z))))
@@ -77,13 +81,13 @@ pair(
 )
 m <- models$slopes
 row <- data.frame(Days = 3)
-ours <- group_prediction(m, joint_covariance(m), row, "Subject", "309")
+ours <- prediction(m, row, list(Subject = "309"))
 pair("expected in a group", ours[["estimate"]], predict(m, cbind(row, Subject = "309")))
 one <- coef(m)$Subject["309", ]
 pair("expected by coef()", ours[["estimate"]], one[[1]] + 3 * one[[2]])
 m <- models$nested
 cask <- "b:C"
-ours <- group_prediction(m, joint_covariance(m), data.frame(row.names = 1), "cask:batch", cask)
+ours <- prediction(m, data.frame(row.names = 1), units_around(m, "cask:batch", cask))
 pair(
   "expected in a nested group", ours[["estimate"]],
   predict(m, data.frame(batch = "C", cask = "b"))

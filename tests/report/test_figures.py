@@ -157,6 +157,9 @@ DRAWN: dict[str, Callable[[Words], Drawing]] = {
     "linearity": lambda w: figures.linearity(**linearity_panel(w)),
     "linearity panels": lambda w: figures.linearity_panels([linearity_panel(w)] * 2),
     "icc bar": lambda w: figures.icc_bar([(next(w), share) for share in (0.01, 0.2, 0.7, 0.09)]),
+    "share bars": lambda w: figures.share_bars(
+        [(next(w), [("fixed", 0.4), ("means", 0.6)]), (next(w), [("fixed", 2.0), ("fixed", 0.01)])]
+    ),
     "icc curve": lambda w: figures.icc_curve(
         [0, 1, 2], [0.2, 0.3, 0.5], [0.1, 0.2, 0.4], [0.3, 0.4, 0.6], xlabel=next(w)
     ),
@@ -207,6 +210,7 @@ ONE: dict[str, Callable[[], Drawing]] = {
     "spread": lambda: figures.group_spread(["A"], [2], [5], 2),
     "influence": lambda: figures.influence(["A"], [0.0], 4),
     "icc bar": lambda: figures.icc_bar([("persons", 1.0)]),
+    "share bars": lambda: figures.share_bars([("total", [("residual", 1.0)])]),
     "icc curve": lambda: figures.icc_curve([1], [0.0], xlabel="x"),
     "coefficients": lambda: figures.coefficients(["age"], [("M1", [0], [0], [0])]),
     "no term in a model": lambda: figures.coefficients(["age"], [("M1", [None], [None], [None])]),
@@ -250,6 +254,9 @@ REFUSED: dict[str, Callable[[], Drawing]] = {
     "icc bar": lambda: figures.icc_bar([("a", NAN)]),
     "icc bar, negative": lambda: figures.icc_bar([("a", -0.1), ("b", 1)]),
     "icc bar, zero": lambda: figures.icc_bar([("a", 0.0)]),
+    "no bars": lambda: figures.share_bars([]),
+    "share bars": lambda: figures.share_bars([("total", [("a", NAN)])]),
+    "share bars, negative": lambda: figures.share_bars([("total", [("a", -0.1), ("b", 1.0)])]),
     "icc curve": lambda: figures.icc_curve([0, 1], [0.1, NAN], xlabel=""),
     "coefficients": lambda: figures.coefficients(["a"], [("M", [NAN], [0], [0])]),
     "coefficients, half": lambda: figures.coefficients(["a"], [("M", [1.0], [None], [0])]),

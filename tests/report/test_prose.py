@@ -88,6 +88,16 @@ def models(fixed: str, random: str = "[1]") -> str:
     )
 
 
+THREE = """\
+models:
+  list:
+    - {id: "null", fixed: [], random: {class: [1], school: [1]}}
+    - {id: final, fixed: [x], random: {class: [1], school: [1]}}
+"""
+
+WITH_MODELS = {"correlation at its limit", "does not converge"}
+"""Cases of which the sections on variance and models are stored too."""
+
 CASES: Mapping[str, tuple[str, pd.DataFrame]] = {
     "positive and clear": (spec(X + ASK + models("[x]")), classes(x=0.8)),
     "negative and clear": (spec(X + ASK + models("[x]")), classes(x=-0.8)),
@@ -137,6 +147,35 @@ CASES: Mapping[str, tuple[str, pd.DataFrame]] = {
         """) + models('["f*h"]')),
         classes(12, f=1.0, fh=1.5),
     ),
+    "a variance hardly above zero": (
+        spec(X + ASK + models("[x]")), classes(5, groups=20, x=0.5, between=0.25)
+    ),
+    "correlation at its limit": (
+        spec(X + ASK + models("[x]", "[1, x]")),
+        classes(1, groups=9, size=4, x=0.3, slope_sd=0.3, between=1.0),
+    ),
+    "many rows and a tiny effect": (
+        spec(X + ASK + models("[x]")).replace(
+            "variance_ci: none", "variance_ci: none, df_comparison: 0"
+        ),
+        classes(3, groups=60, size=100, x=0.05),
+    ),
+    "three levels": (
+        spec(X + ASK + THREE).replace(
+            "plural: classes, id: class}", "plural: classes, id: class}, {name: school, id: school}"
+        ),
+        classes(16, groups=24, x=0.5).assign(school=lambda d: "s" + (d.index // 40).astype(str)),
+    ),
+    "crossed": (
+        spec(X + ASK + "structure: crossed\n" + THREE).replace(
+            "plural: classes, id: class}", "plural: classes, id: class}, {name: area, id: school}"
+        ).replace("school: [1]", "area: [1]"),
+        classes(17, groups=12, x=0.5).assign(school=lambda d: "s" + (d.index % 10).astype(str)),
+    ),
+    "does not converge": (
+        spec(X + ASK + models("[x]", "[1, x]")),
+        classes(15, groups=15, x=0.001, slope_sd=0.0005).assign(x=lambda d: 1000 * (d["x"] + 40)),
+    ),
     "families of tests": (
         spec(dedent("""
         predictors: {x: {level: pupil, label: effort}, z: {level: class, label: climate}}
@@ -152,12 +191,10 @@ CASES: Mapping[str, tuple[str, pd.DataFrame]] = {
 }  # fmt: skip
 
 
-def prose(results: Results) -> str:
-    """Summary, interpretation and inference as a reader sees them, tables and figures left out."""
+def prose(results: Results, sections: str = "Summary|Interpretation|Inference") -> str:
+    """Sections as a reader sees them, tables and figures left out."""
     text = compose(results, find("base", Path.cwd()), ("html",))
-    parts = re.findall(
-        r"^# (?:Summary|Interpretation|Inference) .*?(?=^# |\Z)", text, re.MULTILINE | re.DOTALL
-    )
+    parts = re.findall(rf"^# (?:{sections}) .*?(?=^# |\Z)", text, re.MULTILINE | re.DOTALL)
     text = "\n".join(part.partition("**Limits.**")[0] for part in parts)
     text = re.sub(r"^::: \{#tbl.*?^:::$", "", text, flags=re.MULTILINE | re.DOTALL)
     text = re.sub(r"^::: \{\.(?:content|step).*?^:::$", "", text, flags=re.MULTILINE | re.DOTALL)
@@ -173,5 +210,7 @@ def test_sentences(name: str, run_spec: RunSpec, snapshot: SnapshotAssertion) ->
     found = run_spec(text, {"d.csv": table})
     check_sound(found)
     said = prose(found)
+    if name in WITH_MODELS:
+        said += prose(found, "Models|Intraclass")
     assert not re.search(r"NaN|None|\(\)|\( |  of  |\bnan\b|True|False| ,| \.(?!\d)", said), said
     assert said == snapshot

@@ -41,6 +41,12 @@ def numbers(found: Results, name: str) -> list[float]:
     return [float(entry) for entry in item.values]
 
 
+def numbers_of(found: Results, name: str) -> list[str]:
+    item = found.items[name]
+    assert isinstance(item, Series)
+    return [str(entry) for entry in item.values]
+
+
 @dataclass
 class Dense:
     """A fit by generalised least squares with the estimated variances, written out."""
@@ -94,6 +100,9 @@ def test_repeated_measures(run_spec: RunSpec, frame: pd.DataFrame, found: Result
     _check_distance(found, frame, fit, t, z, subjects)
     _check_autocorrelation(found, frame, fit)
     _check_robust(found, frame, fit, subjects)
+    # R: bartlett.test(lapply(split(sleepstudy, sleepstudy$Subject), function(d) lm(...)))
+    assert value(found, "assumptions/bartlett/Subject/K") == pytest.approx(74.7015106, rel=1e-6)
+    assert value(found, "assumptions/bartlett/Subject/df") == 17
     bootstrap = value(found, "assumptions/remedies/Days/se_boot")
     assert bootstrap == pytest.approx(value(found, "slopes/fixef/Days/se"), rel=0.5)
     assert "centred" not in str(found.steps["assumptions"]["exogeneity"])
@@ -111,12 +120,12 @@ def _check_cook(found: Results, frame: pd.DataFrame, fit: Dense, subjects: Array
     dfbetas = changes / np.sqrt(np.diag(fit.covariance))
     beyond = (np.abs(dfbetas) > 2 / np.sqrt(18)).any(axis=1).sum()
     assert value(found, "assumptions/influence/dfbetas") == beyond
-    first = found.steps["assumptions"]["influence"]["units"][0]
+    first = found.steps["assumptions"]["influence"][0]["units"][0]
     assert first == subjects[cook.argmax()]
 
 
 def _check_refit(found: Results, run_spec: RunSpec, frame: pd.DataFrame, subjects: Array) -> None:
-    left_out = found.steps["assumptions"]["influence"]["units"][0]
+    left_out = found.steps["assumptions"]["influence"][0]["units"][0]
     text = dedent(SLEEP).replace(", check_bootstrap: 20", "")
     other = run_spec(text, {"sleep.csv": frame[frame["Subject"] != left_out]})
     for term in ("(Intercept)", "Days"):
@@ -166,6 +175,26 @@ def _check_autocorrelation(found: Results, frame: pd.DataFrame, fit: Dense) -> N
     assert value(found, f"{at}/lag1") == pytest.approx(lag, rel=1e-5)
     assert value(found, f"{at}/expected") == pytest.approx(expected, rel=1e-5)
     assert value(found, f"{at}/excess") == pytest.approx(lag - expected, rel=1e-5)
+    pairs = [i for i in range(len(e) - 2) if person[i] == person[i + 2]]
+    after = [i + 2 for i in pairs]
+    at = f"{at}/distance/2"
+    assert (value(found, f"{at}/from"), value(found, f"{at}/pairs")) == (2, 144)
+    lag = np.mean(e[pairs] * e[after]) / np.mean(e**2)
+    assert value(found, f"{at}/correlation") == pytest.approx(lag, rel=1e-5)
+    expected = np.mean(p[pairs, after]) / np.mean(np.diag(p))
+    assert value(found, f"{at}/expected") == pytest.approx(expected, rel=1e-5)
+    _check_correlated_errors(found)
+
+
+def _check_correlated_errors(found: Results) -> None:
+    """Against nlme::lme() with corCAR1 on the sleep data, by its other optimiser, nlminb."""
+    at = "assumptions/autocorrelation/ar"
+    assert value(found, f"{at}/phi") == pytest.approx(0.492105, abs=2e-3)
+    change = abs(252.25 - value(found, "slopes/fixef/(Intercept)/estimate"))
+    change /= value(found, "slopes/fixef/(Intercept)/se")
+    assert value(found, f"{at}/change") == pytest.approx(change, abs=5e-3)
+    ratio = 1.521795 / value(found, "slopes/fixef/Days/se")
+    assert value(found, f"{at}/least_ratio") == pytest.approx(ratio, abs=2e-3)
 
 
 def _check_robust(found: Results, frame: pd.DataFrame, fit: Dense, subjects: Array) -> None:
@@ -234,8 +263,60 @@ def test_between_and_within_effects(run_spec: RunSpec) -> None:
     assert difference == pytest.approx(between - within, abs=0.05)
     assert value(found, "assumptions/exogeneity/x/p") < 0.001
     assert found.steps["assumptions"]["exogeneity"]["rejected"][0] == "x"
+    _check_joint(found, table["pupils.csv"])
+    assert value(found, "assumptions/remedies/x/se_cr2") > 0
     why = {e["label"]: e["why"] for e in apart.steps["assumptions"]["exogeneity"]["left_out"]}
     assert "centred" in next(iter(why.values()))
+
+
+def _check_joint(found: Results, table: pd.DataFrame) -> None:
+    """F of the three means by a Wald statistic, with REML by a search over the ICC."""
+    columns = [table["x"], table["kind"] == "b", table["kind"] == "c"]
+    x = np.column_stack([
+        np.ones(480), *columns, table["z"],
+        *(column.astype(float).groupby(table["school"]).transform("mean") for column in columns),
+    ]).astype(float)  # fmt: skip
+    data = pd.DataFrame(np.column_stack([x, table["y"]]))
+    means = data.groupby(table["school"]).transform("mean").to_numpy()
+
+    def fit(rho: float) -> tuple[float, Array, Array]:
+        """REML criterion, estimates and covariance: OLS of the data made independent."""
+        white = data.to_numpy() - (1 - np.sqrt((1 - rho) / (1 + 11 * rho))) * means
+        xw, yw = white[:, :8] / np.sqrt(1 - rho), white[:, 8] / np.sqrt(1 - rho)
+        bread = np.linalg.inv(xw.T @ xw)
+        beta = bread @ xw.T @ yw
+        sigma2 = ((yw - xw @ beta) ** 2).sum() / 472
+        log_det = 40 * (11 * np.log(1 - rho) + np.log(1 + 11 * rho))
+        criterion = 472 * np.log(sigma2) + log_det - np.linalg.slogdet(bread)[1]
+        return float(criterion), beta, sigma2 * bread
+
+    _, beta, covariance = min((fit(rho) for rho in np.linspace(0.01, 0.6, 591)), key=first)
+    expected = beta[5:] @ np.linalg.solve(covariance[5:, 5:], beta[5:]) / 3
+    assert value(found, "assumptions/mundlak/F") == pytest.approx(expected, rel=2e-3)
+    assert value(found, "assumptions/mundlak/numerator") == 3
+    assert value(found, "assumptions/mundlak/p") < 0.001
+
+
+def first(fit: tuple[float, Array, Array]) -> float:
+    return fit[0]
+
+
+def test_the_square_of_a_bent_predictor(run_spec: RunSpec) -> None:
+    table = schools()
+    bent = table["x"] - table.groupby("school")["x"].transform("mean")
+    table["y"] += 0.5 * bent**2
+    table["square"] = bent**2 - (bent**2).mean()
+    text = dedent(SCHOOLS.format(transform="", centre="", fixed="x, z"))
+    found = run_spec(text, {"pupils.csv": table})
+    check_sound(found)
+    linearity = found.steps["assumptions"]["linearity"]
+    assert [entry["label"] for entry in linearity["curved"]] == ["x"]
+    more = text.replace("z: {", "square: {level: pupil}\n  z: {").replace("x, z]", "x, z, square]")
+    again = run_spec(more, {"pupils.csv": table})
+    squared = value(found, "assumptions/curve/within/x/t")
+    if len(linearity["bent"]) == 1:
+        assert squared == pytest.approx(value(again, "full/fixef/square/t"), rel=1e-4)
+    assert squared > 5
 
 
 def test_collinearity_of_a_category(run_spec: RunSpec) -> None:
@@ -274,6 +355,13 @@ def test_a_skewed_outcome_is_advised_a_logarithm(run_spec: RunSpec) -> None:
         assert value(after, f"assumptions/scale/none/{what}") == pytest.approx(before, abs=1e-8)
         changed = value(found, f"assumptions/scale/log/{what}")
         assert value(after, f"assumptions/scale/model/{what}") == pytest.approx(changed, abs=1e-8)
+    mean, sd = table["pupils.csv"]["x"].mean(), table["pupils.csv"]["x"].std()
+    high = value(after, "full/fixef/(Intercept)/estimate")
+    high += value(after, "full/fixef/x/estimate") * (mean + sd)
+    high += value(after, "full/fixef/z/estimate") * table["pupils.csv"]["z"].mean()
+    assert value(after, "assumptions/back/x/above/estimate") == pytest.approx(np.exp(high))
+    p = value(found, "assumptions/remedies/x/p_scale")
+    assert p == pytest.approx(value(after, "full/fixef/x/p"), rel=1e-6)
     assert found.steps["assumptions"]["transformation"]["applied"] is False
     assert after.steps["assumptions"]["transformation"]["applied"] is True
 
@@ -303,3 +391,12 @@ def test_crossed_groupings_have_no_cluster(run_spec: RunSpec) -> None:
     change = fit.without(rows).beta - fit.beta
     cook = float(change[0] ** 2 / fit.covariance[0, 0])
     assert numbers(found, "assumptions/influence/cook")[0] == pytest.approx(cook, rel=1e-4)
+    for sample in ("A", "F"):
+        rows = (frame["sample"].astype(str) == sample).to_numpy()
+        change = fit.without(rows).beta - fit.beta
+        cook = float(change[0] ** 2 / fit.covariance[0, 0])
+        place = numbers_of(found, "assumptions/influence/sample/names").index(sample)
+        cooks = numbers(found, "assumptions/influence/sample/cook")
+        assert cooks[place] == pytest.approx(cook, rel=1e-4)
+    assert value(found, "assumptions/without/sample/1/(Intercept)/change") != 0
+    assert "crosses" in reason(found, "assumptions/homogeneity/H")

@@ -60,7 +60,7 @@ def test_without_patience_the_report_is_made_and_says_what_is_missing(impatient:
         steps["icc"]["no_bootstrap"],
         steps["models"]["examined"]["optimizers"]["reason"],
         steps["models"]["examined"]["slopes"]["too_long"],
-        steps["assumptions"]["influence"]["too_long"],
+        steps["assumptions"]["influence"][0]["too_long"],
         steps["assumptions"]["exogeneity"]["too_long"],
     ):
         assert "estimation.patience" in said

@@ -102,32 +102,32 @@ def test_parts_of_the_variance(found: Found) -> None:
     parts = {
         "f1": found.beta @ phi_w @ found.beta,
         "f2": found.beta @ phi_b @ found.beta,
-        "v": quadratic(found.z - z_b, found.tau),
-        "m": quadratic(z_b, found.tau),
+        "v12": quadratic(found.z - z_b, found.tau),
+        "m2": quadratic(z_b, found.tau),
         "residual": found.sigma2,
     }
-    total, within = sum(parts.values()), parts["f1"] + parts["v"] + parts["residual"]
+    total, within = sum(parts.values()), parts["f1"] + parts["v12"] + parts["residual"]
     for name, part in parts.items():
         assert found(f"fit/partition/{name}") == pytest.approx(part, rel=1e-9), name
         assert found(f"fit/partition/total/{name}") == pytest.approx(part / total), name
-    assert found("fit/partition/within/v") == pytest.approx(parts["v"] / within)
-    between = parts["f2"] + parts["m"]
-    assert found("fit/partition/between/f2") == pytest.approx(parts["f2"] / between)
+    assert found("fit/partition/own/v12") == pytest.approx(parts["v12"] / within)
+    between = parts["f2"] + parts["m2"]
+    assert found("fit/partition/own/f2") == pytest.approx(parts["f2"] / between)
 
 
 def test_centred_predictors_give_the_published_decomposition(found: Found) -> None:
     """With predictors centred within groups m is the intercept variance, v is tr(T Phi)."""
     if not found.centred:
-        assert found("fit/partition/m") > found.tau[0, 0]
+        assert found("fit/partition/m2") > found.tau[0, 0]
         return
-    assert found("fit/partition/m") == pytest.approx(found.tau[0, 0])
+    assert found("fit/partition/m2") == pytest.approx(found.tau[0, 0])
     spread = float(np.mean(found.frame["x"] ** 2))
-    assert found("fit/partition/v") == pytest.approx(found.tau[1, 1] * spread)
+    assert found("fit/partition/v12") == pytest.approx(found.tau[1, 1] * spread)
 
 
 def test_totals_are_the_marginal_and_conditional_r2(found: Found) -> None:
     """They agree for any two-level model: a column's two parts are orthogonal over the rows."""
-    share = {name: found(f"fit/partition/total/{name}") for name in ("f1", "f2", "v", "m")}
+    share = {name: found(f"fit/partition/total/{name}") for name in ("f1", "f2", "v12", "m2")}
     assert share["f1"] + share["f2"] == pytest.approx(found("fit/last/r2m"), rel=1e-9)
     assert sum(share.values()) == pytest.approx(found("fit/last/r2c"), rel=1e-9)
 
@@ -163,7 +163,7 @@ def test_prediction_error(found: Found) -> None:
     def error(model: str, n: float) -> float:
         return found(f"{model}/sigma2") / n + found(f"{model}/var/school/(Intercept)/variance")
 
-    for what, n in (("rows", 1.0), ("groups", harmonic)):
+    for what, n in (("rows", 1.0), ("school", harmonic)):
         expected = 1 - error("plain", n) / error("null", n)
         assert found(f"fit/plain/snijders/{what}") == pytest.approx(expected)
         # The final model's own slopes vary: the measure is that of its fixed part, here the same.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -234,7 +236,7 @@ inference: {variance_ci: none}
     assert found.steps["icc"]["few"]["groups"].value == 6
     assert value(found, "icc/exact/p") == 1
     assert any("CR2" in decision.outcome for decision in found.decisions)
-    assert not found.steps["icc"]["single"]["have"]
+    assert found.steps["icc"]["single"]["mean"]  # of a model without predictors the mean's errors
 
 
 def test_reliability_of_a_mean_that_is_a_predictor(run_spec: RunSpec) -> None:
@@ -312,4 +314,144 @@ inference: {variance_ci: none, icc_bootstrap: 10}
     assert value(found, "structure/relation/a/b/occupied") == len(table[["a", "b"]].value_counts())
     assert value(found, "structure/relation/a/b/cells") == 12 * 15
     assert not found.steps["structure"]["relations"][0]["full"]
-    assert "cross" in reason(found, "icc/single/x/robust_se")
+    design_ = np.column_stack([np.ones(150), table["x"]])
+    bread = np.linalg.inv(design_.T @ design_)
+    scores = design_ * (y - design_ @ bread @ design_.T @ y)[:, None]
+    cells = a * 100 + b
+    v = sum(
+        sign * bread @ clustered(scores, g) @ bread for sign, g in ((1, a), (1, b), (-1, cells))
+    )
+    assert value(found, "icc/single/x/robust_se") == pytest.approx(np.sqrt(v[1, 1]))
+
+
+def clustered(scores: Array, g: Array) -> Array:
+    """Sum of the outer products of the groups' scores, with the small-sample factor."""
+    sums = np.array([scores[g == k].sum(axis=0) for k in np.unique(g)])
+    factor = len(sums) / (len(sums) - 1) * (len(scores) - 1) / (len(scores) - scores.shape[1])
+    return factor * sums.T @ sums
+
+
+def test_the_interval_along_a_slope(sleep: Results, frame: pd.DataFrame) -> None:
+    """The delta method in variances and covariance, with the residual variance not profiled out."""
+    x, y, _ = design(frame)
+    z, responses = x[:10], y.reshape(18, 10)
+    at = "slopes/var/Subject"
+    estimates = np.array([
+        value(sleep, f"{at}/(Intercept)/variance"), value(sleep, f"{at}/Days/cov/(Intercept)"),
+        value(sleep, f"{at}/Days/variance"), value(sleep, "slopes/sigma2"),
+    ])  # fmt: skip
+
+    def deviance(p: Array) -> float:
+        v = z @ np.array([[p[0], p[1]], [p[1], p[2]]]) @ z.T + p[3] * np.eye(10)
+        inverse = np.linalg.inv(v)
+        information = 18 * z.T @ inverse @ z
+        beta = np.linalg.solve(information, z.T @ inverse @ responses.sum(axis=0))
+        r = responses - z @ beta
+        quadratic = np.einsum("ij,jk,ik->", r, inverse, r)
+        return float(18 * np.linalg.slogdet(v)[1] + np.linalg.slogdet(information)[1] + quadratic)
+
+    covariance = 2 * np.linalg.inv(hessian(deviance, estimates))
+    for place, days in {"low": 0.0, "high": 9.0}.items():
+        v = estimates[0] + 2 * days * estimates[1] + days**2 * estimates[2]
+        slope = np.array([1 / v, 2 * days / v, days**2 / v, -1 / estimates[3]])
+        se = np.sqrt(slope @ covariance @ slope)
+        middle = np.log(v / estimates[3])
+        for side, sign in (("lower", -1), ("upper", 1)):
+            expected = 1 / (1 + np.exp(-(middle + sign * 1.959964 * se)))
+            found = value(sleep, f"icc/curve/Subject/Days/{place}_{side}")
+            assert found == pytest.approx(expected, abs=2e-3)
+    assert "delta method" in method(sleep, "icc/curve/Subject/Days/low_lower")
+
+
+def hessian(f: Callable[[Array], float], at: Array) -> Array:
+    steps = np.diag(1e-3 * np.abs(at))
+    k = len(at)
+    found = np.zeros((k, k))
+    for i in range(k):
+        for j in range(k):
+            moved = sum(
+                a * b * f(at + a * steps[i] + b * steps[j]) for a in (1, -1) for b in (1, -1)
+            )
+            found[i, j] = moved / (4 * steps[i, i] * steps[j, j])
+    return found
+
+
+def test_each_level_of_three(run_spec: RunSpec) -> None:
+    """The reliability of each level's means, and errors without a level, in balanced data."""
+    found = run_spec(PASTES)
+    cask, batch = (value(found, f"icc/{g}/tau") for g in ("batch_cask", "batch"))
+    sigma2 = value(found, "icc/sigma2")
+    assert value(found, "icc/batch_cask/reliability") == pytest.approx(cask / (cask + sigma2 / 2))
+    error = cask / 3 + sigma2 / 6
+    assert value(found, "icc/batch/reliability") == pytest.approx(batch / (batch + error))
+    frame = package_dataset("lme4", "Pastes")
+    for group, ids in (("batch", ["batch", "cask"]), ("batch_cask", ["batch"])):
+        means = frame.groupby(ids, observed=True)["strength"].mean()
+        expected = means.std() / np.sqrt(len(means))
+        assert value(found, f"icc/ignoring/{group}/(Intercept)") == pytest.approx(
+            expected, rel=1e-4
+        )
+
+
+RATINGS = """
+title: Ratings
+data: {file: ratings.csv}
+levels: [{name: rater}, {name: team, id: team}]
+outcome: {name: y, rwg: {categories: 5SKEW}}
+models: {list: [{id: "null", fixed: [], random: {team: [1]}}]}
+inference: {variance_ci: none, icc_bootstrap: 0}
+"""
+
+
+def test_agreement_of_ratings(run_spec: RunSpec) -> None:
+    rng = np.random.default_rng(2)
+    team = np.repeat(np.arange(21), [1, *rng.integers(2, 9, 20)])
+    y = np.clip(np.round(3 + rng.normal(size=21)[team] + rng.normal(size=len(team))), 1, 5)
+    table = pd.DataFrame({"team": team, "y": y})
+    for skew, null in (("", 2.0), (", null_variance: 1.34", 1.34)):
+        found = run_spec(RATINGS.replace("SKEW", skew), {"ratings.csv": table})
+        check_sound(found)
+        raw = 1 - table.groupby("team")["y"].var().dropna() / null
+        index = raw.clip(lower=0)
+        at = "icc/team/rwg"
+        assert value(found, f"{at}/mean") == pytest.approx(index.mean())
+        assert value(found, f"{at}/median") == pytest.approx(index.median())
+        assert value(found, f"{at}/high") == pytest.approx((index >= 0.7).mean())
+        assert (value(found, f"{at}/groups"), value(found, f"{at}/single")) == (20, 1)
+        assert value(found, f"{at}/negative") == (raw < 0).sum()
+    wide = run_spec(RATINGS.replace("5SKEW", "3"), {"ratings.csv": table})
+    assert "span more" in reason(wide, "icc/team/rwg/mean")
+
+
+def test_reliability_of_means_of_units(run_spec: RunSpec) -> None:
+    """A school's mean of its classes counts each class once, however many pupils it has."""
+    rng = np.random.default_rng(5)
+    school = np.repeat(np.arange(15), 4)
+    size = rng.normal(size=15)[school] + rng.normal(size=60)
+    pupils = np.repeat(np.arange(60), rng.integers(2, 6, 60))
+    y = rng.normal(size=15)[school[pupils]] + rng.normal(size=60)[pupils]
+    table = pd.DataFrame({
+        "school": school[pupils], "class": pupils, "size": size[pupils],
+        "y": y + rng.normal(size=len(pupils)),
+    })  # fmt: skip
+    found = run_spec(
+        """
+title: Classes
+data: {file: pupils.csv}
+levels:
+  - {name: pupil}
+  - {name: class, plural: classes, id: class}
+  - {name: school, id: school}
+outcome: {name: y}
+predictors: {size: {level: class, center: group mean, contextual: true}}
+models: {list: [{id: m, fixed: [size, size_mean], random: {class: [1], school: [1]}}]}
+inference: {variance_ci: none}
+""",
+        {"pupils.csv": table},
+    )
+    check_sound(found)
+    means = size.reshape(15, 4).mean(axis=1)
+    msb = 4 * ((means - size.mean()) ** 2).sum() / 14
+    msw = ((size - means[school]) ** 2).sum() / 45
+    expected = max(0, 1 - msw / msb)
+    assert value(found, "icc/predictor/size_mean/reliability") == pytest.approx(expected)

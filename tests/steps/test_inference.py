@@ -51,7 +51,7 @@ def test_conditional_modes(analysed: Analysed) -> None:
 
 
 def test_group_means_are_drawn_to_the_overall_mean(analysed: Analysed) -> None:
-    found, at = analysed("school-achievement"), "inference/shrinkage"
+    found, at = analysed("school-achievement"), "inference/shrinkage/school"
     overall = value(found, f"{at}/overall")
     tau, sigma2 = value(found, "icc/school/tau"), value(found, "icc/sigma2")
     for raw, shrunken, n in zip(

@@ -64,20 +64,23 @@ def test_kenward_roger_equals_satterthwaite_in_a_balanced_design(sleep: Results)
 
 
 def test_comparison_intervals_and_ranks(sleep: Results) -> None:
-    assert value(sleep, "inference/compare/factor") == pytest.approx(1.386, abs=5e-4)
-    low, high = series(sleep, "inference/compare/lower"), series(sleep, "inference/compare/upper")
+    assert value(sleep, "inference/compare/Subject/factor") == pytest.approx(1.386, abs=5e-4)
+    low, high = (
+        series(sleep, "inference/compare/Subject/lower"),
+        series(sleep, "inference/compare/Subject/upper"),
+    )
     n = len(low)
     overlap = [low[i] <= high[j] and low[j] <= high[i] for i in range(n) for j in range(i)]
-    assert value(sleep, "inference/compare/overlap") == pytest.approx(np.mean(overlap))
+    assert value(sleep, "inference/compare/Subject/overlap") == pytest.approx(np.mean(overlap))
     modes = series(sleep, "inference/modes/Subject/(Intercept)/estimate")
-    sd = (high - modes) / value(sleep, "inference/compare/factor")
+    sd = (high - modes) / value(sleep, "inference/compare/Subject/factor")
     draws = modes[:, None] + sd[:, None] * np.random.default_rng(1).normal(size=(n, 20_000))
     ranks = n - draws.argsort(axis=0).argsort(axis=0)
     top = int(modes.argmax())
     name = sleep.items["inference/modes/Subject/(Intercept)/names"].values[top]  # type: ignore[union-attr]
     expected = np.quantile(ranks[top], [0.025, 0.975])
     for bound, side in zip(expected, ("lower", "upper"), strict=True):
-        shown = f"inference/compare/rank/{name}/{side}"
+        shown = f"inference/compare/Subject/rank/{name}/{side}"
         if shown in sleep.items:
             assert value(sleep, shown) == pytest.approx(bound, abs=1)
 

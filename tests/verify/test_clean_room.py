@@ -53,7 +53,7 @@ def test_changed_results_are_named(copy: Copy) -> None:
         _set("structure/variable/Reaction/mean", 1 + 1e-10)(document)
         _set("growth/fixef/Days/estimate", 1 + 1e-4)(document)
         _set("settings/level", 0.9)(document)
-        (series,) = (e for e in document["series"] if e["id"] == "inference/shrinkage/raw")
+        (series,) = (e for e in document["series"] if e["id"] == "inference/shrinkage/Subject/raw")
         series["values"][2] += 0.01
         (names,) = (e for e in document["series"] if e["id"] == "assumptions/groups/names")
         names["values"][0] = "someone"
@@ -66,11 +66,11 @@ def test_changed_results_are_named(copy: Copy) -> None:
         "structure/variable/Reaction/mean",
         "growth/fixef/Days/estimate",
         "assumptions/groups/names",
-        "inference/shrinkage/raw",
+        "inference/shrinkage/Subject/raw",
     ]
     by_id = {difference.id: difference for difference in found.rederived.differences}
     assert by_id["settings/level"].derived == 0.95
-    assert by_id["inference/shrinkage/raw"].where.endswith("element 3; 1 of 18 differ")
+    assert by_id["inference/shrinkage/Subject/raw"].where.endswith("element 3; 1 of 18 differ")
     assert by_id["assumptions/groups/names"].stored == "someone"
     slope = by_id["growth/fixef/Days/estimate"]
     assert f"{slope.id} ({slope.label}): stored {slope.stored!r}" in summary(found)

@@ -12,6 +12,7 @@ from mlmreport.report.figures.composition import (
     group_sizes,
     icc_bar,
     icc_curve,
+    share_bars,
     structure,
 )
 from mlmreport.report.figures.diagnostics import (
@@ -65,6 +66,7 @@ __all__ = [
     "qq",
     "qq_panels",
     "residuals_fitted",
+    "share_bars",
     "shrinkage",
     "simple_slopes",
     "standard_errors",

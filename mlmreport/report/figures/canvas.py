@@ -12,7 +12,7 @@ import io
 import textwrap
 import unicodedata
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +23,7 @@ import numpy as np
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
@@ -136,7 +137,7 @@ class Drawing:
         kind = "path" if _drawable("".join(self.texts())) else "none"
         metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         with style(), mpl.rc_context({"svg.fonttype": kind}):
-            return self._saved(format="svg", metadata=metadata, dpi=200)
+            return self._printed(metadata)
 
     def png(self, dpi: int = 200) -> bytes:
         """The figure as a PNG for word processors.
@@ -148,6 +149,20 @@ class Drawing:
         """
         with style():
             return self._saved(format="png", metadata={"Software": None}, dpi=dpi)
+
+    def _printed(self, metadata: Mapping[str, None]) -> bytes:
+        """`savefig` would draw once more than needed, to measure what is laid out already."""
+        buffer = io.BytesIO()
+        before = self.figure.dpi
+        self.figure.dpi = 200  # of pictures in the SVG; its own unit is the point
+        try:
+            with _missing_glyphs_allowed():
+                canvas: Any = FigureCanvasSVG(self.figure)
+                canvas.print_svg(buffer, metadata=metadata)
+        finally:
+            self.figure.dpi = before
+            FigureCanvasAgg(self.figure)
+        return buffer.getvalue()
 
     def _saved(self, **options: Any) -> bytes:
         buffer = io.BytesIO()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +41,7 @@ from mlmreport.report.figures.canvas import (
     wrapped,
 )
 
-__all__ = ["LevelBox", "group_sizes", "icc_bar", "icc_curve", "structure"]
+__all__ = ["LevelBox", "group_sizes", "icc_bar", "icc_curve", "share_bars", "structure"]
 
 # Fills of the levels from the top down: tints of the palette that dark text can stand on.
 _TINTS = ("#9ecae8", "#f6c38e", "#8fd6bf", "#e6bdd4", "#e0e0e0")
@@ -397,6 +398,67 @@ def _label_outside(ax: Axes, part: _Part, edge: float, y: float) -> None:
         ha="left" if left_half else "right",
         va="center",
     )
+
+
+def share_bars(bars: Sequence[tuple[str, Sequence[tuple[str, float]]]]) -> Drawing:
+    """Several wholes, each as one bar of the shares of its parts; a colour a kind of part.
+
+    Parameters
+    ----------
+    bars
+        For each whole its name, and kind and size of each part in order. Parts of the same kind
+        may follow each other. They are divided by their sum.
+
+    Raises
+    ------
+    ValueError
+        Without bars, where a part is negative, or all parts of a bar are zero.
+    """
+    if not bars:
+        raise ValueError("bars: at least one is needed")
+    shares = [numbers("bars", [size for _, size in parts]) for _, parts in bars]
+    if any((sizes < 0).any() or sizes.sum() <= 0 for sizes in shares):
+        raise ValueError("bars: no part may be negative, and one must be above zero")
+    kinds = list(dict.fromkeys(kind for _, parts in bars for kind, _ in parts))
+    fills = dict(zip(kinds, itertools.cycle(COLOURS), strict=False))
+    with style():
+        top, step = 0.42, _BAR + 0.34
+        height = top + step * len(bars)
+        figure, (ax,) = figure_of(height + 0.12)
+        ax.set_axis_off()
+        ax.set_xlim(0, WIDTH)
+        ax.set_ylim(0, height)
+        _draw_kinds(ax, fills, height - 0.16)
+        for row, ((name, parts), sizes) in enumerate(zip(bars, shares, strict=True)):
+            base = height - top - step * (row + 1) + 0.06
+            _draw_shares(ax, [kind for kind, _ in parts], sizes / sizes.sum(), fills, base)
+            ax.text(0, base + _BAR + 0.05, shortened(name, 80), va="bottom", weight="bold")
+        return finish(figure)
+
+
+def _draw_kinds(ax: Axes, fills: Mapping[str, str], y: float) -> None:
+    """The colour of each kind of part, in a line."""
+    room = WIDTH / len(fills)
+    for i, (kind, fill) in enumerate(fills.items()):
+        ax.bar(i * room, 0.16, 0.16, y - 0.08, align="edge", color=fill)
+        ax.text(i * room + 0.24, y, shortened(kind, int(room * 12)), va="center", fontsize=SMALL)
+
+
+def _draw_shares(
+    ax: Axes, kinds: Sequence[str], shares: Array, fills: Mapping[str, str], base: float
+) -> None:
+    left = 0.0
+    for kind, share in zip(kinds, shares, strict=True):
+        width = float(share) * WIDTH
+        look: Look = {"color": fills[kind], "edgecolor": "white", "linewidth": 1.2}
+        ax.bar(left, _BAR, width, base, align="edge", **look)
+        said = f"{100 * share:.1f}%"
+        if width > 0.09 * len(said):
+            ax.text(
+                left + width / 2, base + _BAR / 2, said, ha="center", va="center",
+                color=_on(fills[kind]),
+            )  # fmt: skip
+        left += width
 
 
 def icc_curve(

@@ -1,0 +1,775 @@
+# Linear mixed models on compressed data.
+#
+# The criterion of a Gaussian mixed model depends on rows that share their columns of Z only through
+# the triangular factor of a QR decomposition of their rows of [Z X y] (Bates, Maechler, Bolker &
+# Walker, 2015, for the criterion; Golub & Van Loan, 2013, for the decomposition). A group of n_j
+# rows is so replaced by at most p + q rows and one residual sum of squares, with nothing lost: the
+# likelihood, its optimum and the estimates are those of all rows.
+#
+# What the other files call:
+#   compress(m)               a fitted model      -> problem (see `compressed_rows`)
+#   batch_of(problem)         problem             -> batch: one or more problems of the same design
+#   evaluate_batch(batch, theta)                  -> criterion, gradient, beta, pwrss, sigma, rx
+#   minimise_inside(batch, start)                 -> the optima; theta and start: a row a problem
+#   optimum(problem)          problem             -> theta, criterion, beta, sigma, vcov, ...
+#   derivatives(batch, theta) gradient and Hessian of a single problem's criterion
+#   lmer_compressed(formula, ...)                 -> a genuine lmerMod, and why it is none of ours
+#   all_optimizers(problem)                       -> what lme4's allFit() gives
+#
+# lme4, Matrix, base and stats only.
+
+# --- from rows to a compressed problem ------------------------------------------------------------
+
+# The compressed problem of a fitted linear mixed model.
+compress <- function(m, reml = isREML(m)) {
+  re <- list(
+    Zt = getME(m, "Zt"), cnms = m@cnms, flist = m@flist, theta = getME(m, "theta"), lower = m@lower
+  )
+  compressed_rows(getME(m, "X"), re, m@resp$y, m@resp$weights, m@resp$offset, reml)
+}
+
+# The compressed problem of a design. `re` is what lme4 calls reTrms. The parts of a problem:
+#   x, y, z[[term]]      rows scaled by the square root of their weight, the offset subtracted
+#   level[[term]]        of each row, the code of its group, and labels[[term]] the groups' names
+#   rss, rest            what the rows leave out: residual sum of squares and degrees of freedom,
+#                        one a cell, as are `size` (rows), `log_weight`; `cell` is each row's cell
+#   cells                the group codes of each cell, a column a term
+#   n, reml, theta, lower, cnms, group (name of each term's factor), rows (kept and of)
+#   reason               why nothing is gained, or NULL
+compressed_rows <- function(x, re, y, weights, offset, reml) {
+  z <- term_columns(re)
+  assign <- attr(re$flist, "assign")
+  codes <- lapply(re$flist, as.integer)[assign]
+  cell <- cell_codes(codes[!duplicated(assign)])
+  scale <- if (all(weights == 1)) 1 else sqrt(weights)
+  all <- scale * cbind(do.call(cbind, z), x, y - offset)
+  dimnames(all) <- NULL
+  first <- match(seq_len(max(cell)), cell)
+  kept <- cell_factors(all, cell)
+  q <- vapply(z, ncol, 1L)
+  at <- split(seq_len(sum(q)), rep(seq_along(q), q))
+  sum_by <- function(v) as.vector(rowsum(v, cell))
+  size <- tabulate(cell, max(cell))
+  problem <- list(
+    x = kept$r[, sum(q) + seq_len(ncol(x)), drop = FALSE], y = kept$r[, ncol(all)],
+    z = lapply(at, function(k) kept$r[, k, drop = FALSE]), cell = kept$cell,
+    cells = vapply(codes, function(code) code[first], integer(length(first))),
+    rss = kept$rss, rest = size - tabulate(kept$cell, max(cell)), size = size,
+    log_weight = if (length(scale) == 1L) 0 * size else sum_by(log(weights)),
+    labels = lapply(re$flist, levels)[assign], group = names(re$flist)[assign],
+    cnms = re$cnms, theta = re$theta, lower = re$lower, reml = reml, n = length(y),
+    beta_names = colnames(x)
+  )
+  problem$cells <- matrix(problem$cells, ncol = length(codes))
+  problem$level <- lapply(seq_along(codes), function(t) problem$cells[kept$cell, t])
+  problem$rows <- c(kept = length(kept$cell), of = length(y))
+  problem$reason <- if (2 * problem$rows[["kept"]] > problem$rows[["of"]]) {
+    paste0(
+      "the ", nrow(problem$cells), " groups or combinations of groups have too few of the ",
+      length(y), " rows each: ", length(kept$cell), " rows would stay"
+    )
+  }
+  problem
+}
+
+# The columns of each random-effects term, a row an observation, read off lme4's sparse Z'.
+term_columns <- function(re) {
+  q <- lengths(re$cnms)
+  per_row <- sum(q)
+  if (all(diff(re$Zt@p) == per_row)) {
+    z <- t(matrix(re$Zt@x, nrow = per_row))
+    return(lapply(split(seq_len(per_row), rep(seq_along(q), q)), function(k) z[, k, drop = FALSE]))
+  }
+  levels <- lengths(lapply(re$flist, levels))[attr(re$flist, "assign")]
+  start <- cumsum(c(0, q * levels))
+  lapply(seq_along(q), function(t) {
+    vapply(seq_len(q[t]), function(k) {
+      Matrix::colSums(re$Zt[start[t] + seq(k, by = q[t], length.out = levels[t]), , drop = FALSE])
+    }, numeric(ncol(re$Zt)))
+  })
+}
+
+# Codes 1, 2, ... of the combinations of groups that occur.
+cell_codes <- function(codes) {
+  code <- Reduce(function(a, b) a * (max(b) + 1) + b, lapply(codes, as.numeric))
+  if (length(codes) == 1L && all(tabulate(codes[[1L]]) > 0)) {
+    return(codes[[1L]])
+  }
+  match(code, sort(unique(code)))
+}
+
+# The triangular factor of each cell's rows, all cells at once, by modified Gram-Schmidt, whose
+# triangular factor is as accurate as Householder's (Bjoerck, 1967; Golub & Van Loan, 2013, ch. 5).
+# A column that lies in the span of the earlier ones within a cell gives no row there.
+cell_factors <- function(a, cell, tolerance = 1e-10) {
+  cells <- max(cell)
+  columns <- ncol(a)
+  gather <- Matrix::sparseMatrix(i = cell, j = seq_along(cell), x = 1, dims = c(cells, length(cell)))
+  sums <- function(v) as.matrix(gather %*% v)
+  a <- lapply(seq_len(columns), function(k) a[, k])
+  least <- lapply(a, function(v) tolerance^2 * sums(v^2))
+  rows <- vector("list", columns - 1L)
+  for (k in seq_len(columns - 1L)) {
+    norm <- sums(a[[k]]^2)
+    found <- norm > least[[k]] & norm > 0
+    if (!any(found)) next
+    r <- matrix(0, cells, columns)
+    r[, k] <- sqrt(norm)
+    for (l in (k + 1L):columns) {
+      share <- sums(a[[k]] * a[[l]]) / norm
+      share[!found] <- 0
+      r[, l] <- share * r[, k]
+      a[[l]] <- a[[l]] - a[[k]] * share[cell]
+    }
+    rows[[k]] <- cbind(which(found), r[found, , drop = FALSE])
+  }
+  rows <- do.call(rbind, rows)
+  rows <- rows[order(rows[, 1L]), , drop = FALSE]
+  list(r = rows[, -1L, drop = FALSE], cell = rows[, 1L], rss = as.vector(sums(a[[columns]]^2)))
+}
+
+# --- the criterion --------------------------------------------------------------------------------
+
+# Problems of the same design, to be evaluated together. One grouping factor is solved group by group
+# in closed form, all problems at once; everything else by lme4 itself, one problem after the other.
+batch_of <- function(problem, part = conditioned(problem)) {
+  if (length(unique(problem$group)) == 1L) group_batch(problem, part) else lme4_batch(problem, part)
+}
+
+# For each problem of the batch, at its row of theta: criterion (deviance, or REML criterion), beta,
+# pwrss (penalised weighted residual sum of squares), sigma, rx (the factor of X'V^-1 X, V the
+# covariance over sigma^2), gradient if asked for. `which` are the problems of the rows. Sigma is the
+# one of the least criterion, unless the batch holds one for each problem.
+evaluate_batch <- function(batch, theta, which = seq_len(nrow(theta)), gradient = FALSE) {
+  solve_all <- if (batch$closed) group_states else lme4_states
+  part <- solve_all(batch, theta, which, gradient)
+  df <- batch$df[which]
+  sigma2 <- if (is.null(batch$sigma)) part$pwrss / df else batch$sigma[which]^2
+  criterion <- part$log_det + df * log(2 * pi * sigma2) + part$pwrss / sigma2 + batch$constant[which] +
+    if (batch$reml) part$log_det_x else 0
+  criterion[is.na(criterion)] <- Inf
+  c(part, list(criterion = criterion, sigma = sqrt(sigma2)))
+}
+
+# X made orthonormal and y replaced by its residual, for accuracy: x = orthonormal %*% r.
+conditioned <- function(problem) {
+  if (!ncol(problem$x)) {
+    return(list(x = problem$x, y = problem$y, r = matrix(0, 0L, 0L), shift = numeric(), log_det = 0))
+  }
+  q <- qr(problem$x, LAPACK = FALSE, tol = 1e-10)
+  if (q$rank < ncol(problem$x)) {
+    stop("the fixed-effects columns are linearly dependent", call. = FALSE)
+  }
+  r <- qr.R(q)
+  list(
+    x = qr.Q(q), y = qr.resid(q, problem$y), r = r, shift = qr.coef(q, problem$y),
+    log_det = 2 * sum(log(abs(diag(r))))
+  )
+}
+
+# What batches of both kinds hold: of each problem df and the terms that theta does not change.
+batch_frame <- function(problem, part, n = problem$n, log_weight = sum(problem$log_weight)) {
+  list(
+    df = n - if (problem$reml) ncol(problem$x) else 0, reml = problem$reml,
+    constant = rep_len(-log_weight + if (problem$reml) part$log_det else 0, length(n)),
+    r = part$r, shift = part$shift, lower = problem$lower, n = n, at = factor_positions(problem$cnms)
+  )
+}
+
+# Where theta stands in the covariance factor of one group, all terms together.
+factor_positions <- function(cnms) {
+  q <- lengths(cnms)
+  start <- cumsum(c(0L, q))
+  do.call(rbind, lapply(seq_along(q), function(t) {
+    which(lower.tri(diag(q[t]), diag = TRUE), arr.ind = TRUE) + start[t]
+  }))
+}
+
+# One grouping factor. z[[a]] is z_a' [Z X y], a row a group; `total` is [X y]'[X y].
+group_batch <- function(problem, part) {
+  z <- do.call(cbind, problem$z)
+  all <- cbind(z, part$x, part$y)
+  w <- all[, -seq_len(ncol(z)), drop = FALSE]
+  total <- base::crossprod(w)
+  total[length(total)] <- total[length(total)] + sum(problem$rss)
+  sums <- lapply(seq_len(ncol(z)), function(a) {
+    found <- rowsum(z[, a] * all, problem$level[[1L]])
+    array(found, c(nrow(found), 1L, ncol(found)))
+  })
+  c(batch_frame(problem, part), list(
+    closed = TRUE, z = sums, total = array(total, c(1L, dim(total))), q = ncol(z), p = ncol(part$x)
+  ))
+}
+
+# With A_j = Lambda' Z_j'Z_j Lambda + I = L_j L_j' and U_j = L_j^-1 Lambda' Z_j' [Z_j X_j y_j],
+# [X y]'V^-1 [X y] = [X y]'[X y] - sum of U_j'U_j without the columns of Z; its triangular factor holds
+# RX, from which beta follows, and the root of pwrss.
+group_states <- function(batch, theta, which, gradient) {
+  groups <- dim(batch$z[[1L]])[1L]
+  z <- batch_rows(batch, which)
+  lambda <- stacked_lambda(batch, theta, groups)
+  found <- eliminated(z, lambda)
+  total <- batch$total[which, , , drop = FALSE]
+  for (row in found$u) {
+    total <- total - cross_products(row[, -seq_len(batch$q), drop = FALSE], groups)
+  }
+  rx <- stacked_factor(total)
+  p <- batch$p
+  beta <- back_substituted(rx, p)
+  state <- list(
+    log_det = .colSums(found$log_det, groups, length(which)), pwrss = rx[, p + 1L, p + 1L]^2,
+    log_det_x = 2 * rowSums(log(stacked_diagonal(rx)[, seq_len(p), drop = FALSE])),
+    rx = rx, inner_beta = beta, beta = coefficients_of(batch, beta, which)
+  )
+  if (gradient) {
+    inner <- group_slopes(batch, state, z, found$u, groups, which)
+    state$gradient <- theta_gradient(batch, inner, lambda, groups)
+  }
+  state
+}
+
+# The elements of Lambda, each repeated over the groups of its problem; NULL where it has a 0.
+stacked_lambda <- function(batch, theta, groups) {
+  lambda <- array(list(NULL), c(batch$q, batch$q))
+  for (k in seq_len(nrow(batch$at))) {
+    lambda[[batch$at[k, 1L], batch$at[k, 2L]]] <- rep(theta[, k], each = groups)
+  }
+  lambda
+}
+
+# The sum of lambda[d, a] x(d) over d, a column of Lambda times what `x` gives for its rows.
+times_lambda <- function(lambda, a, x) {
+  total <- 0
+  for (d in seq(a, nrow(lambda))) {
+    if (!is.null(lambda[[d, a]])) total <- total + lambda[[d, a]] * x(d)
+  }
+  total
+}
+
+# The factors of all A_j at once, by eliminating the rows of [A_j | Lambda' Z_j' [Z_j X_j y_j]], which
+# leaves [L_j' | U_j]: the rows of U_j, and the log determinants of A_j.
+eliminated <- function(z, lambda) {
+  q <- length(z)
+  u <- vector("list", q)
+  l <- array(list(), c(q, q))
+  log_det <- 0
+  for (a in seq_len(q)) {
+    row <- times_lambda(lambda, a, function(d) z[[d]])
+    to <- seq(a, q)
+    for (k in to) l[[a, k]] <- times_lambda(lambda, k, function(d) row[, d]) + (k == a)
+    for (b in seq_len(a - 1L)) {
+      row <- row - l[[b, a]] * u[[b]]
+      for (k in to) l[[a, k]] <- l[[a, k]] - l[[b, a]] * l[[b, k]]
+    }
+    log_det <- log_det + log(l[[a, a]])
+    pivot <- sqrt(l[[a, a]])
+    u[[a]] <- row / pivot
+    for (k in to) l[[a, k]] <- l[[a, k]] / pivot
+  }
+  list(u = u, log_det = log_det)
+}
+
+# The solutions of R beta = r, R and r the first p rows of each problem's factor.
+back_substituted <- function(rx, p) {
+  beta <- matrix(0, dim(rx)[1L], p)
+  for (i in rev(seq_len(p))) {
+    rest <- rx[, i, p + 1L]
+    for (k in i + seq_len(p - i)) rest <- rest - rx[, i, k] * beta[, k]
+    beta[, i] <- rest / rx[, i, i]
+  }
+  beta
+}
+
+# The rows of the chosen problems, one below the other; kept as long as the choice is the same.
+batch_rows <- function(batch, which) {
+  columns <- dim(batch$z[[1L]])[3L]
+  lapply(batch$z, function(z) {
+    if (!identical(as.integer(which), seq_len(dim(z)[2L]))) z <- z[, which, , drop = FALSE]
+    matrix(z, ncol = columns)
+  })
+}
+
+# Cross-products of the rows of each problem, [problem, column, column].
+cross_products <- function(rows, groups) {
+  problems <- nrow(rows) / groups
+  if (problems == 1) {
+    found <- base::crossprod(rows)
+    return(array(found, c(1L, dim(found))))
+  }
+  found <- array(0, c(problems, ncol(rows), ncol(rows)))
+  for (k in seq_len(problems)) {
+    found[k, , ] <- base::crossprod(rows[seq.int((k - 1L) * groups + 1L, k * groups), , drop = FALSE])
+  }
+  found
+}
+
+# Upper triangular factors of symmetric matrices, [problem, row, column]; NaN where there is none.
+stacked_factor <- function(a) {
+  size <- dim(a)[2L]
+  for (i in seq_len(size)) {
+    pivot <- a[, i, i]
+    pivot[!(pivot > 0)] <- NaN
+    row <- matrix(a[, i, ], ncol = size) / sqrt(pivot)
+    a[, i, ] <- row
+    for (k in i + seq_len(size - i)) a[, k, ] <- a[, k, ] - row[, k] * row
+  }
+  a
+}
+stacked_diagonal <- function(a) {
+  size <- dim(a)[2L]
+  matrix(vapply(seq_len(size), function(i) a[, i, i], numeric(dim(a)[1L])), ncol = size)
+}
+
+# Coefficients of X from those of the orthonormal X.
+coefficients_of <- function(batch, inner, which) {
+  if (!ncol(inner)) {
+    return(inner)
+  }
+  beta <- t(backsolve(batch$r, t(inner)))
+  shift <- batch$shift
+  beta + if (is.matrix(shift)) shift[which, , drop = FALSE] else rep(shift, each = nrow(beta))
+}
+
+# (X'V^-1 X)^-1 of a problem, from the state of a batch: times sigma^2 the covariance of beta.
+unscaled_covariance <- function(batch, state, k = 1L) {
+  p <- ncol(state$beta)
+  rx <- matrix(state$rx[k, seq_len(p), seq_len(p)], p)
+  tcrossprod(backsolve(batch$r, backsolve(rx, diag(p))))
+}
+
+# d criterion / d Lambda = 2 M Lambda, M = sum Z'V^-1 Z - df / pwrss sum e e' - [REML] sum S C S' with
+# e = Z'V^-1 (y - X beta), S = Z'V^-1 X and C = (X'V^-1 X)^-1, summed over the groups: the derivative
+# of log |V|, of the penalised sum of squares (at its minimum over beta and u) and of log |X'V^-1 X|.
+# Here M of each problem, [problem, row, column].
+group_slopes <- function(batch, state, z, u, groups, which) {
+  q <- batch$q
+  p <- batch$p
+  inner <- array(0, c(length(which), q, q))
+  parts <- vector("list", q)
+  weight <- if (is.null(batch$sigma)) batch$df[which] / state$pwrss else batch$sigma[which]^-2
+  for (a in seq_len(q)) {
+    v <- z[[a]]
+    for (b in seq_len(q)) v <- v - u[[b]][, a] * u[[b]]
+    inner[, a, ] <- .colSums(v[, seq_len(q)], groups, length(which) * q)
+    x <- v[, q + seq_len(p), drop = FALSE]
+    e <- v[, q + p + 1L]
+    for (i in seq_len(p)) e <- e - x[, i] * rep(state$inner_beta[, i], each = groups)
+    parts[[a]] <- cbind(rep(sqrt(weight), each = groups) * e, if (batch$reml) divided(x, state$rx, groups))
+  }
+  for (a in seq_len(q)) {
+    for (b in seq_len(a)) {
+      taken <- .colSums(rowSums(parts[[a]] * parts[[b]]), groups, length(which))
+      inner[, a, b] <- inner[, b, a] <- inner[, a, b] - taken
+    }
+  }
+  inner
+}
+
+# x R^-1 for the rows of each problem.
+divided <- function(x, rx, groups) {
+  for (i in seq_len(ncol(x))) {
+    for (k in seq_len(i - 1L)) x[, i] <- x[, i] - x[, k] * rep(rx[, k, i], each = groups)
+    x[, i] <- x[, i] / rep(rx[, i, i], each = groups)
+  }
+  x
+}
+
+theta_gradient <- function(batch, inner, lambda, groups) {
+  problems <- dim(inner)[1L]
+  first <- seq(1L, by = groups, length.out = problems)
+  gradient <- vapply(seq_len(nrow(batch$at)), function(k) {
+    row <- batch$at[k, 1L]
+    column <- batch$at[k, 2L]
+    total <- 0
+    for (d in seq(column, batch$q)) {
+      factor <- lambda[[d, column]]
+      if (!is.null(factor)) total <- total + 2 * inner[, row, d] * factor[first]
+    }
+    total
+  }, numeric(problems))
+  matrix(gradient, problems)
+}
+
+# Several grouping factors: lme4's own evaluation on the compressed rows, of which only the parts are
+# used, as its number of rows is not that of the data. Gradient by central differences.
+lme4_batch <- function(problem, part) {
+  c(batch_frame(problem, part), list(closed = FALSE, solvers = list(lme4_solver(problem, part))))
+}
+
+# What lme4 finds at theta from some of the compressed rows; `y` replaces their response.
+lme4_solver <- function(problem, part, rows = seq_along(part$y), left = sum(problem$rss)) {
+  devfun <- compressed_devfun(problem, part, rows)
+  pp <- environment(devfun)$pp
+  resp <- environment(devfun)$resp
+  function(theta, y = NULL, rest = left) {
+    if (!is.null(y)) resp$setResp(y)
+    devfun(theta)
+    list(
+      log_det = pp$ldL2(), log_det_x = pp$ldRX2(), pwrss = resp$wrss() + pp$sqrL(1) + rest,
+      inner_beta = pp$beta(1), rx = pp$RX()
+    )
+  }
+}
+
+lme4_states <- function(batch, theta, which, gradient) {
+  found <- lapply(seq_along(which), function(k) batch$solvers[[which[k]]](theta[k, ]))
+  each <- function(name, size) {
+    matrix(unlist(lapply(found, `[[`, name)), ncol = size, byrow = TRUE)
+  }
+  p <- nrow(batch$r)
+  state <- lapply(c(log_det = "log_det", log_det_x = "log_det_x", pwrss = "pwrss"), each, 1L)
+  state <- lapply(state, as.vector)
+  state$inner_beta <- each("inner_beta", p)
+  state$beta <- coefficients_of(batch, state$inner_beta, which)
+  state$rx <- array(each("rx", p^2), c(length(which), p, p))
+  if (gradient) {
+    state$gradient <- central_gradient(function(t) evaluate_batch(batch, t, which)$criterion, theta)
+  }
+  state
+}
+
+# Gradient by central differences of fourth order, a row a problem. The criterion goes on smoothly
+# below a lower limit of 0, as the sign of a column of the covariance factor does not matter.
+central_gradient <- function(f, x, step = 1e-3) {
+  slopes <- vapply(seq_len(ncol(x)), function(k) {
+    at <- function(times) f(x + times * step * rep(seq_len(ncol(x)) == k, each = nrow(x)))
+    (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12 * step)
+  }, numeric(nrow(x)))
+  matrix(slopes, nrow(x))
+}
+
+# lme4's deviance function of the compressed rows (of which only the parts are used: its n is not n).
+compressed_devfun <- function(problem, part, rows) {
+  levels <- lengths(problem$labels)
+  q <- lengths(problem$cnms)
+  zt <- do.call(rbind, lapply(seq_along(q), function(t) {
+    at <- outer(seq_len(q[t]), (problem$level[[t]][rows] - 1) * q[t], `+`)
+    Matrix::sparseMatrix(
+      i = as.vector(at), j = rep(seq_along(rows), each = q[t]),
+      x = as.vector(t(problem$z[[t]][rows, , drop = FALSE])), dims = c(q[t] * levels[t], length(rows))
+    )
+  }))
+  factors <- lapply(seq_along(q), function(t) term_factor(q[t], levels[t]))
+  before <- cumsum(c(0, q * (q + 1) / 2))
+  lambdat <- do.call(Matrix::bdiag, lapply(factors, `[[`, "lambdat"))
+  index <- unlist(lapply(seq_along(q), function(t) factors[[t]]$index + before[t]))
+  lambdat@x <- problem$theta[index]
+  mkLmerDevfun(
+    X = part$x[rows, , drop = FALSE], reTrms = list(
+      Zt = zt, theta = problem$theta, Lambdat = lambdat, Lind = as.integer(index), lower = problem$lower
+    ), REML = FALSE, start = problem$theta, y = part$y[rows]
+  )
+}
+
+# The transposed covariance factor of a term over its groups, and where theta stands in it.
+term_factor <- function(q, levels) {
+  at <- which(lower.tri(diag(q), diag = TRUE), arr.ind = TRUE)
+  at <- at[order(at[, 1L], at[, 2L]), , drop = FALSE]
+  index <- matrix(0L, q, q)
+  index[lower.tri(index, diag = TRUE)] <- seq_len(q * (q + 1L) / 2L)
+  shift <- rep((seq_len(levels) - 1L) * q, each = nrow(at))
+  list(
+    lambdat = Matrix::sparseMatrix(
+      i = rep(at[, 2L], levels) + shift, j = rep(at[, 1L], levels) + shift, x = 1,
+      dims = rep(q * levels, 2L)
+    ), index = rep(index[at], levels)
+  )
+}
+
+# --- the optimum ----------------------------------------------------------------------------------
+
+# Criterion and gradient of a batch, as `minimise` takes them.
+objective_of <- function(batch) function(x, which) evaluate_batch(batch, x, which, gradient = TRUE)
+
+# Minima of the problems of a batch by a quasi-Newton method (BFGS; Nocedal & Wright, 2006, ch. 6)
+# with backtracking, all at once, from a row of theta each. Theta is left without limits: a column of
+# the covariance factor may change its sign, which changes nothing, so a standard deviation of 0 is
+# an ordinary minimum. `inverse` is a first guess of the inverse Hessian. A problem is done when the
+# decrease that its next step promises is below `tolerance`: theta is then within about
+# sqrt(tolerance) of its standard error from the optimum.
+minimise <- function(objective, start, inverse = NULL, tolerance = 1e-13, most = 200) {
+  x <- start
+  problems <- nrow(x)
+  size <- ncol(x)
+  first <- is.null(inverse)
+  h <- array(rep(if (first) diag(size) else inverse, each = problems), c(problems, size, size))
+  here <- objective(x, seq_len(problems))
+  f <- here$criterion
+  g <- here$gradient
+  open <- rep(TRUE, problems)
+  steps <- 0L
+  while (any(open) && steps < most) {
+    steps <- steps + 1L
+    at <- which(open)
+    move <- search_direction(h[at, , , drop = FALSE], g[at, , drop = FALSE])
+    if (first && steps == 1L) move <- move / pmax(1, sqrt(rowSums(move^2)) * 2)
+    promise <- -rowSums(move * g[at, , drop = FALSE])
+    done <- promise < 2 * tolerance & promise >= 0 & steps > 1L
+    open[at[done]] <- FALSE
+    uphill <- promise < 0
+    if (any(uphill)) {
+      h[at[uphill], , ] <- rep(diag(size), each = sum(uphill))
+      move[uphill, ] <- -g[at[uphill], ] / pmax(1, sqrt(rowSums(g[at[uphill], , drop = FALSE]^2)))
+    }
+    move <- move[!done, , drop = FALSE]
+    at <- at[!done]
+    if (!length(at)) break
+    there <- backtrack(objective, x, f, g, move, at)
+    open[at[!there$moved]] <- FALSE
+    s <- there$x - x[at, , drop = FALSE]
+    h[at, , ] <- bfgs_update(
+      h[at, , , drop = FALSE], s, there$gradient - g[at, , drop = FALSE], first && steps == 1L
+    )
+    x[at, ] <- there$x
+    f[at] <- there$criterion
+    g[at, ] <- there$gradient
+  }
+  list(theta = x, criterion = f, inverse = h, steps = steps, open = open)
+}
+
+search_direction <- function(h, g) {
+  move <- -g
+  for (k in seq_len(ncol(g))) move[, k] <- -rowSums(matrix(h[, k, ], nrow(g)) * g)
+  move / pmax(1, sqrt(rowSums(move^2))) # no step beyond 1
+}
+
+# Steps that lower the criterion enough (Armijo), halved until they do. Where the promised decrease
+# is lost in the rounding error of the criterion, a smaller gradient is enough.
+backtrack <- function(objective, x, f, g, move, at, most = 30) {
+  new <- list(
+    x = x[at, , drop = FALSE], criterion = f[at], gradient = g[at, , drop = FALSE],
+    moved = logical(length(at))
+  )
+  slope <- rowSums(move * new$gradient)
+  scale <- rep(1, length(at))
+  left <- seq_along(at)
+  for (k in seq_len(most)) {
+    try <- x[at[left], , drop = FALSE] + scale[left] * move[left, , drop = FALSE]
+    state <- objective(try, at[left])
+    rounding <- 1e-14 * abs(f[at[left]]) + 1e-13
+    lower <- state$criterion <= f[at[left]] + 1e-4 * scale[left] * slope[left]
+    level <- abs(state$criterion - f[at[left]]) < 10 * rounding &
+      rowSums(state$gradient^2) < rowSums(g[at[left], , drop = FALSE]^2)
+    good <- (lower | level) & is.finite(state$criterion) & is.finite(rowSums(state$gradient))
+    to <- left[good]
+    new$x[to, ] <- try[good, ]
+    new$criterion[to] <- state$criterion[good]
+    new$gradient[to, ] <- state$gradient[good, ]
+    new$moved[to] <- TRUE
+    left <- left[!good]
+    if (!length(left) || all(scale[left] * -slope[left] < 1e-15)) break
+    scale[left] <- scale[left] / 2.5
+  }
+  new
+}
+
+# H + (1 + y'Hy / s'y) s s' / s'y - (H y s' + s y'H) / s'y, where the curvature s'y is positive.
+bfgs_update <- function(h, s, y, rescale) {
+  curvature <- rowSums(s * y)
+  good <- curvature > 1e-14 * sqrt(rowSums(s^2) * rowSums(y^2)) & curvature > 0
+  if (rescale) h <- h * ifelse(good, curvature / pmax(rowSums(y^2), 1e-300), 1)
+  size <- ncol(s)
+  hy <- s
+  for (k in seq_len(size)) hy[, k] <- rowSums(matrix(h[, k, ], nrow(s)) * y)
+  factor <- (1 + rowSums(y * hy) / curvature) / curvature
+  for (i in seq_len(size)) {
+    for (j in seq_len(size)) {
+      new <- h[, i, j] + factor * s[, i] * s[, j] - (hy[, i] * s[, j] + s[, i] * hy[, j]) / curvature
+      h[good, i, j] <- new[good]
+    }
+  }
+  h
+}
+
+# The minima, with a second look at those where a standard deviation is 0: the gradient vanishes there
+# also where it is no minimum, so if the criterion falls on the way inside, the descent goes on from
+# there; with `again`, it does so anyway.
+minimise_inside <- function(batch, start, inverse = NULL, again = FALSE, ...) {
+  inside <- function(theta, least) {
+    theta[, batch$lower == 0] <- pmax(theta[, batch$lower == 0], least)
+    theta
+  }
+  start <- inside(matrix(start, ncol = length(batch$lower)), 0.05)
+  found <- minimise(objective_of(batch), start, inverse, ...)
+  found$theta <- upright(found$theta, batch)
+  edge <- which(rowSums(found$theta[, batch$lower == 0, drop = FALSE] < 1e-3) > 0)
+  falls <- rep(again, length(edge))
+  if (length(edge) && !again) {
+    there <- evaluate_batch(batch, inside(found$theta[edge, , drop = FALSE], 0.03), edge)
+    falls <- there$criterion < found$criterion[edge]
+  }
+  edge <- edge[falls]
+  if (length(edge)) {
+    start <- inside(found$theta[edge, , drop = FALSE], 0.3)
+    more <- minimise(objective_of(some_problems(batch, edge)), start, ...)
+    better <- more$criterion < found$criterion[edge] - 1e-9
+    found$theta[edge[better], ] <- upright(more$theta, batch)[better, ]
+    found$criterion[edge[better]] <- more$criterion[better]
+    found$open[edge[better]] <- more$open[better]
+  }
+  found
+}
+
+# A batch of some problems of a batch.
+some_problems <- function(batch, which) {
+  for (name in c("df", "constant", "n")) batch[[name]] <- batch[[name]][which]
+  if (is.matrix(batch$shift)) batch$shift <- batch$shift[which, , drop = FALSE]
+  if (!batch$closed) {
+    batch$solvers <- batch$solvers[which]
+    return(batch)
+  }
+  batch$z <- lapply(batch$z, function(z) z[, which, , drop = FALSE])
+  batch$total <- batch$total[which, , , drop = FALSE]
+  batch
+}
+
+# The same covariance factor with a diagonal that is not negative, and 0 where it is 0 within
+# rounding.
+upright <- function(theta, batch) {
+  for (k in which(batch$lower == 0)) {
+    column <- batch$at[, 2L] == batch$at[k, 2L]
+    turn <- theta[, k] < 0
+    theta[turn, column] <- -theta[turn, column]
+    theta[theta[, k] < 1e-5, k] <- 0
+  }
+  theta
+}
+
+# The optimum of a problem, from `start`.
+optimum <- function(problem, start = problem$theta, batch = batch_of(problem)) {
+  found <- minimise_inside(batch, start, again = TRUE)
+  theta <- found$theta
+  here <- evaluate_batch(batch, theta, gradient = TRUE)
+  list(
+    theta = as.vector(theta), criterion = here$criterion, beta = as.vector(here$beta),
+    sigma = here$sigma, vcov = here$sigma^2 * unscaled_covariance(batch, here),
+    gradient = as.vector(here$gradient), singular = any(theta[, problem$lower == 0] < 1e-4),
+    converged = !found$open, steps = found$steps
+  )
+}
+
+# Gradient and Hessian of a single problem's criterion, the latter by central differences.
+derivatives <- function(batch, theta, step = 1e-4) {
+  slope <- function(t) as.vector(evaluate_batch(batch, matrix(t, 1L), gradient = TRUE)$gradient)
+  hessian <- vapply(seq_along(theta), function(k) {
+    (slope(replace(theta, k, theta[k] + step)) - slope(replace(theta, k, theta[k] - step))) / (2 * step)
+  }, numeric(length(theta)))
+  hessian <- matrix(hessian, length(theta))
+  list(gradient = slope(theta), Hessian = (hessian + t(hessian)) / 2)
+}
+
+# --- a genuine fit --------------------------------------------------------------------------------
+
+# lmer() by way of the compressed rows: `model` is a genuine lmerMod on all rows at the optimum that
+# the compressed rows give, with lme4's own convergence checks on the derivatives there. Where there is
+# nothing to compress, the two criteria differ or a check does not pass, lme4 fits as it does by
+# itself, and `reason` says why.
+lmer_compressed <- function(formula, ...) {
+  call <- match.call(lme4::lmer, sys.call())
+  call[[1L]] <- quote(lme4::lmer)
+  here <- parent.frame()
+  control <- if (is.null(call$control)) lmerControl() else eval(call$control, here)
+  design <- call
+  design$control <- control
+  design[[1L]] <- quote(lme4::lFormula)
+  design <- eval(design, here)
+  fit <- warm_start(design, control)
+  if (is.null(fit$model)) {
+    return(list(model = eval(call, here), reason = fit$reason))
+  }
+  call$formula <- design$formula
+  fit$model@call <- call
+  fit
+}
+
+# The model of a design (of lme4's lFormula) from the optimum on its compressed rows.
+warm_start <- function(design, control = lmerControl()) {
+  y <- stats::model.response(design$fr)
+  weights <- stats::model.weights(design$fr)
+  offset <- stats::model.offset(design$fr)
+  if (is.null(weights)) weights <- rep(1, length(y))
+  if (is.null(offset)) offset <- 0
+  problem <- compressed_rows(design$X, design$reTrms, y, weights, offset, design$REML)
+  if (!is.null(problem$reason)) {
+    return(list(reason = problem$reason))
+  }
+  batch <- batch_of(problem)
+  fit <- optimum(problem, batch = batch)
+  derivatives <- derivatives(batch, fit$theta)
+  checks <- lme4_checks(derivatives, fit$theta, control, problem$lower)
+  if (!fit$converged || any(c(checks$code, 0L) < 0L)) {
+    return(list(reason = paste(c("the optimum does not pass the checks", checks$messages), collapse = ": ")))
+  }
+  terms <- design$reTrms
+  terms$theta <- fit$theta
+  devfun <- mkLmerDevfun(
+    fr = design$fr, X = design$X, reTrms = terms, REML = design$REML, start = fit$theta, control = control
+  )
+  criterion <- devfun(fit$theta)
+  if (abs(criterion - fit$criterion) > 1e-9 * abs(criterion) + 1e-6) {
+    return(list(reason = "the criterion of all rows differs from that of the compressed rows"))
+  }
+  opt <- structure(
+    list(
+      par = fit$theta, fval = criterion, feval = fit$steps, conv = 0L,
+      message = "quasi-Newton on compressed rows"
+    ),
+    optimizer = control$optimizer, control = control$optCtrl, # what refit() uses later
+    derivs = derivatives, warnings = list()
+  )
+  list(
+    model = mkMerMod(environment(devfun), opt, terms, fr = design$fr, lme4conv = checks),
+    problem = problem, optimum = fit, reason = NULL
+  )
+}
+
+# lme4's checks of an optimum, whose messages stay in the model instead of being raised.
+lme4_checks <- function(derivatives, theta, control, lower) {
+  suppressMessages(suppressWarnings(
+    lme4:::checkConv(derivatives, theta, ctrl = control$checkConv, lbound = lower)
+  ))
+}
+
+# The optimum by other optimizers from lme4's starting values, a row each: what lme4's allFit() does.
+all_optimizers <- function(problem) {
+  batch <- batch_of(problem)
+  f <- function(theta) evaluate_batch(batch, matrix(theta, 1L))$criterion
+  slope <- function(theta) as.vector(evaluate_batch(batch, matrix(theta, 1L), gradient = TRUE)$gradient)
+  start <- ifelse(problem$lower == 0, 1, 0)
+  lower <- problem$lower
+  nlopt <- function(algorithm) {
+    function() {
+      lme4::nloptwrap(start, f, lower, rep(Inf, length(start)), control = list(
+        algorithm = algorithm, xtol_abs = 1e-9, ftol_abs = 1e-12, maxeval = 1e5
+      ))
+    }
+  }
+  runs <- list(
+    bobyqa = function() {
+      minqa::bobyqa(start, f, lower, control = list(rhoend = 1e-9, maxfun = 1e5))
+    },
+    Nelder_Mead = function() {
+      lme4::Nelder_Mead(f, start, lower, control = list(
+        xt = rep(1e-9, length(start)), maxfun = 1e5
+      ))
+    },
+    nlminbwrap = function() {
+      lme4::nlminbwrap(start, f, lower, Inf, control = list(eval.max = 1e5, iter.max = 1e5))
+    },
+    nloptwrap.NLOPT_LN_NELDERMEAD = nlopt("NLOPT_LN_NELDERMEAD"),
+    nloptwrap.NLOPT_LN_BOBYQA = nlopt("NLOPT_LN_BOBYQA"),
+    `optim.L-BFGS-B` = function() {
+      stats::optim(start, f, slope, method = "L-BFGS-B", lower = lower, control = list(factr = 10))
+    }
+  )
+  rows <- lapply(names(runs), function(name) {
+    opt <- suppressWarnings(runs[[name]]())
+    state <- evaluate_batch(batch, matrix(opt$par, 1L))
+    code <- c(opt$ierr, opt$conv, opt$convergence, NA)[1L]
+    list(
+      optimizer = name, criterion = state$criterion, theta = opt$par, beta = as.vector(state$beta),
+      sigma = state$sigma, code = code, message = paste(c(opt$msg, opt$message)[1L])
+    )
+  })
+  stats::setNames(rows, names(runs))
+}

@@ -1,0 +1,334 @@
+# Refits of a compressed model (compression.R): parametric and cluster bootstrap, and leaving out each
+# group. Hundreds of refits of the same design are made at once.
+#
+#   parametric_bootstrap(problem, fit, replicates)   simulate and refit
+#   cluster_bootstrap(problem, fit, replicates)      draw whole groups with replacement and refit
+#   leave_out_groups(problem, fit, by)               every refit without one group
+#   group_influence(fit, left_out)                   Cook's distance, DFBETAS, change of the variances
+
+# --- parameters -----------------------------------------------------------------------------------
+
+# Standard deviations, correlations, residual standard deviation and fixed effects, a row a fit, with
+# lme4's names of them.
+named_parameters <- function(problem, theta, sigma, beta) {
+  random <- covariance_parameters(problem, theta, sigma)
+  colnames(beta) <- problem$beta_names
+  cbind(random, sigma = sigma, beta)
+}
+
+covariance_parameters <- function(problem, theta, sigma) {
+  q <- lengths(problem$cnms)
+  before <- cumsum(c(0, q * (q + 1) / 2))
+  found <- lapply(seq_along(q), function(t) {
+    part <- theta[, before[t] + seq_len(q[t] * (q[t] + 1) / 2), drop = FALSE]
+    names <- problem$cnms[[t]]
+    at <- which(lower.tri(diag(q[t]), diag = TRUE), arr.ind = TRUE)
+    entry <- function(i, j) { # of Lambda Lambda'
+      total <- 0
+      for (k in seq_len(min(i, j))) {
+        column <- function(r) part[, which(at[, 1L] == r & at[, 2L] == k)]
+        total <- total + column(i) * column(j)
+      }
+      total
+    }
+    values <- vapply(seq_len(nrow(at)), function(k) {
+      i <- at[k, 1L]
+      j <- at[k, 2L]
+      if (i == j) sigma * sqrt(entry(i, i)) else entry(i, j) / sqrt(entry(i, i) * entry(j, j))
+    }, numeric(nrow(theta)))
+    values <- matrix(values, nrow(theta))
+    same <- at[, 1L] == at[, 2L]
+    colnames(values) <- paste0(
+      ifelse(same, paste0("sd_", names[at[, 1L]]), paste0("cor_", names[at[, 1L]], ".", names[at[, 2L]])),
+      "|", problem$group[t]
+    )
+    values
+  })
+  do.call(cbind, found)
+}
+
+# The inverse Hessian at an optimum, as a first guess for refits; NULL where it is not definite.
+warm_inverse <- function(batch, theta) {
+  hessian <- derivatives(batch, theta)$Hessian
+  root <- tryCatch(chol.default(hessian), error = function(e) NULL)
+  if (is.null(root) || rcond(root) < 1e-6) NULL else chol2inv(root)
+}
+
+# Refits of a batch, as rows of parameters.
+refitted <- function(problem, batch, theta, inverse) {
+  start <- matrix(theta, length(batch$df), length(theta), byrow = TRUE)
+  found <- minimise_inside(batch, start, inverse, tolerance = 1e-11)
+  state <- evaluate_batch(batch, found$theta)
+  list(
+    theta = found$theta, beta = state$beta, sigma = state$sigma, criterion = state$criterion,
+    singular = rowSums(found$theta[, problem$lower == 0, drop = FALSE] < 1e-4) > 0,
+    converged = !found$open & is.finite(state$criterion)
+  )
+}
+
+# Results of blocks, one below the other.
+stack_refits <- function(problem, blocks, statistic) {
+  get <- function(name) {
+    parts <- lapply(blocks, `[[`, name)
+    if (is.matrix(parts[[1L]])) do.call(rbind, parts) else unlist(parts)
+  }
+  names <- c("theta", "beta", "sigma", "criterion", "singular", "converged")
+  found <- stats::setNames(lapply(names, get), names)
+  found$values <- statistic(problem, found$theta, found$sigma, found$beta)
+  found
+}
+
+in_blocks <- function(which, size = 50L) split(which, (seq_along(which) - 1L) %/% size)
+
+# --- bootstrap ------------------------------------------------------------------------------------
+
+# A stream of random numbers for each replicate (L'Ecuyer, Simard, Chen & Kelton, 2002), so that a
+# replicate is the same in whatever block or process it is made.
+replicate_streams <- function(seed, replicates) {
+  with_generator(seed, {
+    stream <- .Random.seed
+    streams <- matrix(0L, length(stream), replicates)
+    for (k in seq_len(replicates)) {
+      streams[, k] <- stream
+      stream <- parallel::nextRNGStream(stream)
+    }
+    streams
+  })
+}
+
+# Evaluates with L'Ecuyer's generator from a seed, and leaves R's own generator as it was.
+with_generator <- function(seed, expr) {
+  kept <- get0(".Random.seed", globalenv(), inherits = FALSE)
+  kinds <- RNGkind("L'Ecuyer-CMRG", "Inversion", "Rejection")
+  on.exit({
+    do.call(RNGkind, as.list(kinds))
+    if (is.null(kept)) {
+      rm(".Random.seed", envir = globalenv())
+    } else {
+      assign(".Random.seed", kept, envir = globalenv())
+    }
+  })
+  set.seed(seed)
+  expr
+}
+
+# `draw()` once a stream.
+drawn <- function(streams, draw) {
+  with_generator(1, lapply(seq_len(ncol(streams)), function(k) {
+    assign(".Random.seed", streams[, k], envir = globalenv())
+    draw()
+  }))
+}
+
+# Parametric bootstrap: of each replicate the compressed responses are normal given new random
+# effects, and the residual sum of squares of what is left out is sigma^2 times a chi-square, which is
+# exactly what a simulation of all rows would give. `which` are the replicates to make; `statistic`
+# takes problem, theta, sigma and beta (a row a replicate).
+parametric_bootstrap <- function(problem, fit = optimum(problem), replicates = 1000, seed = 1,
+                                 which = seq_len(replicates), statistic = named_parameters) {
+  part <- conditioned(problem)
+  batch <- batch_of(problem, part)
+  inverse <- warm_inverse(batch, fit$theta)
+  streams <- replicate_streams(seed, replicates)
+  blocks <- lapply(in_blocks(which), function(k) {
+    new <- drawn(streams[, k, drop = FALSE], function() simulated_response(problem, fit))
+    y <- vapply(new, `[[`, numeric(length(part$y)), "y")
+    rss <- vapply(new, `[[`, 0, "rss")
+    refitted(problem, with_responses(problem, part, batch, fit$beta, y, rss), fit$theta, inverse)
+  })
+  stack_refits(problem, blocks, statistic)
+}
+
+# New compressed responses less the fixed part, and the residual sum of squares left out.
+simulated_response <- function(problem, fit) {
+  q <- lengths(problem$cnms)
+  before <- cumsum(c(0, q * (q + 1) / 2))
+  y <- stats::rnorm(length(problem$y))
+  for (t in seq_along(q)) {
+    lambda <- matrix(0, q[t], q[t])
+    lambda[lower.tri(lambda, diag = TRUE)] <- fit$theta[before[t] + seq_len(q[t] * (q[t] + 1) / 2)]
+    u <- matrix(stats::rnorm(length(problem$labels[[t]]) * q[t]), ncol = q[t])
+    y <- y + rowSums(problem$z[[t]] * (u %*% t(lambda))[problem$level[[t]], , drop = FALSE])
+  }
+  rest <- sum(problem$rest)
+  list(y = fit$sigma * y, rss = if (rest > 0) fit$sigma^2 * stats::rchisq(1, rest) else 0)
+}
+
+# The batch of a design with other responses, a column each, less `shift` times the columns of X.
+with_responses <- function(problem, part, batch, shift, y, rss) {
+  size <- ncol(y)
+  single <- batch
+  batch <- some_problems(batch, rep(1L, size))
+  batch$shift <- matrix(shift, size, length(shift), byrow = TRUE)
+  if (!batch$closed) {
+    solver <- single$solvers[[1L]]
+    batch$solvers <- lapply(seq_len(size), function(k) function(theta) solver(theta, y[, k], rss[k]))
+    return(batch)
+  }
+  z <- do.call(cbind, problem$z)
+  last <- batch$p + 1L
+  for (a in seq_len(batch$q)) {
+    batch$z[[a]][, , batch$q + last] <- rowsum(z[, a] * y, problem$level[[1L]])
+  }
+  xy <- t(base::crossprod(part$x, y))
+  batch$total[, last, -last] <- batch$total[, -last, last] <- xy
+  batch$total[, last, last] <- colSums(y^2) + rss
+  batch
+}
+
+# Cluster bootstrap: the groups of `by`, into which all other factors must be nested, are drawn with
+# replacement (Field & Welsh, 2007); a group drawn twice is two groups.
+cluster_bootstrap <- function(problem, fit = optimum(problem), replicates = 1000, seed = 1, by = NULL,
+                              which = seq_len(replicates), statistic = named_parameters) {
+  top <- top_term(problem, by)
+  part <- conditioned(problem)
+  batch <- batch_of(problem, part)
+  inverse <- warm_inverse(batch, fit$theta)
+  streams <- replicate_streams(seed, replicates)
+  groups <- length(problem$labels[[top]])
+  blocks <- lapply(in_blocks(which), function(k) {
+    draws <- drawn(streams[, k, drop = FALSE], function() sample.int(groups, replace = TRUE))
+    refitted(problem, with_groups(problem, part, batch, draws, top), fit$theta, inverse)
+  })
+  stack_refits(problem, blocks, statistic)
+}
+
+# The term whose groups hold all other groups.
+top_term <- function(problem, by = NULL) {
+  top <- if (is.null(by)) which.min(lengths(problem$labels)) else match(by, problem$group)
+  for (codes in problem$level) {
+    if (any(rowSums(table(codes, problem$level[[top]]) > 0) > 1)) {
+      stop(
+        "groups of ", problem$group[top], " do not hold whole groups of the other factors, so they ",
+        "cannot be drawn on their own",
+        call. = FALSE
+      )
+    }
+  }
+  top
+}
+
+# What belongs to each group of a term: rows of data, residual sums of squares, logs of weights.
+group_totals <- function(problem, term) {
+  found <- rowsum(
+    cbind(n = problem$size, rss = problem$rss, log_weight = problem$log_weight), problem$cells[, term]
+  )
+  list(n = found[, 1L], rss = found[, 2L], log_weight = found[, 3L])
+}
+
+# A batch of samples of groups; a draw may hold a group several times.
+with_groups <- function(problem, part, batch, draws, term) {
+  totals <- group_totals(problem, term)
+  single <- batch
+  batch <- some_problems(batch, rep(1L, length(draws)))
+  sums <- function(v) vapply(draws, function(k) sum(v[k]), 0)
+  batch$n <- sums(totals$n)
+  batch$df <- batch$n - if (problem$reml) ncol(part$x) else 0
+  batch$constant <- if (problem$reml) part$log_det - sums(totals$log_weight) else -sums(totals$log_weight)
+  if (!batch$closed) {
+    batch$solvers <- lapply(draws, function(draw) copied_groups(problem, part, draw, term, totals))
+    return(batch)
+  }
+  index <- unlist(draws)
+  batch$z <- lapply(single$z, function(z) {
+    array(z[index, 1L, ], c(length(draws[[1L]]), length(draws), dim(z)[3L]))
+  })
+  w <- cbind(part$x, part$y)
+  for (k in seq_along(draws)) {
+    times <- tabulate(draws[[k]], dim(single$z[[1L]])[1L])[problem$level[[term]]]
+    batch$total[k, , ] <- base::crossprod(sqrt(times) * w)
+  }
+  last <- batch$p + 1L
+  batch$total[, last, last] <- batch$total[, last, last] + sums(totals$rss)
+  batch
+}
+
+# The solver of a sample of groups, each copy with groups of its own.
+copied_groups <- function(problem, part, draw, term, totals) {
+  by_group <- split(seq_along(part$y), problem$level[[term]])[draw]
+  rows <- unlist(by_group)
+  copy <- rep(seq_along(draw), lengths(by_group))
+  new <- problem
+  new$z <- lapply(problem$z, function(z) z[rows, , drop = FALSE])
+  new$level <- lapply(problem$level, function(level) {
+    code <- copy * (max(level) + 1) + level[rows]
+    match(code, unique(code))
+  })
+  new$labels <- lapply(new$level, function(level) seq_len(max(level)))
+  lme4_solver(
+    new, list(x = part$x[rows, , drop = FALSE], y = part$y[rows]), seq_along(rows), sum(totals$rss[draw])
+  )
+}
+
+# --- leaving out groups ---------------------------------------------------------------------------
+
+# The exact refit without each group of a factor (`which`: some of them). A group without which the
+# fixed effects cannot be estimated has `estimable` FALSE and missing values.
+leave_out_groups <- function(problem, fit = optimum(problem), by = problem$group[1L], which = NULL) {
+  term <- match(by, problem$group)
+  part <- conditioned(problem)
+  batch <- batch_of(problem, part)
+  inverse <- warm_inverse(batch, fit$theta)
+  if (is.null(which)) which <- seq_along(problem$labels[[term]])
+  estimable <- vapply(which, function(k) {
+    stays <- part$x[problem$level[[term]] != k, , drop = FALSE]
+    min(eigen(base::crossprod(stays), TRUE, only.values = TRUE)$values) > 1e-9
+  }, FALSE)
+  blocks <- lapply(in_blocks(which[estimable]), function(k) {
+    refitted(problem, without_groups(problem, part, batch, k, term), fit$theta, inverse)
+  })
+  found <- stack_refits(problem, blocks, named_parameters)
+  expand <- function(v) {
+    to <- match(seq_along(which), base::which(estimable))
+    if (is.matrix(v)) v[to, , drop = FALSE] else v[to]
+  }
+  c(
+    list(group = problem$labels[[term]][which], estimable = estimable),
+    lapply(found, expand)
+  )
+}
+
+# A batch of the problem without one group each.
+without_groups <- function(problem, part, batch, groups, term) {
+  totals <- group_totals(problem, term)
+  single <- batch
+  batch <- some_problems(batch, rep(1L, length(groups)))
+  batch$n <- problem$n - totals$n[groups]
+  batch$df <- batch$n - if (problem$reml) ncol(part$x) else 0
+  batch$constant <- batch$constant + totals$log_weight[groups]
+  left <- sum(problem$rss) - totals$rss[groups]
+  if (!batch$closed) {
+    batch$solvers <- lapply(seq_along(groups), function(k) {
+      lme4_solver(problem, part, which(problem$level[[term]] != groups[k]), left[k])
+    })
+    return(batch)
+  }
+  w <- cbind(part$x, part$y)
+  columns <- dim(batch$z[[1L]])[3L]
+  gone <- cbind(rep(groups, columns), rep(seq_along(groups), columns), rep(seq_len(columns), each = length(groups)))
+  for (a in seq_len(batch$q)) batch$z[[a]][gone] <- 0
+  for (k in seq_along(groups)) {
+    batch$total[k, , ] <- base::crossprod(w[problem$level[[term]] != groups[k], , drop = FALSE])
+  }
+  last <- batch$p + 1L
+  batch$total[, last, last] <- batch$total[, last, last] + left
+  batch
+}
+
+# Influence of each group, b_j the estimates without it:
+#   cook      (b - b_j)' C^-1 (b - b_j) / p, C the covariance matrix of b (Christensen, Pearson &
+#             Johnson, 1992)
+#   dfbetas   (b - b_j) / SE(b), a column a fixed effect
+#   change    relative change of each standard deviation and of sigma when the group is left out
+group_influence <- function(problem, fit, left_out) {
+  difference <- sweep(-left_out$beta, 2L, fit$beta, `+`)
+  colnames(difference) <- problem$beta_names
+  whole <- named_parameters(problem, matrix(fit$theta, 1L), fit$sigma, matrix(fit$beta, 1L))
+  spread <- grep("^sd_|^sigma$", colnames(covariance_parameters(problem, matrix(fit$theta, 1L), 1)))
+  spread <- c(spread, length(whole) - length(fit$beta))
+  change <- sweep(left_out$values[, spread, drop = FALSE], 2L, whole[, spread], `/`) - 1
+  list(
+    group = left_out$group, cook = rowSums((difference %*% solve(fit$vcov)) * difference) / length(fit$beta),
+    dfbetas = sweep(difference, 2L, sqrt(diag(fit$vcov)), `/`), change = change
+  )
+}
