@@ -79,9 +79,9 @@ def analyse(
     context.engine.begin(data.frame, planned.weights, planned.has_offset)
     _settings(context)
     # The order of computing: models come before the steps that look at the final one.
+    models.fit_all(context, lambda label: progress("models", label))
     progress("structure", "sizes and levels")
     found: dict[str, Mapping[str, Any]] = {"structure": structure.run(context)}
-    models.fit_all(context, lambda label: progress("models", label))
     progress("questions", "equations")
     found["questions"] = questions.run(context)
     progress("icc", "variance by level")

@@ -38,6 +38,7 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     "count": Kind(0),
+    "seconds": Kind(1),
     "level": Kind(2, leading_zero=False),
     "mean": Kind(2),
     "integer": Kind(0),

@@ -145,11 +145,14 @@ class Row:
         One a column. A tuple is shown one part after the other.
     group
         True for a line that only heads the lines after it.
+    anchor
+        What links to this line point at; empty where nothing does.
     """
 
     head: str
     cells: tuple[Cell, ...] = ()
     group: bool = False
+    anchor: str = ""
 
 
 @dataclass(frozen=True, slots=True)

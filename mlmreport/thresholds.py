@@ -27,6 +27,13 @@ class Rule:
 
 
 RULES = {
+    "patience": Rule(
+        60,
+        "a part whose predicted time exceeds `estimation.patience` is left out; times are counted "
+        "from the models' matrices, so that the choice is the same on every machine (a convention "
+        "of this report)",
+        "",
+    ),
     "few_groups": Rule(
         30,
         "with fewer than 30 groups variance components are estimated poorly; REML with a "

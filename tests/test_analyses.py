@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -207,6 +208,41 @@ def test_the_seed_alone_decides_the_data(tmp_path: Path) -> None:
     other = tmp_path / "analysis.yml"
     other.write_text(source.read_text(encoding="utf-8").replace("seed: 2026", "seed: 2027"))
     assert not first["ses"].equals(check(load(other)).frame["ses"])
+
+
+# --- three levels ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def growth(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Growth in schools without what takes long and is looked at elsewhere."""
+    source = (ANALYSES / "growth-in-schools" / "analysis.yml").read_text(encoding="utf-8")
+    path = tmp_path_factory.mktemp("growth") / "analysis.yml"
+    fast = "  patience: 3\n  compare_structures: false\n  slope_tests: 0\n"
+    source = re.sub(r"  patience: .*\n", fast, source)
+    source += "\ninference: {variance_ci: none, icc_bootstrap: 0}\n"
+    path.write_text(source, encoding="utf-8")
+    return analyse(load(path), lambda *_: None)[0]
+
+
+def test_growth_in_schools(growth: Results) -> None:
+    """The growth models of the HLM manual; as quoted from memory, and as lme4 confirms them."""
+    check_sound(growth)
+    assert value(growth, "structure/n") == 7230
+    assert value(growth, "structure/school/units/mean") == pytest.approx(1721 / 60)
+    assert value(growth, "structure/relation/childid/schoolid/in_several") == 0
+    assert value(growth, "slopes/criterion") == near("16326.2")
+    assert value(growth, "slopes/fixef/year/estimate") == near("0.7630")
+    assert value(growth, "slopes/var/schoolid/year/variance") == near("0.0110")
+    # Shares of a pupil's variable between schools are over pupils, those of the outcome over rows.
+    assert 0 < value(growth, "structure/variable/black/between/schoolid") < 1
+    assert "structure/variable/black/between/childid" not in growth.items
+
+
+def test_course_evaluations_are_a_sound_spec() -> None:
+    """The fits take minutes; the tests of `patience` run a crossed model of the same form."""
+    found = check(load(ANALYSES / "course-evaluations" / "analysis.yml")).frame
+    assert (len(found), found["s"].nunique(), found["d"].nunique()) == (73421, 2972, 1128)
 
 
 # --- NELS:88 --------------------------------------------------------------------------------------

@@ -40,6 +40,10 @@ class Fit:
         lme4's convergence messages.
     optimizer
         The optimizer that was used.
+    evaluation
+        Nominal seconds of one evaluation of its deviance.
+    parameters
+        Its covariance parameters, relative to the residual SD.
     """
 
     id: str
@@ -50,6 +54,8 @@ class Fit:
     singular: bool
     messages: tuple[str, ...]
     optimizer: str
+    evaluation: float
+    parameters: int
 
 
 @dataclass
@@ -177,6 +183,8 @@ def _fit(model: str, facts: Mapping[str, Any]) -> Fit:
         singular=facts["singular"][0],
         messages=facts["messages"],
         optimizer=facts["optimizer"][0],
+        evaluation=facts["evaluation"][0],
+        parameters=int(facts["theta"][0]),
     )
 
 

@@ -192,15 +192,15 @@ random_normality <- function(name, block, group, b) {
     }
     label <- paste(effect, "of", group)
     statistic(
-      paste0(at, "/skewness"), skewness(ranef(M)[[GROUP]][[EFFECT]]), paste("Skewness:", label),
+      paste0(at, "/skewness"), skewness(modes_of(M, GROUP)[[EFFECT]]), paste("Skewness:", label),
       "shape", bind = b, model = name
     )
     statistic(
-      paste0(at, "/kurtosis"), excess_kurtosis(ranef(M)[[GROUP]][[EFFECT]]),
+      paste0(at, "/kurtosis"), excess_kurtosis(modes_of(M, GROUP)[[EFFECT]]),
       paste("Excess kurtosis:", label), "shape", bind = b, model = name
     )
     qq_series(
-      at, quote(ranef(M)[[GROUP]][[EFFECT]]), make.names(paste("band", group, effect)), name, b
+      at, quote(modes_of(M, GROUP)[[EFFECT]]), make.names(paste("band", group, effect)), name, b
     )
   }
 }

@@ -3,9 +3,9 @@
 
 # --- influence --------------------------------------------------------------------------------
 
-# Every group left out with the variance parameters held; the most influential ones refitted. `key`
-# is the name of this grouping's results: empty for the lowest grouping.
-check_influence <- function(id, group, key, optimizer) {
+# Every group left out with the variance parameters held; the most influential ones refitted where
+# `refits` says so. `key` is the name of this grouping's results: empty for the lowest grouping.
+check_influence <- function(id, group, key, optimizer, refits) {
   name <- paste0("m_", id)
   m <- get(name, envir = analysis)
   objects <- function(what) make.names(paste0(what, if (nzchar(key)) paste0("_", key)))
@@ -51,6 +51,9 @@ check_influence <- function(id, group, key, optimizer) {
     sum(apply(abs(group_dfbetas(M, WITHOUT)) > 2 / sqrt(nlevels(d$G)), 1L, any), na.rm = TRUE),
     "Groups with a DFBETAS beyond the cut-off", "count", bind = b, model = name, method = said
   )
+  if (!refits) {
+    return(list(groups = character()))
+  }
   units <- most_influential(analysis[[objects("cook")]], levels(analysis$d[[group]]))
   for (k in seq_along(units)) {
     b$R <- as.name(paste0(objects("without"), "_", k))
@@ -438,15 +441,15 @@ check_linearity <- function(id, group, within, between) {
     at <- function(what) paste("assumptions/between", x, what, sep = "/")
     series(at("x"), raw_means(d$X, d$GC), x, model = name, bind = b)
     series(
-      at("residual"), ranef(M)[[G]][["(Intercept)"]], "Conditional modes of the intercepts",
+      at("residual"), modes_of(M, G)[["(Intercept)"]], "Conditional modes of the intercepts",
       model = name, bind = b
     )
     object(
-      "smooth_level", lowess(raw_means(d$X, d$GC), ranef(M)[[G]][["(Intercept)"]]), bind = b
+      "smooth_level", lowess(raw_means(d$X, d$GC), modes_of(M, G)[["(Intercept)"]]), bind = b
     )
     smooth_series(at, x, name)
     statistic(
-      at("departure"), smooth_departure(raw_means(d$X, d$GC), ranef(M)[[G]][["(Intercept)"]]),
+      at("departure"), smooth_departure(raw_means(d$X, d$GC), modes_of(M, G)[["(Intercept)"]]),
       paste("Largest departure of the smooth, between groups:", x), "ratio", bind = b, model = name
     )
   }

@@ -222,6 +222,9 @@ statistic <- function(id, expr, label, type = "estimate", unit = "", method = ""
     return(absent(id, reason_of(id, value), label, code = entry$code))
   }
   value <- as.numeric(value)
+  if (type == "df" && identical(value, Inf)) {
+    otherwise <- "the test uses the normal distribution, which has no degrees of freedom"
+  }
   if (length(value) != 1L || !is.finite(value)) {
     return(absent(id, otherwise, label, code = entry$code))
   }

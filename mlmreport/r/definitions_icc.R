@@ -10,18 +10,59 @@ units_in_several <- function(lower, upper) {
   length(unique(pairs$lower[duplicated(pairs$lower)]))
 }
 
+# How many units of `b` each unit of `a` stands with.
+partners <- function(a, b) group_sizes(unique(data.frame(a, b))$a)
+
+# Shares of a variable's variance for groupings that are nested or crossed in any way, from variance
+# components by equating sums of squares to their expectations (Henderson, 1953, method 1; Searle,
+# Casella & McCulloch, 1992, ch. 5). With one grouping this is the analysis-of-variance estimator:
+# unlike eta squared, about (J - 1) / (n - 1) under independence, its expectation there is 0. Negative
+# components count as 0. A category stands for its indicators, their components added up.
+variance_shares <- function(x, groups) {
+  x <- if (is.factor(x)) outer(as.integer(x), seq_along(levels(x)), `==`) + 0 else cbind(x + 0)
+  x <- sweep(x, 2L, colMeans(x))
+  groups <- lapply(groups, droplevels)
+  n <- nrow(x)
+  squares <- c(vapply(groups, function(g) sum(rowsum(x, g)^2 / group_sizes(g)), 0), sum(x^2))
+  expected <- rbind(
+    cbind(
+      outer(seq_along(groups), seq_along(groups), Vectorize(function(i, k) {
+        cells_over_sizes(groups[[i]], groups[[k]])
+      })),
+      vapply(groups, nlevels, 0L)
+    ),
+    n
+  )
+  of_mean <- c(vapply(groups, function(g) sum(group_sizes(g)^2) / n, 0), 1)
+  found <- tryCatch(solve(sweep(expected, 2L, of_mean), squares), error = function(e) NULL)
+  if (is.null(found)) undefined("these data do not tell the groupings apart for this variable")
+  if (sum(x^2) <= 0) undefined("the variable has one value only")
+  found <- pmax(found, 0)
+  setNames(found / sum(found), c(names(groups), "residual"))
+}
+
+# Sum over the cells of two groupings of the squared cell size, over the size of its unit of `a`.
+cells_over_sizes <- function(a, b) {
+  code <- (as.integer(b) - 1) * nlevels(a) + as.integer(a)
+  cells <- table(code)
+  unit <- (as.numeric(names(cells)) - 1) %% nlevels(a) + 1
+  sum(as.vector(cells)^2 / group_sizes(a)[unit])
+}
+
 # Combinations of two crossed groupings that hold at least one row.
 occupied_cells <- function(a, b) nrow(unique(data.frame(a, b)))
 
 # Steps between successive distinct occasions.
 occasion_steps <- function(x) diff(sort(unique(x)))
 
-# The last occasion at which each group was observed, and whether none before it is missing.
+# The first and the last occasion at which each group was observed, and whether none between them is
+# missing.
+first_occasion <- function(x, g) as.vector(tapply(x, g, min))
 last_occasion <- function(x, g) as.vector(tapply(x, g, max))
 without_gap <- function(x, g) {
   all_ <- sort(unique(x))
   seen <- as.vector(tapply(x, g, function(v) length(unique(v))))
-  seen == match(last_occasion(x, g), all_)
+  seen == match(last_occasion(x, g), all_) - match(first_occasion(x, g), all_) + 1
 }
 
 # Effective number of units per group in the variance of group-level effects: the harmonic mean.

@@ -1,6 +1,6 @@
 # Step 4: the null model's variance split, and what it means for the design.
 
-step_icc <- function(null, blocks, level) {
+step_icc <- function(null, blocks, level, reason) {
   m <- as.name(null)
   b <- list(M = m, V = variance_call(m), TOTAL = total_call(m, blocks))
   statistic(
@@ -15,7 +15,7 @@ step_icc <- function(null, blocks, level) {
     "icc/level1", V / TOTAL, "Share of the variance at the lowest level", "share", bind = b,
     model = null
   )
-  for (g in blocks) icc_of_group(m, null, g, blocks, level)
+  for (g in blocks) icc_of_group(m, null, g, blocks, level, !nzchar(reason))
   groups <- blocks[[1]]
   b <- list(G = as.name(groups), M = m, B = groups, TOTAL = total_call(m, blocks))
   b$AMOUNT <- amount_call(m, groups)
@@ -457,7 +457,7 @@ design_call <- function(m, blocks, total, sizes) {
   Reduce(function(x, y) bquote(.(x) + .(y) - 1), alone)
 }
 
-icc_of_group <- function(m, null, g, blocks, level) {
+icc_of_group <- function(m, null, g, blocks, level, profile) {
   b <- list(M = m, B = g, TOTAL = total_call(m, blocks), LEVEL = level)
   id <- function(what) paste("icc", g, what, sep = "/")
   statistic(
@@ -469,6 +469,9 @@ icc_of_group <- function(m, null, g, blocks, level) {
     "proportion", bind = b, model = null,
     method = "REML estimates of the null model unless fitted by ML"
   )
+  if (!profile) {
+    return(invisible())
+  }
   name <- paste0("icc_ci_", make.names(g))
   object(name, icc_profile(M, B, LEVEL), bind = b)
   method <- sprintf("%g %% profile-likelihood interval (ML)", 100 * level)

@@ -143,6 +143,7 @@ comparisons <- function(id, group, effect, level, draws, seed, units) {
     M = as.name(name), G = group, E = effect, LEVEL = level, DRAWS = draws, SEED = seed,
     TAIL = (1 - level) / 2
   )
+  b$SE <- mode_errors(b)
   m <- get(name, envir = analysis)
   variance <- component(m, intercept_block(m, group), effect)
   if (sqrt(variance) < 1e-4 * sigma(m)) {
@@ -157,18 +158,18 @@ comparisons <- function(id, group, effect, level, draws, seed, units) {
     method = "z / sqrt(2); Goldstein & Healy (1995)", bind = b
   )
   series(
-    at("lower"), ranef(M)[[G]][[E]] - comparison_factor(LEVEL) * mode_sd(M, G, E),
+    at("lower"), modes_of(M, G)[[E]] - comparison_factor(LEVEL) * SE,
     "Lower limits of comparison intervals", model = name, bind = b
   )
   series(
-    at("upper"), ranef(M)[[G]][[E]] + comparison_factor(LEVEL) * mode_sd(M, G, E),
+    at("upper"), modes_of(M, G)[[E]] + comparison_factor(LEVEL) * SE,
     "Upper limits of comparison intervals", model = name, bind = b
   )
   statistic(
     at("overlap"),
     overlapping_pairs(
-      ranef(M)[[G]][[E]] - comparison_factor(LEVEL) * mode_sd(M, G, E),
-      ranef(M)[[G]][[E]] + comparison_factor(LEVEL) * mode_sd(M, G, E)
+      modes_of(M, G)[[E]] - comparison_factor(LEVEL) * SE,
+      modes_of(M, G)[[E]] + comparison_factor(LEVEL) * SE
     ),
     "Share of pairs of groups whose comparison intervals overlap", "share", model = name, bind = b
   )
@@ -198,7 +199,12 @@ rank_limits <- function(at, u, draws, level, name, b) {
 other_df <- function(id, ddf) {
   name <- paste0("m_", id)
   b <- list(M = as.name(name), T = as.name(paste0("t_", id)), DDF = ddf)
-  object("other", coef(summary(T, ddf = DDF)), bind = b)
+  if (inherits(get(paste0("t_", id), envir = analysis), "lmerModLmerTest")) {
+    object("other", coef(summary(T, ddf = DDF)), bind = b)
+  } else {
+    b$M <- as.name(name)
+    object("other", coef(summary(lmerTest::as_lmerModLmerTest(M), ddf = DDF)), bind = b)
+  }
   for (term in names(fixef(get(name, envir = analysis)))) {
     b$TERM <- term
     at <- function(what) paste("inference/otherdf", term, what, sep = "/")
@@ -237,23 +243,31 @@ adjusted_tests <- function(id, family, terms, method) {
   list()
 }
 
+# The name of the standard errors of a grouping's conditional modes, computed once as they take long.
+mode_errors <- function(b) {
+  name <- make.names(paste("se_modes", b$G, b$E, sep = "_"))
+  if (!have(name)) object(name, mode_sd(M, G, E), bind = b)
+  as.name(name)
+}
+
 # Conditional modes of every effect, with intervals.
 caterpillar <- function(id, group, effect, level) {
   name <- paste0("m_", id)
   at <- function(what) paste("inference/modes", group, effect, what, sep = "/")
   b <- list(M = as.name(name), G = group, E = effect, TAIL = 1 - (1 - level) / 2)
-  series(at("names"), rownames(ranef(M)[[G]]), "Groups", model = name, bind = b)
-  series(at("estimate"), ranef(M)[[G]][[E]], "Conditional modes", model = name, bind = b)
+  b$SE <- mode_errors(b)
+  series(at("names"), rownames(modes_of(M, G)), "Groups", model = name, bind = b)
+  series(at("estimate"), modes_of(M, G)[[E]], "Conditional modes", model = name, bind = b)
   series(
-    at("lower"), ranef(M)[[G]][[E]] - qnorm(TAIL) * mode_sd(M, G, E), "Lower limits", model = name,
+    at("lower"), modes_of(M, G)[[E]] - qnorm(TAIL) * SE, "Lower limits", model = name,
     bind = b
   )
   series(
-    at("upper"), ranef(M)[[G]][[E]] + qnorm(TAIL) * mode_sd(M, G, E), "Upper limits", model = name,
+    at("upper"), modes_of(M, G)[[E]] + qnorm(TAIL) * SE, "Upper limits", model = name,
     bind = b
   )
   statistic(
-    at("clear"), sum(abs(ranef(M)[[G]][[E]]) > qnorm(TAIL) * mode_sd(M, G, E)),
+    at("clear"), sum(abs(modes_of(M, G)[[E]]) > qnorm(TAIL) * SE),
     "Groups whose interval does not hold zero", "count", bind = b, model = name
   )
   list()
@@ -263,7 +277,7 @@ caterpillar <- function(id, group, effect, level) {
 # lower-level and their own higher-level values.
 named_groups <- function(id, group, wanted, columns) {
   m <- get(paste0("m_", id), envir = analysis)
-  names_ <- rownames(ranef(m)[[group]])
+  names_ <- rownames(modes_of(m, group))
   if (!length(wanted)) {
     rows <- group_rows(analysis$typical, group, analysis$d, columns)
     expected <- tryCatch(group_values_at(m, group, rows), error = function(e) NULL)

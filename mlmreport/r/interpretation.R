@@ -95,7 +95,7 @@ moderator_value <- function(v, z_type, z_group, b) {
 }
 
 slope_statistics <- function(at, slope, label, level, ddf, unit, name, b) {
-  said <- sprintf("%g %% t interval, %s df", 100 * level, ddf)
+  said <- interval_of(level, ddf)
   if (!have(slope)) {
     for (what in c("estimate", "se", "df", "t", "p", "lower", "upper")) {
       absent(at(what), why(slope, "not computed"), label)
@@ -227,13 +227,17 @@ joint_test <- function(id, key, coefficients, ddf) {
     M = as.name(name), T = as.name(paste0("t_", id)), CS = coefficients, DDF = ddf,
     F = as.name(joint)
   )
-  object(
-    joint,
-    lmerTest::contestMD(
-      T, diag(length(fixef(M)))[match(CS, names(fixef(M))), , drop = FALSE], ddf = DDF
-    ),
-    bind = b
-  )
+  if (ddf == "asymptotic") {
+    object(joint, asymptotic_joint(M, CS), bind = b)
+  } else {
+    object(
+      joint,
+      lmerTest::contestMD(
+        T, diag(length(fixef(M)))[match(CS, names(fixef(M))), , drop = FALSE], ddf = DDF
+      ),
+      bind = b
+    )
+  }
   at <- function(what) paste("interpretation/joint", key, what, sep = "/")
   if (!have(joint)) {
     for (what in c("F", "df1", "df2", "p")) {
@@ -241,7 +245,7 @@ joint_test <- function(id, key, coefficients, ddf) {
     }
     return(list())
   }
-  said <- paste("F test,", ddf, "df")
+  said <- if (ddf == "asymptotic") "Wald chi-square test, over its df" else paste("F test,", ddf, "df")
   statistic(
     at("F"), F[["F value"]], paste("F:", key), "statistic", method = said, bind = b, model = name
   )
@@ -531,8 +535,10 @@ pairwise <- function(at, key, by, id, ddf, b) {
 }
 
 record_rows <- function(at, table, rows, value, label, id, ddf) {
+  normal <- ddf == "asymptotic"  # emmeans then names its columns by another scheme
   columns <- c(
-    estimate = value, se = "SE", df = "df", lower = "lower.CL", upper = "upper.CL", t = "t.ratio",
+    estimate = value, se = "SE", df = "df", lower = if (normal) "asymp.LCL" else "lower.CL",
+    upper = if (normal) "asymp.UCL" else "upper.CL", t = if (normal) "z.ratio" else "t.ratio",
     p = "p.value"
   )
   types <- c(

@@ -22,7 +22,7 @@ fit_facts <- function(m) {
     blocks = lapply(VarCorr(m), function(v) as.character(rownames(v))),
     groupings = block_groups(m),
     block_names = names(VarCorr(m)),
-    messages = complaints(m),
+    messages = complaints(m), evaluation = evaluation_cost(m), theta = length(getME(m, "theta")),
     optimizer = as.character(m@optinfo$optimizer)
   )
 }
@@ -55,9 +55,14 @@ model_quantities <- function(id, labels, unit, level, ddf, limits) {
   b <- list(
     M = as.name(name), T = as.name(paste0("t_", id)), C = as.name(paste0("coef_", id)), DDF = ddf
   )
-  object(paste0("t_", id), lmerTest::as_lmerModLmerTest(M), bind = b)
-  if (have(paste0("t_", id))) {
-    object(paste0("coef_", id), defined_df(coef(summary(T, ddf = DDF))), bind = b)
+  if (ddf == "asymptotic") {
+    object(paste0("t_", id), M, bind = b)
+    object(paste0("coef_", id), asymptotic_tests(T), bind = b)
+  } else {
+    object(paste0("t_", id), lmerTest::as_lmerModLmerTest(M), bind = b)
+    if (have(paste0("t_", id))) {
+      object(paste0("coef_", id), defined_df(coef(summary(T, ddf = DDF))), bind = b)
+    }
   }
   for (term in names(fixef(m))) fixed_effect(id, name, term, labels, unit, level, ddf, limits, b)
   random_components(id, name, m, labels, unit)
@@ -112,8 +117,8 @@ fixed_effect <- function(id, name, term, labels, unit, level, ddf, limits, b) {
   b <- c(b, list(TERM = term, LEVEL = level, TAIL = 1 - (1 - level) / 2))
   at <- function(what) paste(id, "fixef", term, what, sep = "/")
   label <- if (is.null(labels[[term]])) term else labels[[term]]
-  method <- paste("t test,", ddf, "df")
-  interval <- sprintf("%g %% Wald t interval, %s df", 100 * level, ddf)
+  method <- test_of(ddf)
+  interval <- interval_of(level, ddf)
   if (have(paste0("coef_", id))) {
     statistic(at("estimate"), C[TERM, "Estimate"], label, "estimate", unit, bind = b, model = name)
     statistic(
@@ -147,6 +152,27 @@ fixed_effect <- function(id, name, term, labels, unit, level, ddf, limits, b) {
     at("se"), sqrt(vcov(M)[TERM, TERM]), paste("SE:", label), "se", unit, bind = b, model = name
   )
   for (what in c("df", "t", "p", if (limits) c("lower", "upper"))) absent(at(what), reason, label)
+}
+
+# How a test or an interval of a fixed effect was made, in words.
+test_of <- function(ddf) {
+  if (ddf == "asymptotic") "z test, normal distribution" else paste("t test,", ddf, "df")
+}
+interval_of <- function(level, ddf) {
+  if (ddf == "asymptotic") {
+    sprintf("%g %% Wald interval, normal distribution", 100 * level)
+  } else {
+    sprintf("%g %% Wald t interval, %s df", 100 * level, ddf)
+  }
+}
+
+# The predicted time of a model's fit, for the reason of what is left out.
+cost_of <- function(id) {
+  statistic(
+    paste0("models/cost/", id), fit_cost(M), "Predicted time of one fit", "seconds", "s",
+    "counted from the model's matrices", paste0("m_", id), list(M = as.name(paste0("m_", id)))
+  )
+  list()
 }
 
 random_components <- function(id, name, m, labels, unit) {

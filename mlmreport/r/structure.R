@@ -1,16 +1,16 @@
 # Step 1: sizes, balance, and the level at which each variable varies.
 
-step_structure <- function(groups, variables, time, crossed) {
+step_structure <- function(groups, variables, time, crossed, pairs) {
   statistic("structure/n", nrow(d), "Number of rows", "count")
   for (i in seq_along(groups)) {
-    structure_of_group(names(groups)[i], groups[[i]], if (i > 1) groups[[i - 1]])
+    structure_of_group(names(groups)[i], groups[[i]], if (i > 1 && !crossed) groups[[i - 1]])
   }
   lowest <- groups[[1]]
   for (v in variables) {
-    describe_variable(v, lowest)
-    if (length(groups) > 1) shares_of_variable(v, groups, crossed)
+    describe_variable(v)
+    shares_of_variable(v, unname(groups), crossed)
   }
-  for (i in seq_along(groups)[-1]) relation_of_groups(groups[[i - 1]], groups[[i]], crossed)
+  for (pair in pairs) relation_of_groups(pair[[1]], pair[[2]], crossed)
   if (nzchar(time)) structure_of_time(time, lowest)
   if (weighted()) structure_of_weights()
   list()
@@ -30,17 +30,22 @@ structure_of_group <- function(level, group, below) {
   )
   statistic(id("singletons"), sum(group_sizes(d$G) == 1), "Groups of one row", "count", bind = b)
   series(id("sizes"), group_sizes(d$G), "Rows per group", "rows", bind = b)
-  if (!is.null(below)) {
-    b$B <- as.name(below)
-    statistic(
-      id("units_min"), min(table(unique(d[c(G1, B1)])[[G1]])), "Fewest units of the level below",
-      "count", bind = c(b, list(G1 = group, B1 = below))
-    )
-    statistic(
-      id("units_max"), max(table(unique(d[c(G1, B1)])[[G1]])), "Most units of the level below",
-      "count", bind = c(b, list(G1 = group, B1 = below))
-    )
-  }
+  if (!is.null(below)) units_of_group(id, c(b, list(B = as.name(below))))
+}
+
+# The same counts in units of the level below.
+units_of_group <- function(id, b) {
+  at <- function(what) id(paste0("units/", what))
+  label <- "units of the level below"
+  statistic(at("min"), min(partners(d$G, d$B)), paste("Fewest", label), "count", bind = b)
+  statistic(at("median"), median(partners(d$G, d$B)), paste("Median", label), "mean_count", bind = b)
+  statistic(at("mean"), mean(partners(d$G, d$B)), paste("Mean", label), "mean_count", bind = b)
+  statistic(at("max"), max(partners(d$G, d$B)), paste("Most", label), "count", bind = b)
+  statistic(at("cv"), variation(partners(d$G, d$B)), paste("CV of", label), "ratio", bind = b)
+  statistic(
+    at("singletons"), sum(partners(d$G, d$B) == 1), "Groups of one unit of the level below", "count",
+    bind = b
+  )
 }
 
 structure_of_weights <- function() {
@@ -51,8 +56,8 @@ structure_of_weights <- function() {
 }
 
 # v: column, label, unit, type, level (1 = lowest), group (of its own level, "" for the lowest).
-describe_variable <- function(v, lowest) {
-  b <- list(X = as.name(v$column), G = as.name(lowest))
+describe_variable <- function(v) {
+  b <- list(X = as.name(v$column))
   id <- function(what) paste("structure/variable", v$column, what, sep = "/")
   if (v$type == "category") {
     for (k in v$levels) {
@@ -86,14 +91,6 @@ describe_variable <- function(v, lowest) {
     statistic(id("min"), min(d$X), paste0(v$label, ": minimum"), "mean", v$unit, bind = b)
     statistic(id("max"), max(d$X), paste0(v$label, ": maximum"), "mean", v$unit, bind = b)
   }
-  if (v$level == 1 && (v$type == "number" || length(v$levels) == 2)) {
-    statistic(
-      id("between"), between_share(d$X, d$G), paste0(
-        v$label, ": share of variation between groups"
-      ),
-      "share", bind = b, method = "eta squared"
-    )
-  }
 }
 
 structure_of_time <- function(time, person) {
@@ -101,8 +98,13 @@ structure_of_time <- function(time, person) {
   statistic(
     "structure/time/occasions", length(unique(d$T)), "Distinct occasions", "count", bind = b
   )
-  statistic("structure/time/first", min(d$T), "First occasion", "integer", bind = b)
-  statistic("structure/time/last", max(d$T), "Last occasion", "integer", bind = b)
+  type <- if (all(analysis$d[[time]] %% 1 == 0)) "integer" else "mean"
+  statistic("structure/time/first", min(d$T), "First occasion", type, bind = b)
+  statistic("structure/time/last", max(d$T), "Last occasion", type, bind = b)
+  statistic(
+    "structure/time/late", sum(first_occasion(d$T, d$G) > min(d$T)),
+    "Groups that were not observed at the first occasion", "count", bind = b
+  )
   statistic(
     "structure/time/complete", sum(group_sizes(d$G) == length(unique(d$T))),
     "Groups measured at every occasion", "count", bind = b
@@ -123,16 +125,25 @@ structure_of_time <- function(time, person) {
   )
   statistic(
     "structure/time/left", sum(last_occasion(d$T, d$G) < max(d$T) & without_gap(d$T, d$G)),
-    "Groups whose measurements stop early, without a gap before", "count", bind = b
+    "Groups whose measurements stop early, without a gap", "count", bind = b
   )
   statistic(
     "structure/time/gaps", sum(!without_gap(d$T, d$G)),
-    "Groups with a gap before their last measurement", "count", bind = b
+    "Groups with a gap between their first and last measurement", "count", bind = b
   )
   series(
     "structure/time/observed", as.vector(table(factor(d$T))), "Measurements at each occasion",
     bind = b
   )
+}
+
+# With how many units of the other grouping the units of one stand.
+partners_of <- function(id, side, a, of, b) {
+  label <- paste("units of", of, "a unit of", a, "stands with")
+  at <- function(what) id(paste(side, what, sep = "/"))
+  statistic(at("least"), min(partners(d$L, d$U)), paste("Fewest", label), "count", bind = b)
+  statistic(at("mean"), mean(partners(d$L, d$U)), paste("Mean number of", label), "mean_count", bind = b)
+  statistic(at("most"), max(partners(d$L, d$U)), paste("Most", label), "count", bind = b)
 }
 
 # How the units of two groupings lie: nested (0 in several) or crossed, with the cells occupied.
@@ -150,27 +161,40 @@ relation_of_groups <- function(lower, upper, crossed) {
     statistic(
       id("occupied"), occupied_cells(d$L, d$U), "Combinations that hold rows", "count", bind = b
     )
+    partners_of(id, "lower", lower, upper, b)
+    partners_of(id, "upper", upper, lower, list(L = b$U, U = b$L))
   }
 }
 
-# Share of a lowest-level variable's sum of squares at each grouping: nested groupings take theirs
-# from the grouping above, crossed ones stand for themselves.
+# Shares of a variable's variance between the units of each higher level; those of a variable of a
+# nested level are taken over the units of that level.
 shares_of_variable <- function(v, groups, crossed) {
-  if (v$level > 1 || (v$type == "category" && length(v$levels) != 2)) {
+  above <- if (v$level == 1) groups else if (crossed) character() else groups[-seq_len(v$level - 1)]
+  if (!length(above)) {
     return(invisible())
   }
-  for (i in seq_along(groups)) {
-    b <- list(X = as.name(v$column), G = as.name(groups[[i]]))
-    at <- paste("structure/variable", v$column, "between", groups[[i]], sep = "/")
-    label <- paste0(v$label, ": share of variation between ", groups[[i]])
-    if (crossed || i == length(groups)) {
-      statistic(at, between_share(d$X, d$G), label, "share", bind = b, method = "eta squared")
-    } else {
-      b$U <- as.name(groups[[i + 1]])
+  shares <- paste0("shares_", make.names(v$column))
+  b <- list(X = as.name(v$column), GROUPS = unlist(above), SHARES = as.name(shares))
+  if (v$level == 1) {
+    object(shares, variance_shares(d$X, d[GROUPS]), bind = b)
+  } else {
+    b$U <- as.name(v$group)
+    object(
+      shares, variance_shares(d$X[!duplicated(d$U)], d[!duplicated(d$U), GROUPS, drop = FALSE]),
+      bind = b
+    )
+  }
+  for (g in above) {
+    b$G <- g
+    at <- paste(c("structure/variable", v$column, "between", if (length(groups) > 1) g), collapse = "/")
+    label <- paste0(v$label, ": share of variance between ", g)
+    if (have(shares)) {
       statistic(
-        at, between_share(d$X, d$G) - between_share(d$X, d$U), label, "share", bind = b,
-        method = "eta squared less that of the level above"
+        at, SHARES[[G]], label, "share", bind = b,
+        method = "variance components by analysis of variance (Henderson's method 1)"
       )
+    } else {
+      absent(at, why(shares, "not computed"), label)
     }
   }
 }

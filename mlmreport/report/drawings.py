@@ -88,7 +88,7 @@ def _structure(data: dict[str, Any]) -> dict[str, Any]:
     boxes = [
         LevelBox(level["name"], int(level["count"]), _sizes(level)) for level in data["levels"]
     ]
-    return {"levels": boxes, "crossed": data["crossed"]}
+    return {"levels": boxes, "crossed": data["crossed"], "partly": data.get("partly", False)}
 
 
 def _sizes(level: Mapping[str, Any]) -> str:

@@ -209,7 +209,8 @@ def _row_html(row: Row, aligned: Sequence[str], *, indent: bool) -> str:
         f'<td style="text-align:{side}">{_cell_html(cell)}</td>'
         for cell, side in zip(filled, aligned, strict=True)
     ]
-    return f"<tr>{''.join(cells)}</tr>"
+    anchor = f' id="{attribute(row.anchor)}"' if row.anchor else ""
+    return f"<tr{anchor}>{''.join(cells)}</tr>"
 
 
 def cell_text(cell: Cell) -> str:

@@ -131,7 +131,10 @@ def _random(context: Context, model: FittedModel, block: str, effect: str) -> di
     return {
         "at": at,
         "label": context.effect_phrase(model, effect),
-        "group": model.fit.groups[block],
+        "group": next(
+            (g.name for g in context.plan.groups if g.group == model.fit.groups[block]),
+            model.fit.groups[block],
+        ),
         **context.all(at, "skewness", "kurtosis", "qq_outside"),
         "have": context.value(f"{at}/skewness") is not None,
         "normal": _looks_normal(context, at),

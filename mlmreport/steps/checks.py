@@ -12,6 +12,7 @@ from mlmreport.spec import formula as fm
 from mlmreport.spec.variables import Level, Variable
 from mlmreport.steps.coefficients import INTERCEPT, Coefficient
 from mlmreport.steps.context import Context, FittedModel
+from mlmreport.steps.cost import df_evaluations, evaluations, too_long
 from mlmreport.thresholds import RULES
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 STEP = "assumptions"
+REFITS = 3
+"""Groups, the most influential ones, without which the model is fitted again."""
 
 
 # --- influence --------------------------------------------------------------------------------
@@ -53,7 +56,11 @@ def _under(place: str, key: str) -> str:
 def _influence_of(
     context: Context, model: FittedModel, level: Level, number: int
 ) -> dict[str, Any]:
-    key = _key(context, level)
+    key, suffix = _key(context, level), f"-{number}" if number > 1 else ""
+    named = {"key": key, "suffix": suffix, "name": level.name, "plural": level.plural}
+    if reason := _influence_too_long(context, model, level):
+        return {**named, "have": False, "units": [], "too_long": reason}
+    no_refits = _refits_too_long(context, model, level)
     found = context.run(
         STEP,
         "check_influence",
@@ -61,23 +68,23 @@ def _influence_of(
         group=level.group,
         key=key,
         optimizer=model.fit.optimizer,
+        refits=not no_refits,
     )
     units = [str(unit) for unit in found["groups"]]
     at = _under("influence", key)
-    suffix = f"-{number}" if number > 1 else ""
     facts: dict[str, Any] = {
-        "key": key,
-        "suffix": suffix,
-        "name": level.name,
-        "plural": level.plural,
+        **named,
         **context.all(at, "cutoff", "above", "inestimable", "largest", "dfbetas", "dfbetas_cutoff"),
-        "have": bool(units),
+        "have": bool(units) or context.value(f"{at}/largest") is not None,
         "units": units,
+        "too_long": no_refits,
         "rests": (context.value(f"{at}/inestimable") or 0) > 0,
         "any": (context.value(f"{at}/above") or 0) > 0,
     }
     if not units:
-        return facts
+        facts |= {"moved": None, "variance": None, "far": False}
+        drawn = {"figure": _influence_figure(context, level, at, suffix)}
+        return facts | (drawn if facts["have"] else {})
     place = _under("without", key)
     moved = _most_moved(context, model, units, place)
     return facts | {
@@ -87,6 +94,21 @@ def _influence_of(
         "table": _influence_table(context, model, units, level, place, suffix),
         "figure": _influence_figure(context, level, at, suffix),
     }
+
+
+def _influence_too_long(context: Context, model: FittedModel, level: Level) -> str:
+    """Why no group is left out: each takes about one evaluation of the deviance."""
+    groups = context.value(f"structure/{level.name}/groups") or 0
+    part = f"Cook's distances of {level.plural}, and refits without them"
+    return too_long(context, STEP, part, model, groups * model.fit.evaluation)
+
+
+def _refits_too_long(context: Context, model: FittedModel, level: Level) -> str:
+    """Why no refits are made without single groups, of which one gets Satterthwaite df too."""
+    k = model.fit.parameters
+    seconds = (REFITS * evaluations(k) + df_evaluations(k)) * model.fit.evaluation
+    part = f"refits of {model.plan.label} without the most influential {level.plural}"
+    return too_long(context, STEP, part, model, seconds)
 
 
 def _most_moved(
@@ -359,9 +381,13 @@ def exogeneity(context: Context, model: FittedModel) -> dict[str, Any]:
     """The group means of level-1 predictors added, to test between against within effects."""
     added, left_out = _uncentred(context, model)
     pairs = _own_pairs(model)
-    facts: dict[str, Any] = {"tested": [], "left_out": left_out, "rejected": [], "joint": None}
+    facts: dict[str, Any] = {
+        "tested": [], "left_out": left_out, "rejected": [], "joint": None, "too_long": ""
+    }  # fmt: skip
     if not added and len(pairs) < 2:
         return facts
+    if reason := _means_too_long(context, model):
+        return facts | {"too_long": reason}
     keys = [_exogeneity_key(context, entry, level) for entry, level in added]
     context.run(
         STEP,
@@ -389,6 +415,14 @@ def exogeneity(context: Context, model: FittedModel) -> dict[str, Any]:
     if have:
         _decide_exogeneity(context, have, facts)
     return facts
+
+
+def _means_too_long(context: Context, model: FittedModel) -> str:
+    """Why the model is not fitted again with group means among its predictors."""
+    k = model.fit.parameters
+    needed = evaluations(k) + df_evaluations(k)
+    part = f"{model.plan.label} with the means of its predictors added"
+    return too_long(context, STEP, part, model, needed * model.fit.evaluation)
 
 
 def _exogeneity_key(context: Context, entry: Coefficient, level: Level) -> str:

@@ -10,7 +10,7 @@ from mlmreport.spec import formula as fm
 from mlmreport.spec.sequence import Plan
 from mlmreport.spec.variables import Variable
 
-__all__ = ["INTERCEPT", "Coefficient", "Part", "coefficients", "effect_label"]
+__all__ = ["INTERCEPT", "Coefficient", "Part", "coefficients", "effect_label", "row_anchor"]
 
 INTERCEPT = "(Intercept)"
 
@@ -159,3 +159,9 @@ def effect_label(effect: str, known: Iterable[Coefficient]) -> str:
     if effect == INTERCEPT:
         return "Intercept"
     return next((entry.label for entry in known if entry.name == effect), effect)
+
+
+def row_anchor(name: str) -> str:
+    """The address of an estimate's row in the results' tables, for links to it."""
+    known = (c if c.isascii() and c.isalnum() else f"-{ord(c):x}-" for c in name)
+    return f"row-{''.join(known)}"

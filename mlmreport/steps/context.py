@@ -18,7 +18,11 @@ from mlmreport.steps.coefficients import INTERCEPT, Coefficient, coefficients, e
 
 __all__ = ["DDF", "Context", "FittedModel", "Refits"]
 
-DDF = {"satterthwaite": "Satterthwaite", "kenward-roger": "Kenward-Roger"}
+DDF = {
+    "satterthwaite": "Satterthwaite",
+    "kenward-roger": "Kenward-Roger",
+    "asymptotic": "asymptotic",
+}
 """The spec's word for the denominator df, and that of lmerTest."""
 
 
@@ -93,6 +97,11 @@ class Context:
         The fitted sequence.
     decisions
         What was decided so far.
+    asymptotic
+        Why the tests of the fixed effects use the normal distribution although the spec names
+        another; empty where they follow the spec.
+    no_refits
+        Why models are not fitted again by other optimizers although the spec asks for it.
     means
         For each column of the final model that holds group means the key of their predictor.
     """
@@ -103,6 +112,8 @@ class Context:
     engine: Engine
     models: list[FittedModel] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
+    asymptotic: str = ""
+    no_refits: str = ""
     means: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -132,8 +143,8 @@ class Context:
 
     @property
     def ddf(self) -> str:
-        """The df method as lmerTest names it."""
-        return DDF[self.spec.inference.df]
+        """The df method as lmerTest names it, or ``asymptotic``."""
+        return "asymptotic" if self.asymptotic else DDF[self.spec.inference.df]
 
     @cached_property
     def categories(self) -> Mapping[str, tuple[str, ...]]:
@@ -144,6 +155,13 @@ class Context:
             for variable in self.plan.variables.values()
             if variable.type == "category"
         }
+
+    @property
+    def tests(self) -> str:
+        """By what the tests of fixed effects are made, for the note of a table."""
+        if self.ddf == "asymptotic":
+            return "tests and intervals by the normal distribution, without df"
+        return f"{self.ddf} df"
 
     @property
     def fixed_ci(self) -> str:

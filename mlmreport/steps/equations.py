@@ -338,7 +338,7 @@ class _Columns:
         for column, name in pairs:
             latex = f"{tex_text(column)}_{{{self.indices(level)}}}"
             words, zero = (
-                f"{variable.label}: {column}",
+                column if column.startswith(variable.label) else f"{variable.label}: {column}",
                 f"{variable.label} is at its reference category",
             )
             yield _Atom(latex, level, words, name, zero, whole)

@@ -11,11 +11,14 @@ from mlmreport.spec import formula as fm
 from mlmreport.spec.variables import Level, Variable
 from mlmreport.steps.coefficients import INTERCEPT, Coefficient
 from mlmreport.steps.context import Context, FittedModel
+from mlmreport.steps.cost import evaluations, too_long
 from mlmreport.thresholds import RULES
 
 __all__ = ["run"]
 
 STEP = "icc"
+PROFILE_POINTS = 30
+"""About how many values of an ICC its profile looks at."""
 
 
 def run(context: Context) -> Mapping[str, Any]:
@@ -57,7 +60,11 @@ def _of_null(context: Context, null: FittedModel) -> dict[str, Any]:
     one = len(blocks) == 1
     inference = context.spec.inference
     crossed = context.spec.structure == "crossed"
-    context.run(STEP, "step_icc", null=null.object, blocks=blocks, level=inference.level)
+    no_profile = _profile_too_long(context, null, one)
+    no_bootstrap = _bootstrap_too_long(context, null, one)
+    context.run(
+        STEP, "step_icc", null=null.object, blocks=blocks, level=inference.level, reason=no_profile
+    )
     context.run(
         STEP,
         "icc_reliabilities",
@@ -73,7 +80,8 @@ def _of_null(context: Context, null: FittedModel) -> dict[str, Any]:
         groups=[level.group for level in groups],
         crossed=crossed,
     )
-    if inference.icc_bootstrap:
+    samples = 0 if no_bootstrap else inference.icc_bootstrap
+    if samples:
         _bootstrap(context, null, blocks)
     if one:
         context.run(STEP, "icc_exact_test", null=null.object, group=blocks[0], seed=inference.seed)
@@ -96,11 +104,13 @@ def _of_null(context: Context, null: FittedModel) -> dict[str, Any]:
         "exact": _found(context, "icc/exact", "statistic", "p") if one else None,
         "power": _power(context) if one else None,
         "weighted": bool(context.plan.weights),
-        "samples": inference.icc_bootstrap,
+        "samples": samples,
+        "no_profile": no_profile,
+        "no_bootstrap": no_bootstrap,
         "agree": _intervals_agree(context, groups),
         **verdict,
         "tables": {
-            "icc": _table(context, levels),
+            "icc": _table(context, levels, samples, bool(no_profile)),
             **({} if one else {"reliabilities": _reliabilities(context, levels)}),
         },
         "figures": {"icc": _figure(context, levels)},
@@ -125,6 +135,22 @@ OF_NULL = (
 )  # fmt: skip
 
 
+def _profile_too_long(context: Context, null: FittedModel, one: bool) -> str:
+    """Why the likelihood is not profiled: with several groupings each point is an optimum."""
+    points = PROFILE_POINTS * (1 if one else 20 * (null.fit.parameters - 1))
+    seconds = null.fit.parameters * points * null.fit.evaluation
+    return too_long(context, STEP, "profile-likelihood intervals of the ICC", null, seconds)
+
+
+def _bootstrap_too_long(context: Context, null: FittedModel, one: bool) -> str:
+    """Why no samples are drawn: with several groupings each of them is a fit."""
+    if one or not context.spec.inference.icc_bootstrap:
+        return ""
+    fit = evaluations(null.fit.parameters) * null.fit.evaluation
+    seconds = context.spec.inference.icc_bootstrap * fit
+    return too_long(context, STEP, "bootstrap intervals of the ICC", null, seconds)
+
+
 def _bootstrap(context: Context, null: FittedModel, blocks: list[str]) -> None:
     inference = context.spec.inference
     context.run(
@@ -146,8 +172,10 @@ def _balanced(context: Context) -> bool:
 
 def _level(context: Context, level: Level) -> dict[str, Any]:
     at = f"icc/{level.group}"
-    found = context.all(at, "tau", "icc", "lower", "upper", "same", "reliability")
-    if context.spec.inference.icc_bootstrap:
+    found = context.all(at, "tau", "icc", "same", "reliability")
+    if f"{at}/lower" in context.engine.items:
+        found |= context.all(at, "lower", "upper")
+    if f"{at}/bootstrap/lower" in context.engine.items:
         found["bootstrap"] = context.all(f"{at}/bootstrap", "lower", "upper")
     return {"name": level.name, "plural": level.plural, "column": level.group, **found}
 
@@ -213,6 +241,12 @@ def _verdict(context: Context, null: FittedModel, one: bool) -> tuple[str, str]:
             "a multilevel model is not needed for these data: a variance between groups is "
             "estimated as zero; it is kept because the design has the groups"
         )
+    if shown is None:
+        return "untested", (
+            "whether the groups differ was not tested for want of time; "
+            + ("a multilevel model is needed, as the design effect is large"
+               if _exceeds_two(context) else "the design effect is not above 2")
+        )  # fmt: skip
     if _exceeds_two(context):
         return ("needed" if shown else "unproven"), (
             "a multilevel model is needed"
@@ -232,11 +266,16 @@ def _exceeds_two(context: Context) -> bool:
     return (context.value("icc/design_effect") or 1.0) > RULES["grouping"].value
 
 
-def _shown(context: Context, one: bool) -> bool:
-    """Whether the groups are shown to differ: by the exact test, or by the profile interval."""
+def _shown(context: Context, one: bool) -> bool | None:
+    """Whether the groups are shown to differ: by the exact test, or by the profile interval.
+
+    None where neither was made.
+    """
     p = context.value("icc/exact/p") if one else None
     if p is not None:
         return p < context.spec.inference.alpha
+    if f"icc/{context.lowest_group}/lower" not in context.engine.items:
+        return None
     lower = context.value(f"icc/{context.lowest_group}/lower")
     return lower is not None and lower > 0
 
@@ -653,7 +692,7 @@ def _agreement(context: Context) -> dict[str, Any] | None:
 # --- the variance split -----------------------------------------------------------------------
 
 
-def _table(context: Context, levels: list[dict[str, Any]]) -> Table:
+def _table(context: Context, levels: list[dict[str, Any]], samples: int, no_profile: bool) -> Table:
     rows = [
         Row(
             f"Between {entry['plural']}",
@@ -661,8 +700,7 @@ def _table(context: Context, levels: list[dict[str, Any]]) -> Table:
         )
         for entry in reversed(levels)
     ]
-    samples = context.spec.inference.icc_bootstrap
-    blank = ("",) * (2 if samples else 1)
+    blank = ("",) * ((not no_profile) + bool(samples))
     lowest = context.plan.levels[0].plural
     within = context.plan.groups[0].plural
     rows.append(
@@ -681,17 +719,22 @@ def _table(context: Context, levels: list[dict[str, Any]]) -> Table:
             "Source",
             "Variance",
             "Share (ICC)",
-            f"{percent} % CI, profile",
+            *([] if no_profile else [f"{percent} % CI, profile"]),
             *([f"{percent} % CI, bootstrap"] if samples else []),
         ),
         tuple(rows),
-        f"Variances by {method}. Intervals of the share: by profile likelihood (ML)"
-        + (
-            f"; by the percentiles of {samples} parametric bootstrap samples."
-            if samples
-            else "; no bootstrap interval was asked for (`inference.icc_bootstrap: 0`)."
-        ),
+        f"Variances by {method}. {_intervals_said(context, samples, no_profile)}",
     )
+
+
+def _intervals_said(context: Context, samples: int, no_profile: bool) -> str:
+    made = [
+        *([] if no_profile else ["by profile likelihood (ML)"]),
+        *([f"by the percentiles of {samples} parametric bootstrap samples"] if samples else []),
+    ]
+    if not context.spec.inference.icc_bootstrap:
+        made.append("no bootstrap interval was asked for (`inference.icc_bootstrap: 0`)")
+    return f"Intervals of the share: {'; '.join(made)}." if made else ""
 
 
 def _reliabilities(context: Context, levels: list[dict[str, Any]]) -> Table:
@@ -718,7 +761,9 @@ def _reliabilities(context: Context, levels: list[dict[str, Any]]) -> Table:
 
 
 def _intervals(entry: Mapping[str, Any]) -> list[Cell]:
-    found: list[Cell] = [("[", entry["lower"], ", ", entry["upper"], "]")]
+    found: list[Cell] = []
+    if "lower" in entry:
+        found.append(("[", entry["lower"], ", ", entry["upper"], "]"))
     if "bootstrap" in entry:
         limits = entry["bootstrap"]
         found.append(("[", limits["lower"], ", ", limits["upper"], "]"))

@@ -31,7 +31,11 @@ __all__ = ["run"]
 STEP = "inference"
 RANK_DRAWS = 2000
 """Draws of the groups' ranks."""
-OTHER_DF = {"Satterthwaite": "Kenward-Roger", "Kenward-Roger": "Satterthwaite"}
+OTHER_DF = {
+    "Satterthwaite": "Kenward-Roger",
+    "Kenward-Roger": "Satterthwaite",
+    "asymptotic": "Satterthwaite",
+}
 
 
 def run(context: Context, interactions: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -554,6 +558,8 @@ def _why_not(context: Context, other: str) -> str:
     crossed = context.spec.structure == "crossed"
     if limit == 0:
         return "the spec says so"
+    if context.asymptotic:
+        return context.asymptotic
     if other != "Kenward-Roger":
         return ""
     if context.plan.weights:

@@ -8,7 +8,7 @@ from typing import Any
 from mlmreport.quantities import Figure, Row, Series, Table
 from mlmreport.spec import formula as fm
 from mlmreport.spec.variables import Variable
-from mlmreport.steps.coefficients import INTERCEPT, Coefficient, effect_label
+from mlmreport.steps.coefficients import INTERCEPT, Coefficient, effect_label, row_anchor
 from mlmreport.steps.context import Context, FittedModel
 from mlmreport.steps.effects import BASES, details, find_means, interval, slug
 from mlmreport.steps.models import COEFFICIENT
@@ -104,7 +104,11 @@ def _effect(context: Context, model: FittedModel, entry: Coefficient) -> dict[st
         "unit": variables[0].unit if variables else "",
         "level_name": context.plan.levels[entry.level - 1].name,
         "reference": reference,
-        "varies": any(entry.name in effects for effects in model.fit.blocks.values()),
+        "varies": [
+            _plural(context, model.fit.groups[block])
+            for block, effects in model.fit.blocks.items()
+            if entry.name in effects
+        ],
         "conditional": entry.kind != "interaction" and entry.name in interacting,
         "held": _held(context, model, variables[0]) if variables else "",
         "members": context.plan.levels[0].plural,
@@ -255,15 +259,17 @@ def _fixed_table(context: Context, model: FittedModel) -> Table:
     for entry in model.coefficients:
         at = f"{model.id}/fixef/{entry.name}"
         cells = [context.item(f"{at}/{what}") for what in ("estimate", "se", "df", "t", "p")]
-        rows.append(Row(entry.label, (*cells[:2], interval(context, at), *cells[2:])))
+        found = (*cells[:2], interval(context, at), *cells[2:])
+        rows.append(Row(entry.label, found, anchor=row_anchor(at)))
     percent = f"{100 * context.spec.inference.level:g}"
     unit = f" In {context.unit}." if context.unit not in {"", "units"} else ""
+    quantile = f"; intervals {_ci_method(context)}" if context.ddf != "asymptotic" else ""
     return Table(
         "fixed",
         f"Fixed effects of the final model ({model.plan.label})",
         ("Effect", "Estimate", "SE", f"{percent} % {_ci_name(context)}", "df", "t", "p"),
         tuple(rows),
-        f"{context.ddf} df; intervals {_ci_method(context)}.{unit}",
+        f"{context.tests[0].upper()}{context.tests[1:]}{quantile}.{unit}",
     )
 
 
@@ -286,7 +292,7 @@ def _ci_method(context: Context) -> str:
 
 def _random_table(context: Context, model: FittedModel) -> Table:
     rows: list[Row] = []
-    have = context.spec.inference.variance_ci != "none"
+    have = f"{model.id}/var/residual/residual/sd/lower" in context.engine.items
     for block, effects in model.fit.blocks.items():
         plural = next(
             (g.plural for g in context.plan.groups if g.group == model.fit.groups[block]),
@@ -298,7 +304,7 @@ def _random_table(context: Context, model: FittedModel) -> Table:
             limits = interval(context, f"{at}/sd") if have else ""
             label = effect_label(effect, model.coefficients)
             cells = (context.item(f"{at}/variance"), context.item(f"{at}/sd"), limits)
-            rows.append(Row(f"{label}: SD", cells))
+            rows.append(Row(f"{label}: SD", cells, anchor=row_anchor(at)))
             for other in effects[:i]:
                 with_ = effect_label(other, model.coefficients)
                 limits = interval(context, f"{at}/cor/{other}") if have else ""
@@ -307,18 +313,21 @@ def _random_table(context: Context, model: FittedModel) -> Table:
                     context.item(f"{at}/cor/{other}"),
                     limits,
                 )
-                rows.append(Row(f"{label} with {with_.lower()}: correlation", cells))
+                head = f"{label} with {with_.lower()}: correlation"
+                rows.append(Row(head, cells, anchor=row_anchor(f"{at}/cov/{other}")))
     rows.append(Row(f"Within {context.plan.groups[0].plural}", (), group=True))
     limits = interval(context, f"{model.id}/var/residual/residual/sd") if have else ""
     cells = (context.item(f"{model.id}/sigma2"), context.item(f"{model.id}/sigma"), limits)
     weight = " of a row of weight 1" if context.plan.weights else ""
-    rows.append(Row(f"Residual{weight}: SD", cells))
+    rows.append(Row(f"Residual{weight}: SD", cells, anchor=row_anchor(f"{model.id}/sigma2")))
     percent = f"{100 * context.spec.inference.level:g}"
     said = {
         "profile": "by profile likelihood (ML)",
         "bootstrap": f"by parametric bootstrap, {context.spec.inference.bootstrap:,} samples",
         "none": "not asked for",
     }[context.spec.inference.variance_ci]
+    if not have and context.spec.inference.variance_ci != "none":
+        said = "left out because of the time they would take"
     return Table(
         "random",
         f"Random effects of the final model ({model.plan.label})",
@@ -364,6 +373,7 @@ def _ranges(context: Context, model: FittedModel) -> list[dict[str, Any]]:
                     if entry and entry.parts and entry.parts[0].variable
                     else label,
                     "group": model.fit.groups[block],
+                    "groups": _plural(context, model.fit.groups[block]),
                     "estimate": estimate,
                     "unit": unit,
                     "sd": context.item(f"{model.id}/var/{block}/{effect}/sd"),
@@ -376,6 +386,11 @@ def _ranges(context: Context, model: FittedModel) -> list[dict[str, Any]]:
                 }
             )  # fmt: skip
     return found
+
+
+def _plural(context: Context, group: str) -> str:
+    """The units of a grouping column, in words."""
+    return next((level.plural for level in context.plan.groups if level.group == group), group)
 
 
 def _covariances(context: Context, model: FittedModel) -> list[dict[str, Any]]:
@@ -392,6 +407,7 @@ def _covariances(context: Context, model: FittedModel) -> list[dict[str, Any]]:
             found.append(
                 {
                     "label": effect_label(effect, model.coefficients),
+                    "groups": _plural(context, model.fit.groups[block]),
                     "correlation": context.item(name),
                     "have": value is not None,
                     "positive": (value or 0) >= 0,
@@ -511,7 +527,7 @@ def _slopes_table(
         f"Simple slopes of {focal.base_label} by {moderator.base_label}",
         ("At", "Slope", "SE", f"{percent} % CI", "df", "t", "p"),
         rows,
-        f"Other predictors at their means or reference categories; {context.ddf} df.",
+        f"Other predictors at their means or reference categories; {context.tests}.",
     )
 
 

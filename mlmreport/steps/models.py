@@ -11,11 +11,14 @@ from mlmreport.spec import formula as fm
 from mlmreport.steps import optimizers, random_part
 from mlmreport.steps.coefficients import effect_label
 from mlmreport.steps.context import Context, FittedModel
+from mlmreport.steps.cost import df_evaluations, evaluations, too_long
 from mlmreport.thresholds import RULES
 
 __all__ = ["fit_all", "run"]
 
 STEP = "models"
+PROFILE_FITS = 12
+"""About how many fits' evaluations the likelihood profile of one parameter takes."""
 COEFFICIENT = ("estimate", "se", "df", "t", "p", "lower", "upper")
 
 
@@ -37,20 +40,37 @@ def fit_all(context: Context, progress: Callable[[str], None]) -> None:
         except AnalysisError as error:
             raise _located(context, plan.id, str(error)) from None
         fit, refits = optimizers.settle(context, plan, fit)
-        model = context.describe(plan, fit, refits)
-        context.models.append(model)
+        context.models.append(context.describe(plan, fit, refits))
+    context.asymptotic = _df_too_long(context)
+    for model in context.models:
+        progress(f"{model.plan.label}: tests")
         context.run(
             STEP,
             "model_quantities",
-            id=plan.id,
+            id=model.id,
             labels={entry.name: entry.label for entry in model.coefficients},
             unit=context.unit,
             level=inference.level,
             ddf=context.ddf,
             limits=plan.id != context.plan.final.id or inference.fixed_ci == "t",
         )
-        context.run(STEP, "fit_by_ml", id=plan.id)
+        context.run(STEP, "fit_by_ml", id=model.id)
         _sharpen(context, model)
+
+
+def _df_too_long(context: Context) -> str:
+    """Why Satterthwaite df, which differentiate the deviance numerically, are not computed."""
+    if context.spec.inference.df != "satterthwaite":
+        return ""
+    seconds = [m.fit.evaluation * df_evaluations(m.fit.parameters) for m in context.models]
+    return too_long(
+        context,
+        STEP,
+        "Satterthwaite degrees of freedom; the tests of the fixed effects use the normal "
+        "distribution",
+        context.final,
+        sum(seconds),
+    )
 
 
 def _located(context: Context, model: str, said: str) -> InputError:
@@ -84,12 +104,13 @@ def _sharpen(context: Context, model: FittedModel) -> None:
 
 def run(context: Context) -> Mapping[str, Any]:
     """The stepped table, intervals of the final model's variances, and convergence."""
-    inference, estimation = context.spec.inference, context.spec.estimation
+    inference = context.spec.inference
+    no_intervals = _intervals_too_long(context)
     context.run(
         STEP,
         "parameter_intervals",
         id=context.final.id,
-        variances=inference.variance_ci,
+        variances="none" if no_intervals else inference.variance_ci,
         fixed=inference.fixed_ci,
         level=inference.level,
         nsim=inference.bootstrap,
@@ -102,11 +123,13 @@ def run(context: Context) -> Mapping[str, Any]:
     examined = random_part.examine(context)
     return {
         "examined": {key: examined[key] for key in examined if key not in {"tables", "figures"}},
+        "no_intervals": no_intervals,
+        "asymptotic": context.asymptotic,
         "models": [_model(context, model) for model in context.models],
         "final": {"id": context.final.id, "label": context.final.plan.label},
         "stepwise": context.spec.models.stepwise is not None,
-        "method": estimation.method,
-        "optimizer": estimation.optimizer,
+        "method": context.spec.estimation.method,
+        "optimizer": context.spec.estimation.optimizer,
         "replaced": [
             {"label": model.plan.label, "optimizer": model.fit.optimizer}
             for model in context.models
@@ -191,6 +214,19 @@ def _offset(context: Context) -> fm.Expression | None:
     return context.final.plan.formula.offset
 
 
+def _intervals_too_long(context: Context) -> str:
+    """Why the variances of the final model have no intervals although the spec asks for them."""
+    inference, model = context.spec.inference, context.final
+    if inference.variance_ci == "none":
+        return ""
+    k = model.fit.parameters
+    fits = (k + 1) * PROFILE_FITS if inference.variance_ci == "profile" else inference.bootstrap
+    kind = "profile-likelihood" if inference.variance_ci == "profile" else "bootstrap"
+    seconds = fits * evaluations(k) * model.fit.evaluation
+    part = f"{kind} intervals of the variances of {model.plan.label}"
+    return too_long(context, STEP, part, model, seconds)
+
+
 def _model(context: Context, model: FittedModel) -> dict[str, Any]:
     return {
         "id": model.id,
@@ -265,8 +301,8 @@ def stepped_table(context: Context) -> Table:
         f"The sequence of models of {context.plan.outcome.label}",
         ("", *(model.plan.label for model in models)),
         tuple(rows),
-        f"Estimates by {method} with standard errors in parentheses; * p < {alpha}, t tests with "
-        f"{context.ddf} df. Criterion = "
+        f"Estimates by {method} with standard errors in parentheses; * p < {alpha}, "
+        f"{_tests(context)}. Criterion = "
         + ("REML criterion" if method == "REML" else "deviance (ML)")
         + (
             "; it may be compared only between models of equal fixed parts."
@@ -274,6 +310,11 @@ def stepped_table(context: Context) -> Table:
             else "."
         ),
     )
+
+
+def _tests(context: Context) -> str:
+    normal = context.ddf == "asymptotic"
+    return "tests by the normal distribution" if normal else f"t tests with {context.ddf} df"
 
 
 def _position(context: Context, name: str) -> tuple[int, int, int]:

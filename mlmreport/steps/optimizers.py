@@ -10,6 +10,7 @@ from mlmreport.engine.fits import Fit
 from mlmreport.quantities import Cell, Quantity, Row, Table
 from mlmreport.spec.sequence import ModelPlan
 from mlmreport.steps.context import Context, FittedModel, Refits
+from mlmreport.steps.cost import evaluations, too_long
 from mlmreport.thresholds import RULES
 
 __all__ = ["compare", "settle", "table"]
@@ -31,6 +32,8 @@ def settle(context: Context, plan: ModelPlan, fit: Fit) -> tuple[Fit, Refits | N
     if not (doubtful or plan.id == context.plan.final.id):
         return fit, None
     others = [name for name in OPTIMIZERS if name != fit.optimizer]
+    if context.no_refits or _too_long(context, plan, fit, len(others)):
+        return fit, None
     facts = context.run(STEP, "refit_by_others", id=plan.id, optimizers=others)
     fitted = dict(zip(facts["fitted"], facts["gain"], strict=True))
     refits = Refits(
@@ -56,6 +59,15 @@ def settle(context: Context, plan: ModelPlan, fit: Fit) -> tuple[Fit, Refits | N
         complaints=(*refits.complaints, *([fit.optimizer] if fit.messages else [])),
         boundary=(*refits.boundary, *([fit.optimizer] if fit.singular else [])),
     )
+
+
+def _too_long(context: Context, plan: ModelPlan, fit: Fit, others: int) -> str:
+    """Why other optimizers, which take up to three times as long, are not tried."""
+    model = context.describe(plan, fit, None)
+    seconds = 3 * others * evaluations(fit.parameters) * fit.evaluation
+    part = f"refits of {plan.label} by other optimizers"
+    context.no_refits = too_long(context, STEP, part, model, seconds)
+    return context.no_refits
 
 
 def _best(gains: Mapping[str, float], complaints: Sequence[str]) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlmreport.quantities import Item, Row, Table
+from mlmreport.quantities import Item, Quantity, Row, Table
 from mlmreport.spec import formula as fm
 from mlmreport.spec.schema import QuestionSpec
 from mlmreport.spec.sequence import question_terms
 from mlmreport.spec.variables import Variable
 from mlmreport.steps import equations as eq
+from mlmreport.steps.coefficients import row_anchor
 from mlmreport.steps.context import Context
 
 __all__ = ["kind_of", "run"]
@@ -60,7 +61,8 @@ def run(context: Context) -> Mapping[str, Any]:
             {
                 "latex": entry.latex,
                 "meaning": entry.meaning,
-                "estimate": _estimate(context, entry),
+                "estimate": (estimate := _estimate(context, entry)),
+                "anchor": _anchor(estimate),
             }
             for entry in found.symbols
         ],
@@ -69,6 +71,13 @@ def run(context: Context) -> Mapping[str, Any]:
         "tables": {"centring": _centring_table(context)},
         "any_predictors": bool(context.plan.used),
     }
+
+
+def _anchor(estimate: Item | None) -> str:
+    """The row of the results' tables that holds it: a covariance stands by its correlation."""
+    if not isinstance(estimate, Quantity):
+        return ""
+    return row_anchor(estimate.id.removesuffix("/estimate").removesuffix("/variance"))
 
 
 def _estimate(context: Context, symbol: eq.Symbol) -> Item | None:

@@ -12,6 +12,7 @@ from mlmreport.spec import formula as fm
 from mlmreport.steps import optimizers
 from mlmreport.steps.coefficients import INTERCEPT
 from mlmreport.steps.context import Context, FittedModel
+from mlmreport.steps.cost import evaluations, too_long
 from mlmreport.thresholds import RULES
 
 __all__ = ["examine"]
@@ -53,12 +54,20 @@ def examine(context: Context) -> dict[str, Any]:
 def _optimizers(context: Context) -> dict[str, Any]:
     checked = [optimizers.compare(context, model) for model in context.models if model.refits]
     if not checked:
-        return {"have": False}
+        said = "the spec says so (`estimation.check_optimizers`)"
+        return {"have": False, "reason": context.no_refits or said}
     return {
         "have": True,
         "final": next(facts for facts in checked if facts["label"] == context.final.plan.label),
         "others": [facts for facts in checked if facts["label"] != context.final.plan.label],
     }
+
+
+def _too_long(context: Context, fits: int, part: str, parameters: int = 0) -> str:
+    """Why a part that fits the final model so many times again is left out."""
+    final = context.final
+    each = evaluations(parameters or final.fit.parameters) * final.fit.evaluation
+    return too_long(context, STEP, f"{part} ({final.plan.label})", final, fits * each)
 
 
 # --- dimensions and the boundary ------------------------------------------------------------------
@@ -210,6 +219,8 @@ def _structures(context: Context) -> dict[str, Any]:
         return {**nothing, "reason": "the model that is interpreted has no random slopes"}
     if not context.spec.estimation.compare_structures:
         return {**nothing, "reason": "the spec leaves it out (`estimation.compare_structures`)"}
+    if reason := _too_long(context, len(STRUCTURES) - 1, "other random parts"):
+        return {**nothing, "reason": reason}
     entries = [_structure(context, key, key == own) for key in STRUCTURES]
     fitted = [entry for entry in entries if entry["fitted"]]
     return {
@@ -342,11 +353,13 @@ def _slopes(context: Context) -> dict[str, Any]:
     group = context.plan.groups[0]
     candidates, left_out = _candidates(context)
     over = candidates[most:]
-    tests = [
-        _tested(context, test) for term in candidates[:most] for test in _tests_of(context, term)
-    ]
+    planned = [test for term in candidates[:most] for test in _tests_of(context, term)]
+    parameters = context.final.fit.parameters + 1
+    reason = _too_long(context, len(planned), "tests of random slopes", parameters)
+    tests = [] if reason else [_tested(context, test) for test in planned]
     return {
         "tests": tests,
+        "too_long": reason,
         "groups": group.plural,
         "none": not candidates,
         "off": most == 0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from itertools import combinations, pairwise
 from typing import Any, cast
 
 from mlmreport.quantities import Cell, Figure, Row, Table
@@ -14,6 +15,7 @@ from mlmreport.thresholds import RULES
 __all__ = ["run"]
 
 STEP = "structure"
+PARTNERS = ("least", "mean", "most")
 SIZES = ("groups", "min", "median", "mean", "max", "cv", "singletons")
 
 
@@ -28,6 +30,7 @@ def run(context: Context) -> Mapping[str, Any]:
         variables=[_argument(context, variable) for variable in described],
         time=_time(context),
         crossed=context.spec.structure == "crossed",
+        pairs=[[lower.group, upper.group] for lower, upper in _pairs(context)],
     )
     groups = [_group(context, level) for level in plan.groups]
     _decide_on_groups(context, groups)
@@ -122,16 +125,27 @@ def _decide_on_groups(context: Context, groups: list[dict[str, Any]]) -> None:
         STEP,
         rule.text,
         (fewest["sizes"]["groups"], f" {fewest['plural']}"),
-        f"{method} with {context.ddf} df, as the spec says"
+        (
+            f"{method}, tests by the normal distribution"
+            if context.asymptotic
+            else f"{method} with {context.ddf} df, as the spec says"
+        )
         + ("; variances are to be read with caution" if few == "few" else ""),
         rule.citation,
     )
 
 
+def _pairs(context: Context) -> list[tuple[Level, Level]]:
+    """Groupings to hold against each other: neighbours, or where they may cross all pairs."""
+    groups = context.plan.groups
+    if context.spec.structure == "crossed":
+        return list(combinations(groups, 2))
+    return list(pairwise(groups))
+
+
 def _relations(context: Context) -> list[dict[str, Any]]:
-    """How each grouping lies to the next: nested, fully crossed or partly crossed."""
-    pairs = zip(context.plan.groups, context.plan.groups[1:], strict=False)
-    return [_relation(context, lower, upper) for lower, upper in pairs]
+    """How each two groupings lie: nested, fully crossed or partly crossed."""
+    return [_relation(context, lower, upper) for lower, upper in _pairs(context)]
 
 
 def _relation(context: Context, lower: Level, upper: Level) -> dict[str, Any]:
@@ -146,7 +160,18 @@ def _relation(context: Context, lower: Level, upper: Level) -> dict[str, Any]:
     if context.spec.structure != "crossed":
         return found
     cells, occupied = context.value(f"{at}/cells"), context.value(f"{at}/occupied")
-    return {**found, "full": cells == occupied, **context.all(at, "cells", "occupied")}
+    units = context.value(f"structure/{lower.name}/groups")
+    return {
+        **found,
+        "full": cells == occupied,
+        # A minority of the units crosses: pupils who change schools.
+        "some": several is not None and units is not None and several < units / 2,
+        "sides": [
+            {"one": _words(one), "of": _words(of), **context.all(f"{at}/{side}", *PARTNERS)}
+            for side, one, of in (("lower", lower, upper), ("upper", upper, lower))
+        ],
+        **context.all(at, "cells", "occupied"),
+    }
 
 
 def _occasions(context: Context) -> Mapping[str, Any] | None:
@@ -184,7 +209,7 @@ def _spacing(context: Context) -> Mapping[str, Any]:
 
 def _dropout(context: Context) -> Mapping[str, Any]:
     """Who was observed to the end, who left, and who has gaps."""
-    names = ("to_last", "left", "gaps")
+    names = ("to_last", "left", "gaps", "late")
     some = {f"any_{name}": bool(context.value(f"structure/time/{name}")) for name in names}
     every = context.value("structure/time/to_last") == context.value(
         f"structure/{context.plan.groups[0].name}/groups"
@@ -239,6 +264,11 @@ def _levels_table(context: Context) -> Table:
     for level in reversed(context.plan.groups):
         sizes = context.all(f"structure/{level.name}", *SIZES)
         rows.append(Row(level.plural.capitalize(), tuple(sizes[name] for name in SIZES)))
+        if level is not context.plan.groups[0] and context.spec.structure != "crossed":
+            below = context.plan.levels[level.index - 2]
+            units = context.all(f"structure/{level.name}/units", *SIZES[1:])
+            head = f"{level.plural.capitalize()}, in {below.plural}"
+            rows.append(Row(head, ("", *units.values())))
     lowest = context.plan.levels[0]
     rows.append(Row(lowest.plural.capitalize(), (context.item("structure/n"), *[""] * 6)))
     heads = ("Level", "Units", "Min", "Median", "Mean", "Max", "CV", "Singletons")
@@ -247,9 +277,11 @@ def _levels_table(context: Context) -> Table:
         f"Units of each level and {lowest.plural} per unit",
         heads,
         tuple(rows),
-        f"Min to CV: {lowest.plural} per unit. CV = standard deviation of the sizes over their "
-        f"mean. "
-        f"Singletons = units with one of the {lowest.plural} only.",
+        f"Min to CV: {lowest.plural} per unit, or units of the level below where the row says so. "
+        "CV = standard deviation of the sizes over their mean. Singletons = units with one only."
+        if len(rows) > len(context.plan.levels)
+        else f"Min to CV: {lowest.plural} per unit. CV = standard deviation of the sizes over "
+        f"their mean. Singletons = units with one of the {lowest.plural} only.",
     )
 
 
@@ -280,18 +312,25 @@ def _variables_table(context: Context, described: list[Variable]) -> Table:
 def _shares_note(context: Context) -> str:
     lowest = context.plan.levels[0].plural
     groups = [level.plural for level in context.plan.groups]
-    said = f"share of the sum of squares over {lowest} that lies between"
+    method = (
+        "estimated by analysis of variance (negative estimates are set to 0), so that the share "
+        "of a variable that has nothing to do with the groups is 0 but for chance."
+    )
     if len(groups) == 1:
-        return f"Between {groups[0]} = {said} {groups[0]} (eta squared)."
+        return f"Between {groups[0]} = share of the variance that lies between them, {method}"
     if context.spec.structure == "crossed":
         return (
-            f"Between {' or '.join(groups)} = {said} them (eta squared), each taken by itself, so "
-            "that the shares need not add up."
+            f"Between {' or '.join(groups)} = share of the variance over {lowest} that lies "
+            f"between them when the other grouping is allowed for, {method}"
         )
+    own = (
+        f" For a variable of a higher level the shares are those of its own units, {groups[0]} for "
+        f"one of theirs."
+    )
     return (
-        f"Between {groups[0]} = {said} them within one of the {groups[1]}, and so on upwards (eta "
-        f"squared less that of the level above); the rest lies between {lowest} within "
-        f"{groups[0]}."
+        f"Between {groups[0]} = share of the variance that lies between them within one of the "
+        f"{groups[1]}, and so on upwards; the rest lies between {lowest} within {groups[0]}. "
+        f"Shares are {method}{own}"
     )
 
 
@@ -347,14 +386,22 @@ def _structure_figure(context: Context) -> Figure:
         names.append(level.plural)
     lowest = context.plan.levels[0].plural
     boxes.append({"name": lowest, "count": context.item("structure/n")})
-    relation = "crossed with each other" if context.spec.structure == "crossed" else "nested"
+    crossed = context.spec.structure == "crossed"
+    partly = crossed and any(relation.get("some") for relation in _relations(context))
+    others = list(reversed(names))
+    shape = (
+        f"{lowest} by {' and '.join([', '.join(others[:-1]), others[-1]])}, crossed"
+        if crossed
+        else f"{lowest} within {' within '.join(others)}"
+    )
+    relation = "crossed with each other" if crossed else "nested"
     return Figure(
         "structure",
         "structure",
-        f"The structure of the data: {lowest} within {' within '.join(reversed(names))}.",
+        f"The structure of the data: {shape}.",
         f"Diagram of the levels, {relation}: {', '.join([*names, lowest])}, with the number of "
         "units at each.",
-        {"levels": boxes, "crossed": context.spec.structure == "crossed"},
+        {"levels": boxes, "crossed": crossed, "partly": partly},
     )
 
 

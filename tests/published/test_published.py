@@ -44,10 +44,17 @@ def fitted(case: dict[str, Any]) -> Engine:
     engine = Engine(session())
     engine.begin(table(case["data"]))
     engine.fit("m", case["formula"], case["reml"], "nloptwrap")
+    large = bool(case.get("large"))  # fitted once, without numerical derivatives
     engine.run("models", "model_quantities", id="m", labels={}, unit="", level=0.95, limits=True,
-               ddf="Satterthwaite")  # fmt: skip
-    engine.run("models", "fit_by_ml", id="m")
-    engine.run("fit", "fit_of_model", id="m")
+               ddf="asymptotic" if large else "Satterthwaite")  # fmt: skip
+    if not large:
+        engine.run("models", "fit_by_ml", id="m")
+        engine.run("fit", "fit_of_model", id="m")
+    asked = {name.partition("/")[0] for name in case["printed"]}
+    if "icc" in asked:
+        engine.run("icc", "step_icc", null="m_m", blocks=[case["null_of"]], level=0.95, reason="no")
+    if "kr" in asked:
+        engine.run("inference", "other_df", id="m", ddf="Kenward-Roger")
     return engine
 
 
@@ -56,6 +63,12 @@ def item(engine: Engine, name: str) -> float:
         name = next(i for i in engine.items if i.endswith(name.split("/", 2)[2]))[2:]
     if name == "reml/loglik":
         return -item(engine, "criterion") / 2
+    if name == "reml/aic":
+        return item(engine, "criterion") + 2 * item(engine, "parameters")
+    if name.startswith(("icc/", "kr/")):
+        found = engine.items[name.replace("kr/", "inference/otherdf/")]
+        assert isinstance(found, Quantity), found
+        return found.value
     path = f"fit/m/{name.removeprefix('ml/')}" if name.startswith("ml/") else f"m/{name}"
     found = engine.items[path]
     assert isinstance(found, Quantity), found
@@ -91,3 +104,14 @@ def test_every_case_names_its_source() -> None:
         case = yaml.safe_load(path.read_text(encoding="utf-8"))
         assert len(case["source"]) > 20, path.name
         assert all(isinstance(printed, str) for printed in case["printed"].values()), path.name
+
+
+def test_sleepstudy_likelihood_ratios() -> None:
+    """Bates, Mächler, Bolker & Walker (2015): 42.08 for the slopes, 0.06 for their correlation."""
+    names = ("sleepstudy-intercepts-ml", "sleepstudy-uncorrelated-ml", "sleepstudy-ml")
+    cases = [yaml.safe_load((Path(__file__).parent / f"{n}.yml").read_text("utf-8")) for n in names]
+    plain, apart, full = (item(fitted(case), "criterion") for case in cases)
+    assert plain - apart == pytest.approx(42.08, abs=0.005)
+    assert apart - full == pytest.approx(0.06, abs=0.005)
+    p = session().call("boundary_p", lr=plain - apart, df=1.0)[0]
+    assert 2 * p == pytest.approx(8.8e-11, abs=0.05e-11)  # printed without the boundary's halving

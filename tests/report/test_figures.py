@@ -134,6 +134,7 @@ DRAWN: dict[str, Callable[[Words], Drawing]] = {
     "one level": lambda w: figures.structure(levels_of(w, 1)),
     "two levels": lambda w: figures.structure(levels_of(w, 2), crossed=False),
     "five levels": lambda w: figures.structure(levels_of(w, 5)),
+    "partly crossed": lambda w: figures.structure(levels_of(w, 3), crossed=True, partly=True),
     "crossed": lambda w: figures.structure(levels_of(w, 3), crossed=True),
     "three crossed": lambda w: figures.structure(levels_of(w, 4), crossed=True),
     "sizes": lambda w: figures.group_sizes([3, 4, 4, 9], xlabel=next(w), groups=next(w)),

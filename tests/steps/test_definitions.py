@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -50,9 +51,40 @@ def test_shape_against_numpy(values: list[float]) -> None:
     assert one("excess_kurtosis", x=values) == pytest.approx(np.mean(z**4) - 3, rel=1e-7, abs=1e-7)
 
 
-def test_between_share_is_eta_squared() -> None:
-    x, g = [1.0, 2.0, 3.0, 7.0, 8.0, 9.0], ["a", "a", "a", "b", "b", "b"]
-    assert one("between_share", x=x, g=g) == pytest.approx(54 / 58)
+def shares(x: np.ndarray, **groups: np.ndarray) -> list[float]:
+    frame = pd.DataFrame({name: pd.Categorical(g.astype(str)) for name, g in groups.items()})
+    return [float(share) for share in call("variance_shares", x=x.tolist(), groups=frame)]
+
+
+def test_shares_of_one_grouping_are_those_of_the_analysis_of_variance() -> None:
+    x, g = np.array([1.0, 2.0, 3.0, 7.0, 8.0, 9.0, 9.0]), np.array([1, 1, 1, 2, 2, 2, 2])
+    means = np.array([2.0, 8.25])
+    within = (2.0 + 2.75) / 5
+    between = 3 * (means[0] - x.mean()) ** 2 + 4 * (means[1] - x.mean()) ** 2
+    tau = (between - within) / (7 - (9 + 16) / 7)
+    assert shares(x, g=g) == pytest.approx([tau / (tau + within), within / (tau + within)])
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_shares_equate_squares_to_their_expectations(nested: bool) -> None:
+    """Unbalanced, with the expectations as traces of dense matrices."""
+    rng = np.random.default_rng(3)
+    b = rng.integers(0, 5, 90)
+    a = b * 4 + rng.integers(0, 4, 90) if nested else rng.integers(0, 9, 90)
+    x = 2 * rng.normal(size=20)[a] + rng.normal(size=5)[b] + rng.normal(size=90)
+    z = [np.equal.outer(g, np.unique(g)).astype(float) for g in (a, b)] + [np.eye(90)]
+    mean = np.full((90, 90), 1 / 90)
+    forms = [m @ np.linalg.inv(m.T @ m) @ m.T - mean for m in z]
+    expected = [[np.trace(f @ m @ m.T) for m in z] for f in forms]
+    found = np.maximum(np.linalg.solve(expected, [x @ f @ x for f in forms]), 0)
+    assert shares(x, a=a, b=b) == pytest.approx((found / found.sum()).tolist())
+
+
+def test_shares_of_noise_are_near_zero_where_eta_squared_is_not() -> None:
+    rng = np.random.default_rng(5)
+    g = np.repeat(np.arange(200), 3)  # eta squared of noise is about 1/3
+    found = [shares(rng.normal(size=600), g=g)[0] for _ in range(20)]
+    assert np.mean(found) < 0.05
 
 
 def test_akaike_weights_sum_to_one() -> None:

@@ -91,7 +91,7 @@ def test_three_levels_with_ids_reused_within_the_level_above(run_spec: RunSpec) 
     )
     check_sound(found)
     assert value(found, "structure/cask/groups") == 30
-    assert value(found, "structure/batch/units_min") == 3
+    assert value(found, "structure/batch/units/min") == 3
     assert value(found, "null/var/batch_cask/(Intercept)/sd") == pytest.approx(2.9041, abs=5e-5)
     assert value(found, "null/var/batch/(Intercept)/sd") == pytest.approx(1.2874, abs=5e-5)
     # A cask is predicted with its own batch's deviation and not with its own alone.

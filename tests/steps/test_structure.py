@@ -48,8 +48,13 @@ def test_a_variable_is_described_over_the_units_of_its_own_level(
 def test_shares_between_groups(analysed: Callable[[str], Results], students: pd.DataFrame) -> None:
     found = analysed("school-achievement")
     y = students["mathach"]
-    means = students.groupby("school")["mathach"].transform("mean")
-    expected = ((means - y.mean()) ** 2).sum() / ((y - y.mean()) ** 2).sum()
+    groups = students.groupby("school")["mathach"]
+    sizes, means = groups.size(), groups.transform("mean")
+    within = ((y - means) ** 2).sum() / (len(y) - len(sizes))
+    between = ((means - y.mean()) ** 2).sum() / (len(sizes) - 1)
+    size = (len(y) - (sizes**2).sum() / len(y)) / (len(sizes) - 1)
+    tau = (between - within) / size
+    expected = tau / (tau + within)
     assert value(found, "structure/variable/mathach/between") == pytest.approx(expected)
 
 

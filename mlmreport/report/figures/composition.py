@@ -107,7 +107,7 @@ class _Part:
         return "\n".join([*lines, self.percentage]) if fits else ""
 
 
-def structure(levels: Sequence[LevelBox], crossed: bool = False) -> Drawing:
+def structure(levels: Sequence[LevelBox], crossed: bool = False, partly: bool = False) -> Drawing:
     """The levels of the data as a tree, or crossed factors around the units they share.
 
     Parameters
@@ -117,6 +117,8 @@ def structure(levels: Sequence[LevelBox], crossed: bool = False) -> Drawing:
         and all others are factors.
     crossed
         Whether the factors are crossed rather than nested.
+    partly
+        Whether they are nested but for some units, such as pupils who change schools.
 
     Raises
     ------
@@ -131,7 +133,7 @@ def structure(levels: Sequence[LevelBox], crossed: bool = False) -> Drawing:
         ax.set_axis_off()
         ax.set_xlim(0, WIDTH)
         ax.set_ylim(0, height)
-        _draw_crossed(ax, levels) if crossed else _draw_nested(ax, levels)
+        _draw_crossed(ax, levels, partly) if crossed else _draw_nested(ax, levels)
         return finish(figure)
 
 
@@ -218,7 +220,7 @@ def _name_level(ax: Axes, level: LevelBox, x: float, y: float, across: float = 0
     ax.text(x, y - 0.04, sizes, ha=ha, va="top", fontsize=SMALL, color=GREY, linespacing=1.1)
 
 
-def _draw_crossed(ax: Axes, levels: Sequence[LevelBox]) -> None:
+def _draw_crossed(ax: Axes, levels: Sequence[LevelBox], partly: bool) -> None:
     factors, units = levels[:-1], levels[-1]
     upper = (len(factors) + 1) // 2
     rows = (
@@ -230,7 +232,7 @@ def _draw_crossed(ax: Axes, levels: Sequence[LevelBox]) -> None:
         step = WIDTH / len(row)
         for i, level in enumerate(row):
             _name_level(ax, level, (i + 0.5) * step, name_y, across=step)
-            _draw_factor(ax, level, (i * step, (i + 1) * step), y, first + i, xs)
+            _draw_factor(ax, level, (i * step, (i + 1) * step), y, first + i, xs, partly)
     _name_level(ax, units, 0.05, 1.7)
     for x in xs:
         _draw_node(ax, _Node(x, 0.4, ""), 1.7, len(factors), unit=True)
@@ -244,13 +246,17 @@ def _draw_factor(
     y: float,
     place: int,
     xs: Sequence[float],
+    partly: bool,
 ) -> None:
     """The sample units of one factor, each joined to some of the observations."""
     nodes = list(_slots(_numbered(level.count), *room))
     real = [node for node in nodes if node.text != "…"]
     for i, x in enumerate(xs):
-        # Consecutive for the first factor and in turn for the next, so that the two cross.
-        chosen = real[(i * len(real) // len(xs) if place % 2 == 0 else i) % len(real)]
+        # Consecutive for the first factor and in turn for the next, so that the two cross; where
+        # they cross in part only one observation leaves its place.
+        block = i * len(real) // len(xs)
+        moved = block + (partly and place % 2 == 1 and i == len(xs) // 2)
+        chosen = real[(moved if partly or place % 2 == 0 else i) % len(real)]
         ax.plot([chosen.x, x], [y, 1.7], color=_TINTS[place % 4], linewidth=1.2, zorder=1)
     for node in nodes:
         _draw_node(ax, node, y, place, unit=False)
