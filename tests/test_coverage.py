@@ -30,7 +30,7 @@ def test_two_replicates_give_every_measure(coverage: ModuleType, tmp_path: Path)
     found = pd.read_csv(file).set_index("measure")
     assert (found["replicates"] == 2).all()
     assert found["value"].between(0, 1).all()
-    expected = {"coverage Satterthwaite w", "coverage group highest", "coverage new group"}
+    expected = {"coverage Satterthwaite w", "coverage modes intercepts", "coverage new group"}
     assert expected <= set(found.index)
 
 
