@@ -136,6 +136,22 @@ null_means <- function(m, group) {
 
 # --- predictions for groups -----------------------------------------------------------------------
 
+# Standard errors of one effect's conditional modes, SD of b-hat - b with the uncertainty of the fixed
+# effects (`joint_variance` with no fixed part), for at most `most` groups: with few groups it is
+# much of the whole. lme4's own (`mode_sd`) take the fixed effects as known.
+mode_errors_joint <- function(m, group, effect, most = 3000) {
+  at <- random_positions(m)[[group]][[effect]]
+  if (length(at) > most) undefined("it is not computed for more than ", most, " groups")
+  picked <- Matrix::sparseMatrix(
+    i = at, j = seq_along(at), x = 1, dims = c(length(getME(m, "b")), length(at))
+  )
+  l <- getME(m, "L")
+  of_random <- solve(l, solve(l, getME(m, "Lambdat") %*% picked, system = "P"), system = "L")
+  rest <- -t(as.matrix(Matrix::crossprod(of_random, getME(m, "RZX"))))
+  of_fixed <- backsolve(getME(m, "RX"), rest, transpose = TRUE)
+  sigma(m) * sqrt(Matrix::colSums(of_random^2) + colSums(of_fixed^2))
+}
+
 # Variance of fixed' (beta-hat - beta) + random' (b-hat - b) with the variances known: the inverse of
 # Henderson's mixed-model equations, sigma2 [X'X X'ZL; L'Z'X L'Z'ZL + I]^-1 (Henderson, 1975), by
 # lme4's own sparse Cholesky factor of them.
@@ -209,6 +225,37 @@ prediction <- function(m, row, units, drift = NULL, new = character(), residual 
     known = sqrt(known),
     se = sqrt(known + more)
   )
+}
+
+# Satterthwaite's degrees of freedom of the variance with which something drawn anew is predicted,
+# 2 V^2 / Var(V-hat), V = x' Cov(beta-hat) x + the variance of what is drawn (`prediction` without
+# named units): with few groups that variance is far from known. By the delta method over theta and
+# sigma, with lmerTest's Jacobian and covariance matrix (`t`); not below 2.
+predictive_df <- function(t, m, row, new, residual = FALSE) {
+  if (isSingular(m)) undefined("a variance of the random effects lies at its boundary")
+  x <- fixed_rows(m, row)
+  first <- lapply(getME(m, "flist")[new], function(f) levels(f)[1L])
+  z <- random_weights(m, x, row, first)
+  of_one <- residual * residual_variance(m) / sigma(m)^2
+  lambdat <- getME(m, "Lambdat")
+  drawn <- function(theta, sigma) {
+    lambdat@x <- theta[getME(m, "Lind")]
+    sigma^2 * (sum((lambdat %*% z)^2) + of_one)
+  }
+  theta <- getME(m, "theta")
+  k <- length(theta)
+  h <- 1e-4
+  slopes <- c(
+    vapply(seq_len(k), function(i) { # a quadratic in theta: central differences are exact
+      step <- h * (seq_len(k) == i)
+      (drawn(theta + step, sigma(m)) - drawn(theta - step, sigma(m))) / (2 * h)
+    }, 0),
+    2 * drawn(theta, sigma(m)) / sigma(m)
+  )
+  of_fixed <- vapply(t@Jac_list, function(j) sum(x * (as.matrix(j) %*% as.vector(x))), 0)
+  slopes <- slopes + of_fixed
+  whole <- drawn(theta, sigma(m)) + sum(x * (as.matrix(vcov(m)) %*% as.vector(x)))
+  max(2, 2 * whole^2 / sum(slopes * (t@vcov_varpar %*% slopes)))
 }
 
 # What each element of b is multiplied by in the named units.

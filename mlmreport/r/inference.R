@@ -55,7 +55,7 @@ predict_for <- function(id, key, made, label, units, values, new, residual, leve
   )
   object(made, prediction(M, ROW, UNITS, DRIFT, NEW, ONE), bind = b)
   if (!have(made)) {
-    for (what in c("estimate", "se", "known", "lower", "upper")) {
+    for (what in c("estimate", "se", "known", "df", "lower", "upper")) {
       absent(at(what), why(made, "not computed"), label)
     }
     return(list(have = FALSE))
@@ -66,7 +66,27 @@ predict_for <- function(id, key, made, label, units, values, new, residual, leve
     "estimated variances to the first order", "variances of what is drawn anew",
     "residual variance"
   )[held]
-  said <- sprintf("%g %% normal interval: %s", 100 * level, paste(parts, collapse = ", "))
+  drawn <- (length(new) > 0 || residual) && !length(units)
+  df <- paste0(made, "_df")
+  b$DF <- as.name(df)
+  b$T <- as.name(paste0("t_", id))
+  if (drawn && have(paste0("t_", id))) {
+    object(df, predictive_df(T, M, ROW, NEW, ONE), bind = b)
+  }
+  b$QUANTILE <- resolve(if (have(df)) quote(qt(TAIL, DF)) else quote(qnorm(TAIL)), b)
+  said <- sprintf(
+    "%g %% %s interval: %s", 100 * level,
+    if (have(df)) "t (Satterthwaite df of the whole variance)" else "normal",
+    paste(parts, collapse = ", ")
+  )
+  if (have(df)) {
+    statistic(at("df"), DF, paste("df:", label), "df", "", said, name, b)
+  } else {
+    absent(
+      at("df"), why(df, "the variances are taken as known, the interval is a normal one"),
+      paste("df:", label)
+    )
+  }
   statistic(at("estimate"), P[["estimate"]], label, "estimate", unit, said, name, b)
   statistic(at("se"), P[["se"]], paste("SE:", label), "se", unit, said, name, b)
   statistic(
@@ -74,11 +94,11 @@ predict_for <- function(id, key, made, label, units, values, new, residual, leve
     name, b
   )
   statistic(
-    at("lower"), P[["estimate"]] - qnorm(TAIL) * P[["se"]], paste("Lower limit:", label),
+    at("lower"), P[["estimate"]] - QUANTILE * P[["se"]], paste("Lower limit:", label),
     "estimate", unit, said, name, b
   )
   statistic(
-    at("upper"), P[["estimate"]] + qnorm(TAIL) * P[["se"]], paste("Upper limit:", label),
+    at("upper"), P[["estimate"]] + QUANTILE * P[["se"]], paste("Upper limit:", label),
     "estimate", unit, said, name, b
   )
   list(have = TRUE)
@@ -102,8 +122,8 @@ back_predicted <- function(id, key, made, around, transform, level, unit) {
   b <- list(M = as.name(name), TR = transform, P = as.name(made), TAIL = 1 - (1 - level) / 2)
   b$LEVEL <- level
   limits <- list(
-    estimate = quote(P[["estimate"]]), lower = quote(P[["estimate"]] - qnorm(TAIL) * P[["se"]]),
-    upper = quote(P[["estimate"]] + qnorm(TAIL) * P[["se"]])
+    estimate = quote(P[["estimate"]]), lower = quote(P[["estimate"]] - QUANTILE * P[["se"]]),
+    upper = quote(P[["estimate"]] + QUANTILE * P[["se"]])
   )
   if (made == "average") {
     limits$lower <- quote(t_limit(P, "lower", LEVEL))
@@ -243,11 +263,18 @@ adjusted_tests <- function(id, family, terms, method) {
   list()
 }
 
-# The name of the standard errors of a grouping's conditional modes, computed once as they take long.
+# The name of the standard errors of a grouping's conditional modes, computed once as they take long:
+# with the uncertainty of the fixed effects for intervals, with these known for comparing groups, whose
+# differences they hardly touch.
 mode_errors <- function(b) {
   name <- make.names(paste("se_modes", b$G, b$E, sep = "_"))
   if (!have(name)) object(name, mode_sd(M, G, E), bind = b)
   as.name(name)
+}
+interval_errors <- function(b) {
+  name <- make.names(paste("se_joint", b$G, b$E, sep = "_"))
+  if (!have(name)) object(name, mode_errors_joint(M, G, E), bind = b)
+  if (have(name)) as.name(name) else mode_errors(b)
 }
 
 # Conditional modes of every effect, with intervals.
@@ -255,7 +282,7 @@ caterpillar <- function(id, group, effect, level) {
   name <- paste0("m_", id)
   at <- function(what) paste("inference/modes", group, effect, what, sep = "/")
   b <- list(M = as.name(name), G = group, E = effect, TAIL = 1 - (1 - level) / 2)
-  b$SE <- mode_errors(b)
+  b$SE <- interval_errors(b)
   series(at("names"), rownames(modes_of(M, G)), "Groups", model = name, bind = b)
   series(at("estimate"), modes_of(M, G)[[E]], "Conditional modes", model = name, bind = b)
   series(

@@ -74,7 +74,8 @@ def run(context: Context, interactions: Sequence[Mapping[str, Any]]) -> Mapping[
             "others": [g["groups"] for g in groupings if g["level"] != shown.name],
         },
         "average": context.all("inference/average", "estimate", "lower", "upper"),
-        "new": context.all("inference/new", "lower", "upper"),
+        "new": context.all("inference/new", "lower", "upper", "df"),
+        "new_df": context.value("inference/new/df") is not None,
         "observation": context.all("inference/observation", "lower", "upper"),
         "drift": {"have": bool(drift["have"][0]), "reason": str(drift["reason"][0])},
         "back": back,
@@ -434,7 +435,7 @@ def _estimands(
                 "these and the residual variance"),
         ),
         "Rows with something new or a single observation are intervals of prediction." if named
-        else "The last two are intervals of prediction, with the variances taken as known.",
+        else "The last two are intervals of prediction.",
     )  # fmt: skip
 
 
@@ -508,8 +509,7 @@ def _back_table(context: Context, back: Mapping[str, Any]) -> Table:
         tuple(Row(r["label"], (r["estimate"], interval(context, r["at"]))) for r in back["rows"]),
         "Medians are the predictions transformed back; means take the variance with them: the "
         "residual variance in the average group, that and the variances between groups in the "
-        "population. They suppose normal distributions on the model's scale, and take the "
-        "variances as known.",
+        "population. They suppose normal distributions on the model's scale.",
     )
 
 

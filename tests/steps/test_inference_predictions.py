@@ -11,7 +11,7 @@ import pytest
 
 from mlmreport.engine.fits import Engine
 from mlmreport.engine.session import package_dataset, session
-from mlmreport.quantities import Quantity
+from mlmreport.quantities import Quantity, Series
 
 pytestmark = pytest.mark.r
 
@@ -256,3 +256,42 @@ def test_a_column_of_group_means_is_recognised(nested: pd.DataFrame) -> None:
                            declared=False, label="m")  # fmt: skip
         assert found["same"][0] is same
         assert ("interpretation/mean_of/m/mismatch" in engine.items) is same
+
+
+def test_new_groups_of_a_balanced_design() -> None:
+    """Satterthwaite's df from the two mean squares, of which the variance is a linear function."""
+    frame = package_dataset("lme4", "Dyestuff")
+    engine = engine_of(frame, "Yield ~ 1 + (1 | Batch)")
+    batches = frame.groupby("Batch", observed=True)["Yield"]
+    j, n = len(batches), 5
+    between = n * float(batches.mean().var(ddof=1))
+    within = float(batches.var(ddof=1).mean())
+    for key, residual in (("new", False), ("observation", True)):
+        found = predict(engine, key, {}, new=["Batch"], residual=residual)
+        a, b = (1 + 1 / j) / n, -1 / n + residual
+        variance = a * between + b * within
+        df = variance**2 / ((a * between) ** 2 / (j - 1) + (b * within) ** 2 / (j * (n - 1)))
+        assert found["se"] ** 2 == pytest.approx(variance, rel=1e-4)
+        assert item(engine, f"inference/{key}/df") == pytest.approx(df, rel=2e-3)  # by derivatives
+        limit = engine.items[f"inference/{key}/upper"]
+        assert isinstance(limit, Quantity)
+        code = limit.source.expression
+        assert "qt(" in code
+        assert found["upper"] - found["estimate"] > 1.96 * found["se"]
+
+
+def test_errors_of_modes_hold_those_of_the_mean() -> None:
+    frame = package_dataset("lme4", "Dyestuff")
+    engine = engine_of(frame, "Yield ~ 1 + (1 | Batch)")
+    engine.run("inference", "caterpillar", id="m", group="Batch", effect="(Intercept)", level=0.95)
+    at = "inference/modes/Batch/(Intercept)"
+    lower, upper = (engine.items[f"{at}/{end}"] for end in ("lower", "upper"))
+    assert isinstance(lower, Series)
+    assert isinstance(upper, Series)
+    theta = item(engine, "m/var/Batch/(Intercept)/sd") / item(engine, "m/sigma")
+    y = frame["Yield"].to_numpy(float)
+    dense = Dense(y, np.ones((len(y), 1)), [frame["Batch"]])
+    _, inverse, _ = dense.parts(np.array([theta]))
+    expected = 1.959964 * item(engine, "m/sigma") * np.sqrt(np.diag(inverse)[1:])
+    widths = np.subtract(upper.values, lower.values) / 2
+    assert widths == pytest.approx(expected, rel=1e-5)
