@@ -74,16 +74,19 @@ left_out_predictions <- function(m, group) {
   grams <- products_by(xy, as.integer(g)) - products_by(as.matrix(inner), own)
   total <- colSums(grams)
   fixed <- seq_len(ncol(xy) - 1L)
-  without <- t(vapply(seq_len(nlevels(g)), function(j) {
+  least <- 1e-8 * diag(matrix(total, ncol(xy)))[fixed]
+  # Not within t(): its method dispatch would take the class off a condition.
+  without <- vapply(seq_len(nlevels(g)), function(j) {
     rest <- matrix(total - grams[j, ], ncol(xy))[fixed, , drop = FALSE]
-    scale <- 1 / sqrt(pmax(diag(rest[, fixed, drop = FALSE]), .Machine$double.xmin))
+    own <- diag(rest[, fixed, drop = FALSE])
+    scale <- 1 / sqrt(pmax(own, least))
     scaled <- rest[, fixed, drop = FALSE] * outer(scale, scale)
-    if (rcond(scaled) < 1e-11) {
+    if (any(own <= least) || rcond(scaled) < 1e-11) {
       undefined("without one of the groups a coefficient cannot be estimated")
     }
     scale * solve(scaled, scale * rest[, ncol(xy)])
-  }, numeric(length(fixed))))
-  predictions_without(m, g, matrix(without, nlevels(g)))
+  }, numeric(length(fixed)))
+  predictions_without(m, g, matrix(without, nlevels(g), byrow = TRUE))
 }
 
 # The same for crossed groupings, where the rest of the data is no set of blocks: rows are taken out of
