@@ -69,6 +69,10 @@ conflated <- function(m, groups, crossed = FALSE) {
 # k; crossed groupings: within the groups of k.
 variance_moments <- function(m, groups, crossed = FALSE) {
   x <- getME(m, "X")
+  others <- setdiff(block_groups(m), groups)
+  if (length(others)) {
+    undefined("the random part has a grouping that is no level of the data: ", others[1L])
+  }
   flist <- getME(m, "flist")[groups]
   fixed <- lapply(level_parts(x, flist, crossed), var)
   names(fixed) <- paste0("f", seq_along(fixed))

@@ -386,6 +386,10 @@ other_definitions <- function(id) {
   b <- list(M = as.name(name))
   entry <- function(what, expr, label, type = "proportion", method = "", otherwise = NULL) {
     if (is.null(otherwise)) otherwise <- "it is not defined for this model and data"
+    if (weighted() && grepl("performance", what, fixed = TRUE)) {
+      reason <- "performance takes all rows to have the same residual variance"
+      return(absent(paste0("fit/definitions/", what), reason, label))
+    }
     statistic(
       paste0("fit/definitions/", what), EXPR, label, type, "", method, name,
       list(EXPR = resolve(expr, b)), otherwise
@@ -405,7 +409,7 @@ other_definitions <- function(id) {
     b$W <- paste0("R2_", what)
     entry(
       paste0("r2_performance_", what),
-      quote(suppressWarnings(performance::r2_nakagawa(M, verbose = FALSE)[[W]])),
+      quote(suppressWarnings(as.list(performance::r2_nakagawa(M, verbose = FALSE))[[W]])),
       paste(what, "R2 by performance"), otherwise = none
     )
   }
