@@ -346,4 +346,3 @@ correlated_errors <- function(m, g, time, most = 20000) {
     phi = coef(fit$modelStruct$corStruct, unconstrained = FALSE)[[1L]]
   )
 }
-
