@@ -476,25 +476,8 @@ check_curves <- function(id, group, formula, reml, columns, kinds) {
     object("curved", CALL, bind = b)
   }
   if (have("curved")) object("curved_tests", satterthwaite(curved), bind = b)
-  reason <- "its square cannot be told apart from the predictors that are in the model already"
   for (k in seq_along(columns)) {
-    b$ROW <- new[k]
-    at <- function(what) paste("assumptions/curve", kinds[k], columns[k], what, sep = "/")
-    known <- have("curved_tests") && new[k] %in% rownames(analysis$curved_tests)
-    whats <- c(estimate = "Estimate", df = "df", t = "t value", p = "Pr(>|t|)")
-    types <- c(estimate = "estimate", df = "df", t = "statistic", p = "p")
-    for (what in names(whats)) {
-      b$COLUMN <- whats[[what]]
-      label <- paste0("Square of ", columns[k], " (", kinds[k], "): ", what)
-      if (known) {
-        statistic(
-          at(what), curved_tests[ROW, COLUMN], label, types[[what]], bind = b, model = name,
-          method = "square added to the model, t test with Satterthwaite df"
-        )
-      } else {
-        absent(at(what), reason, label)
-      }
-    }
+    curve_test(paste("assumptions/curve", kinds[k], columns[k], sep = "/"), columns[k], new[k], b)
   }
   label <- "Largest change of a coefficient with the squares in the model, in SE"
   whole <- have("curved") &&
@@ -507,6 +490,30 @@ check_curves <- function(id, group, formula, reml, columns, kinds) {
     absent("assumptions/curve/change", "the model with the squares cannot be fitted", label)
   }
   list()
+}
+
+# The t test of one square in the refit, under `place`.
+curve_test <- function(place, column, row, b) {
+  b$ROW <- row
+  known <- have("curved_tests") && row %in% rownames(analysis$curved_tests)
+  whats <- c(estimate = "Estimate", df = "df", t = "t value", p = "Pr(>|t|)")
+  types <- c(estimate = "estimate", df = "df", t = "statistic", p = "p")
+  for (what in names(whats)) {
+    b$COLUMN <- whats[[what]]
+    at <- paste(place, what, sep = "/")
+    label <- paste0("Square of ", column, ": ", what)
+    if (known) {
+      statistic(
+        at, curved_tests[ROW, COLUMN], label, types[[what]], bind = b,
+        model = as.character(b$M), method = "square added to the model, t test, Satterthwaite df"
+      )
+    } else {
+      absent(
+        at, "its square cannot be told apart from the predictors that are in the model already",
+        label
+      )
+    }
+  }
 }
 
 smooth_series <- function(at, x, name) {

@@ -126,6 +126,37 @@ icc_agreement <- function(outcome, groups, categories, null_variance) {
   list(null = random)
 }
 
+# A limit of the share at one value `b$AT` of the predictor.
+along_limit <- function(id, label, side, model, b) {
+  b$SIDE <- side
+  if (have("theta_vcov")) {
+    statistic(
+      id, vpc_interval(M, theta_vcov, G, E, AT, LEVEL)[, SIDE], label, "proportion", bind = b,
+      model = model,
+      method = sprintf("%g %% pointwise interval, delta method on the logit", 100 * b$LEVEL)
+    )
+  } else {
+    absent(id, why("theta_vcov", "not computed"), label)
+  }
+}
+
+# The limits of the share along a numeric predictor.
+along_band <- function(at, label, model, b) {
+  for (side in c("lower", "upper")) {
+    b$SIDE <- side
+    id <- at(paste0("share_", side))
+    if (have("theta_vcov")) {
+      series(
+        id,
+        vpc_interval(M, theta_vcov, G, E, seq(min(d$X), max(d$X), length.out = 61), LEVEL)[, SIDE],
+        paste0(label, ": ", side, " limit"), bind = b, model = model
+      )
+    } else {
+      absent(id, why("theta_vcov", "not computed"), label)
+    }
+  }
+}
+
 # Standard errors of the final model's coefficients with the random effects of one grouping left
 # out; `formulas` name the groupings.
 icc_ignoring <- function(id, formulas, reml, terms, unit) {
@@ -253,20 +284,7 @@ icc_along <- function(model, group, effect, column, level) {
       at("share"), vpc_along(M, G, E, seq(min(d$X), max(d$X), length.out = 61)), label, bind = b,
       model = model
     )
-    for (side in c("lower", "upper")) {
-      b$SIDE <- side
-      if (have("theta_vcov")) {
-        series(
-          at(paste0("share_", side)),
-          vpc_interval(
-            M, theta_vcov, G, E, seq(min(d$X), max(d$X), length.out = 61), LEVEL
-          )[, SIDE],
-          paste0(label, ": ", side, " limit"), bind = b, model = model
-        )
-      } else {
-        absent(at(paste0("share_", side)), why("theta_vcov", "not computed"), label)
-      }
-    }
+    along_band(at, label, model, b)
     places <- list(low = quote(min(d$X)), mean = quote(mean(d$X)), high = quote(max(d$X)))
     places <- lapply(places, resolve, bind = b["X"])
   } else {
@@ -284,18 +302,10 @@ icc_along <- function(model, group, effect, column, level) {
       model = model, method = said
     )
     for (side in c("lower", "upper")) {
-      b$SIDE <- side
-      limit <- at(paste(place, side, sep = "_"))
-      named <- paste0(label, ": ", place, ", ", side, " limit")
-      if (have("theta_vcov")) {
-        statistic(
-          limit, vpc_interval(M, theta_vcov, G, E, AT, LEVEL)[, SIDE], named, "proportion",
-          bind = b, model = model,
-          method = sprintf("%g %% pointwise interval, delta method on the logit", 100 * level)
-        )
-      } else {
-        absent(limit, why("theta_vcov", "not computed"), named)
-      }
+      along_limit(
+        at(paste(place, side, sep = "_")), paste0(label, ": ", place, ", ", side, " limit"), side,
+        model, b
+      )
     }
   }
   list()
