@@ -283,8 +283,8 @@ inference: {variance_ci: none, icc_bootstrap: 20}
         {"waves.csv": table},
     )
     at = "structure/time"
-    counts = {name: value(found, f"{at}/{name}") for name in ("to_last", "left", "gaps")}
-    assert counts == {"to_last": 14, "left": 2, "gaps": 3}
+    counts = {name: value(found, f"{at}/{name}") for name in ("to_last", "left", "gaps", "late")}
+    assert counts == {"to_last": 14, "left": 2, "gaps": 2, "late": 1}
     assert found.steps["structure"]["time"]["spacing"] == "unequal"
     assert (value(found, f"{at}/step_min"), value(found, f"{at}/step_max")) == (1, 2)
 
