@@ -252,9 +252,10 @@ predictive_df <- function(t, m, row, new, residual = FALSE) {
     }, 0),
     2 * drawn(theta, sigma(m)) / sigma(m)
   )
-  of_fixed <- vapply(t@Jac_list, function(j) sum(x * (as.matrix(j) %*% as.vector(x))), 0)
+  along <- function(v) sum(as.vector(x) * (as.matrix(v) %*% as.vector(x)))
+  of_fixed <- vapply(t@Jac_list, along, 0)
   slopes <- slopes + of_fixed
-  whole <- drawn(theta, sigma(m)) + sum(x * (as.matrix(vcov(m)) %*% as.vector(x)))
+  whole <- drawn(theta, sigma(m)) + along(vcov(m))
   max(2, 2 * whole^2 / sum(slopes * (t@vcov_varpar %*% slopes)))
 }
 

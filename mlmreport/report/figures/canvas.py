@@ -153,7 +153,7 @@ class Drawing:
     def _printed(self, metadata: Mapping[str, None]) -> bytes:
         """`savefig` would draw once more than needed, to measure what is laid out already."""
         buffer = io.BytesIO()
-        before = self.figure.dpi
+        before, laid_out_on = self.figure.dpi, self.figure.canvas
         self.figure.dpi = 200  # of pictures in the SVG; its own unit is the point
         try:
             with _missing_glyphs_allowed():
@@ -161,7 +161,7 @@ class Drawing:
                 canvas.print_svg(buffer, metadata=metadata)
         finally:
             self.figure.dpi = before
-            FigureCanvasAgg(self.figure)
+            self.figure.set_canvas(laid_out_on)
         return buffer.getvalue()
 
     def _saved(self, **options: Any) -> bytes:

@@ -432,7 +432,7 @@ def share_bars(bars: Sequence[tuple[str, Sequence[tuple[str, float]]]]) -> Drawi
         for row, ((name, parts), sizes) in enumerate(zip(bars, shares, strict=True)):
             base = height - top - step * (row + 1) + 0.06
             _draw_shares(ax, [kind for kind, _ in parts], sizes / sizes.sum(), fills, base)
-            ax.text(0, base + _BAR + 0.05, shortened(name, 80), va="bottom", weight="bold")
+            ax.text(0, base + _BAR + 0.05, shortened(name, 70), va="bottom", weight="bold")
         return finish(figure)
 
 
@@ -441,7 +441,7 @@ def _draw_kinds(ax: Axes, fills: Mapping[str, str], y: float) -> None:
     room = WIDTH / len(fills)
     for i, (kind, fill) in enumerate(fills.items()):
         ax.bar(i * room, 0.16, 0.16, y - 0.08, align="edge", color=fill)
-        ax.text(i * room + 0.24, y, shortened(kind, int(room * 12)), va="center", fontsize=SMALL)
+        ax.text(i * room + 0.24, y, shortened(kind, int(room * 10)), va="center", fontsize=SMALL)
 
 
 def _draw_shares(
