@@ -147,7 +147,8 @@ def _level(context: Context, split: _Split, k: int) -> dict[str, Any]:
         return context.item(f"fit/partition/own/{name}")
 
     slopes = [
-        own(name) for name, level in split.levels.items()
+        {"share": own(name), "over": split.groups[int(name[2:]) - 2].plural}
+        for name, level in split.levels.items()
         if name in split.labels and level == k and name[0] == "v"
         and (context.value(f"fit/partition/{name}") or 0) > 0
     ]  # fmt: skip
