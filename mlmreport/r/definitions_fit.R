@@ -91,8 +91,11 @@ left_out_predictions <- function(m, group) {
 
 # The same for crossed groupings, where the rest of the data is no set of blocks: rows are taken out of
 # Henderson's equations (see fixed_without_groups), as the modes of the other groupings stay in them.
-left_out_crossed <- function(m, group) {
+left_out_crossed <- function(m, group, most = 2e6) {
   g <- getME(m, "flist")[[group]]
+  if (sum(getME(m, "q")) * nlevels(g) > most) {
+    undefined("for so many crossed groups it would take very long: a solution for each of them")
+  }
   without <- fixed_without_groups(m, g)
   if (anyNA(without)) undefined("without one of the groups a coefficient cannot be estimated")
   predictions_without(m, g, without)

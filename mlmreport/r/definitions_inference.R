@@ -233,6 +233,9 @@ prediction <- function(m, row, units, drift = NULL, new = character(), residual 
 # sigma, with lmerTest's Jacobian and covariance matrix (`t`); not below 2.
 predictive_df <- function(t, m, row, new, residual = FALSE) {
   if (isSingular(m)) undefined("a variance of the random effects lies at its boundary")
+  if (!methods::is(t, "lmerModLmerTest")) {
+    undefined("this model is tested by the normal distribution, without degrees of freedom")
+  }
   x <- fixed_rows(m, row)
   first <- lapply(getME(m, "flist")[new], function(f) levels(f)[1L])
   z <- random_weights(m, x, row, first)

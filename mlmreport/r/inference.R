@@ -73,7 +73,7 @@ predict_for <- function(id, key, made, label, units, values, new, residual, leve
   if (drawn && have(paste0("t_", id))) {
     object(df, predictive_df(T, M, ROW, NEW, ONE), bind = b)
   }
-  b$QUANTILE <- resolve(if (have(df)) quote(qt(TAIL, DF)) else quote(qnorm(TAIL)), b)
+  b$QUANTILE <- quantile_of(made, b$TAIL)
   said <- sprintf(
     "%g %% %s interval: %s", 100 * level,
     if (have(df)) "t (Satterthwaite df of the whole variance)" else "normal",
@@ -114,6 +114,12 @@ row_of_units <- function(values) {
   row
 }
 
+# The quantile by which an interval of a prediction is made: of t where it has degrees of freedom.
+quantile_of <- function(made, tail) {
+  df <- paste0(made, "_df")
+  if (have(df)) bquote(qt(.(tail), .(as.name(df)))) else bquote(qnorm(.(tail)))
+}
+
 # A prediction in the units that the outcome had before its transformation: the median, or the mean
 # with what varies around the expected value, the residual alone or the random effects too.
 back_predicted <- function(id, key, made, around, transform, level, unit) {
@@ -121,6 +127,7 @@ back_predicted <- function(id, key, made, around, transform, level, unit) {
   at <- function(what) paste("inference/back", key, what, sep = "/")
   b <- list(M = as.name(name), TR = transform, P = as.name(made), TAIL = 1 - (1 - level) / 2)
   b$LEVEL <- level
+  b$QUANTILE <- quantile_of(made, b$TAIL)
   limits <- list(
     estimate = quote(P[["estimate"]]), lower = quote(P[["estimate"]] - QUANTILE * P[["se"]]),
     upper = quote(P[["estimate"]] + QUANTILE * P[["se"]])

@@ -81,7 +81,17 @@ def half_a_unit(printed: str) -> float:
     return 0.5 * 10.0**exponent
 
 
-@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+SLOW = {"insteval-reml"}
+"""Cases that take more than ten seconds."""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[pytest.mark.slow] if path.stem in SLOW else [], id=path.stem)
+        for path in CASES
+    ],
+)
 def test_printed_numbers(path: Path) -> None:
     case = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:
