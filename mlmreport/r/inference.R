@@ -66,27 +66,13 @@ predict_for <- function(id, key, made, label, units, values, new, residual, leve
     "estimated variances to the first order", "variances of what is drawn anew",
     "residual variance"
   )[held]
-  drawn <- (length(new) > 0 || residual) && !length(units)
-  df <- paste0(made, "_df")
-  b$DF <- as.name(df)
-  b$T <- as.name(paste0("t_", id))
-  if (drawn && have(paste0("t_", id))) {
-    object(df, predictive_df(T, M, ROW, NEW, ONE), bind = b)
-  }
+  degrees <- if (length(new) + residual > 0 && !length(units)) predictive_degrees(id, made, b)
   b$QUANTILE <- quantile_of(made, b$TAIL)
   said <- sprintf(
-    "%g %% %s interval: %s", 100 * level,
-    if (have(df)) "t (Satterthwaite df of the whole variance)" else "normal",
+    "%g %% %s interval: %s", 100 * level, if (is.null(degrees)) "normal" else degrees,
     paste(parts, collapse = ", ")
   )
-  if (have(df)) {
-    statistic(at("df"), DF, paste("df:", label), "df", "", said, name, b)
-  } else {
-    absent(
-      at("df"), why(df, "the variances are taken as known, the interval is a normal one"),
-      paste("df:", label)
-    )
-  }
+  record_degrees(at("df"), made, label, said, name)
   statistic(at("estimate"), P[["estimate"]], label, "estimate", unit, said, name, b)
   statistic(at("se"), P[["se"]], paste("SE:", label), "se", unit, said, name, b)
   statistic(
@@ -112,6 +98,26 @@ row_of_units <- function(values) {
     if (length(own)) row <- as.call(c(list(as.name("with_values"), row), own))
   }
   row
+}
+
+# Degrees of freedom of a prediction of something drawn anew; how an interval by them is called.
+predictive_degrees <- function(id, made, b) {
+  tests <- paste0("t_", id)
+  if (have(tests)) {
+    b$T <- as.name(tests)
+    object(paste0(made, "_df"), predictive_df(T, M, ROW, NEW, ONE), bind = b)
+  }
+  if (have(paste0(made, "_df"))) "t (Satterthwaite df of the whole variance)"
+}
+
+record_degrees <- function(at, made, label, said, name) {
+  df <- paste0(made, "_df")
+  label <- paste("df:", label)
+  if (have(df)) {
+    statistic(at, DF, label, "df", "", said, name, list(DF = as.name(df)))
+  } else {
+    absent(at, why(df, "the variances are taken as known, the interval is a normal one"), label)
+  }
 }
 
 # The quantile by which an interval of a prediction is made: of t where it has degrees of freedom.
