@@ -4,7 +4,7 @@ export PYTHON
 
 BIN := .venv/bin
 
-.PHONY: setup report test slow bench format lock clean help
+.PHONY: setup report test long bench format lock clean help
 .DEFAULT_GOAL := setup
 
 setup: ## leave a working .venv/bin/mlmreport (the default)
@@ -19,10 +19,10 @@ test: ## lint, check types, run the tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@bash .ci/lint-r
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 2 -m "not long"
 
-slow: setup ## run the tests that take long
-	$(BIN)/pytest -n 2 -m slow
+long: setup ## run the tests that take long
+	$(BIN)/pytest -n 2 -m long
 
 bench: setup ## run the benchmarks but coverage.py, which takes an hour
 	@for script in $(filter-out benchmarks/coverage.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done

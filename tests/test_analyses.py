@@ -225,6 +225,7 @@ def growth(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return analyse(load(path), lambda *_: None)[0]
 
 
+@pytest.mark.long
 def test_growth_in_schools(growth: Results) -> None:
     """The growth models of the HLM manual; as quoted from memory, and as lme4 confirms them."""
     check_sound(growth)

@@ -155,7 +155,8 @@ def test_a_spec_that_is_not_utf8(desk: Desk) -> None:
 
 
 WRONG = {
-    "outcome: y": "outcome: this is text, but a mapping of keys (name, label, unit, transform)",
+    "outcome: y": "outcome: this is text, but a mapping of keys "
+    "(name, label, unit, transform, rwg)",
     "levels: 3": "levels: this is a number, but a list is needed",
     "title: 2024": "title: this is a number, but text is needed",
     "authors: Me": "authors: this is text, but a list is needed",

@@ -24,7 +24,7 @@ def coverage() -> ModuleType:
     return module
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_replicates_give_every_measure(coverage: ModuleType, tmp_path: Path) -> None:
     file = tmp_path / "coverage.csv"
     coverage.simulate(file, 1, [1], most=2, smoke=True)

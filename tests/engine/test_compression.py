@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import run_r
 
-pytestmark = [pytest.mark.r, pytest.mark.slow]
+pytestmark = [pytest.mark.r, pytest.mark.long]
 
 THEMES = (
     "hsb", "uncorrelated", "weights", "sleepstudy", "three_levels", "three_weights", "crossed",

@@ -81,14 +81,14 @@ def half_a_unit(printed: str) -> float:
     return 0.5 * 10.0**exponent
 
 
-SLOW = {"insteval-reml"}
+LONG = {"insteval-reml"}
 """Cases that take more than ten seconds."""
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param(path, marks=[pytest.mark.slow] if path.stem in SLOW else [], id=path.stem)
+        pytest.param(path, marks=[pytest.mark.long] if path.stem in LONG else [], id=path.stem)
         for path in CASES
     ],
 )

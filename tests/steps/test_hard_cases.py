@@ -303,6 +303,7 @@ def test_a_grouping_whose_name_ends_in_a_number(run_spec: RunSpec) -> None:
     assert value(found, "full/var/site.1/(Intercept)/sd") > 0
 
 
+@pytest.mark.long
 def test_several_variances_at_once_are_not_tested_by_the_mixture_of_one(run_spec: RunSpec) -> None:
     models = """[
       {id: small, formula: "y ~ f + x + (1 | g)"},

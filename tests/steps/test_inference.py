@@ -25,8 +25,11 @@ def test_a_new_group_adds_the_variance_between_groups(analysed: Analysed) -> Non
     half = (value(found, f"{at}/new/upper") - value(found, f"{at}/new/lower")) / 2
     # At typical values the slope's deviation is multiplied by zero.
     variance = value(found, "crosslevel/var/school/(Intercept)/variance")
-    expected = 1.959964 * (value(found, f"{at}/average/se") ** 2 + variance) ** 0.5
-    assert half == pytest.approx(expected, rel=1e-6)
+    expected = (value(found, f"{at}/average/se") ** 2 + variance) ** 0.5
+    assert value(found, f"{at}/new/se") == pytest.approx(expected, rel=1e-6)
+    # The 97.5 % points of t with 70 and 72 df, from a table.
+    assert 70 < value(found, f"{at}/new/df") < 72
+    assert 1.9935 < half / expected < 1.9944
 
 
 def test_ordinary_least_squares(analysed: Analysed, reference: Mapping[str, float]) -> None:

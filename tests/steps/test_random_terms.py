@@ -103,6 +103,7 @@ RUN = (
 
 
 @pytest.mark.r
+@pytest.mark.long
 @pytest.mark.parametrize(("data", "model", "words"), RUN)
 def test_it_comes_through_all_steps(data: str, model: str, words: str, tmp_path: Path) -> None:
     results, _ = analyse(load(_spec(tmp_path, data, model)), lambda *_: None)
