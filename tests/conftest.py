@@ -7,12 +7,14 @@ import shutil
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
+from uuid import uuid4
 
 import pandas as pd
 import pytest
 from support import ANALYSES, RunSpec, run_r
 
 from mlmreport.analysis import analyse
+from mlmreport.cache import FOLDER_VARIABLE
 from mlmreport.quantities import Results
 from mlmreport.spec.reader import load
 
@@ -28,6 +30,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("r"):
             item.add_marker(pytest.mark.skip(reason="R or rpy2 is not installed"))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test takes what another one, or the user, computed."""
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path_factory.getbasetemp() / f"cache-{uuid4()}"))
 
 
 @cache

@@ -269,10 +269,16 @@ def test_on_a_terminal_step_model_and_time_stand_in_one_live_line() -> None:
     assert "\x1b[2K" in text  # the line is rewritten in place
 
 
+LONG = """\
+inference: {variance_ci: bootstrap, bootstrap: 100000}
+estimation: {patience: 1.0e+6}
+"""
+
+
 @pytest.mark.r
 def test_ctrl_c_while_r_computes(tmp_path: Path) -> None:
     """A real interrupt in a long computation: told in a line, nothing left behind."""
-    spec = spec_in(tmp_path, SPEC + "inference: {variance_ci: bootstrap, bootstrap: 100000}\n")
+    spec = spec_in(tmp_path, SPEC + LONG)
     process = subprocess.Popen([*COMMAND, "run", str(spec)], stderr=subprocess.PIPE, text=True)
     assert process.stderr
     for line in process.stderr:
