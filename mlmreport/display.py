@@ -127,9 +127,14 @@ def _equation(quantity: Quantity) -> str:
     return shown if shown.startswith("<") else f"= {shown}"
 
 
+def _percent_size(quantity: Quantity) -> str:
+    return _percent(quantity).removeprefix(MINUS)
+
+
 FORMATS: Mapping[str, Callable[[Quantity], str]] = {
     "plain": _plain,
     "percent": _percent,
+    "percent_size": _percent_size,
     "magnitude": _magnitude,
     "equation": _equation,
 }

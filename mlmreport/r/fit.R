@@ -41,10 +41,12 @@ akaike_weights <- function(ids) {
   list()
 }
 
-# Two models, the smaller nested in the larger. kind: "fixed" (ML refits, chi-square) or
-# "variance" (as fitted, equal fixed parts, mixture of chi-squares).
+# Two models, the smaller nested in the larger. kind: "fixed" (ML refits, chi-square), "variance"
+# (one; as fitted, equal fixed parts, mixture of chi-squares), "several" (variances, likewise) or
+# "both" (ML refits). The last two have the chi-square of all parameters: each part of the unknown
+# mixture has fewer df, so its p is too large (Stram & Lee, 1994).
 compare_models <- function(smaller, larger, kind, df) {
-  prefix <- if (kind == "fixed") "ml_" else "m_"
+  prefix <- if (kind %in% c("fixed", "both")) "ml_" else "m_"
   b <- list(A = as.name(paste0(prefix, smaller)), B = as.name(paste0(prefix, larger)), DF = df)
   reml <- isREML(get(paste0(prefix, larger), envir = analysis))
   said <- if (reml) "REML, equal fixed parts" else "ML"
@@ -68,7 +70,8 @@ compare_models <- function(smaller, larger, kind, df) {
   } else {
     statistic(
       at("p"), pchisq(likelihood_ratio(A, B), DF, lower.tail = FALSE),
-      "p of the likelihood-ratio test", "p", bind = b, model = model, method = said
+      "p of the likelihood-ratio test", "p", bind = b, model = model,
+      method = if (kind == "fixed") said else paste0(said, "; chi-square with ", df, " df, conservative")
     )
   }
   list()

@@ -514,11 +514,16 @@ marginal_means <- function(id, key, factor, by, pairs, level, ddf) {
     installed = TRUE, rows = nrow(found), factor = as.character(found[[factor]]),
     by = if (nzchar(by)) as.character(found[[by]]) else character(), pairs = 0
   )
-  if (pairs) facts <- c(facts[names(facts) != "pairs"], pairwise(at, key, by, id, ddf, b))
+  if (pairs) {
+    categories <- unique(as.character(found[[factor]]))
+    facts <- c(facts[names(facts) != "pairs"], pairwise(at, key, categories, by, id, ddf, b))
+  }
   facts
 }
 
-pairwise <- function(at, key, by, id, ddf, b) {
+# Differences of every two categories; emmeans names them by factor and category where these are
+# numbers, so the names are made from the categories, in its order.
+pairwise <- function(at, key, categories, by, id, ddf, b) {
   name <- paste0("pairs_", make.names(key))
   object(name, as.data.frame(summary(
     emmeans::contrast(E, "revpairwise", by = BY), infer = TRUE, level = LEVEL
@@ -528,8 +533,10 @@ pairwise <- function(at, key, by, id, ddf, b) {
   }
   found <- get(name, envir = analysis)
   record_rows(paste0(at, "/pair"), name, seq_len(nrow(found)), "estimate", "Difference", id, ddf)
+  two <- which(upper.tri(diag(length(categories))), arr.ind = TRUE)
   list(
-    pairs = nrow(found), contrast = as.character(found$contrast),
+    pairs = nrow(found),
+    contrast = rep_len(paste(categories[two[, 2L]], "\u2212", categories[two[, 1L]]), nrow(found)),
     pair_by = if (nzchar(by)) as.character(found[[by]]) else character()
   )
 }

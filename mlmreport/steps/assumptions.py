@@ -67,7 +67,7 @@ def run(context: Context) -> Mapping[str, Any]:
             "tests": [_equality(context, level) for level in _separable(context)],
         },
         "linearity": linearity,
-        "vif": _vif(context, terms),
+        "vif": _vif(context, model, terms),
         "figures": _figures(context, model, linearity["panels"], random),
     }  # fmt: skip
     _decide(context, facts)
@@ -188,7 +188,33 @@ def _stem_label(part: Part) -> str:
     return part.label.partition(", degree ")[0]
 
 
-def _vif(context: Context, terms: Terms) -> Mapping[str, Any]:
+def _depends_on_origin(model: FittedModel, names: Sequence[str]) -> bool:
+    """Whether a term is a product or a power of numbers as measured, or a part of such a term.
+
+    Where such a variable has its zero decides how far the product goes with its factors.
+    """
+    measured = [
+        {part.variable.column for part in entry.parts if part.variable and _as_measured(part)}
+        for entry in model.coefficients
+        if len(entry.parts) > 1 or entry.kind == "function"
+        if not any(part.name.startswith("poly(") for part in entry.parts)
+    ]
+    own = {
+        part.variable.column
+        for entry in model.coefficients
+        if entry.name in names
+        for part in entry.parts
+        if part.variable
+    }
+    return any(own & columns for columns in measured)
+
+
+def _as_measured(part: Part) -> bool:
+    variable = part.variable
+    return variable is not None and variable.type == "number" and variable.role == "plain"
+
+
+def _vif(context: Context, model: FittedModel, terms: Terms) -> Mapping[str, Any]:
     roots = {name: context.value(f"assumptions/vif/{name}/root") for name in terms}
     values = {name: root for name, root in roots.items() if root is not None}
     if not values:
@@ -205,6 +231,7 @@ def _vif(context: Context, terms: Terms) -> Mapping[str, Any]:
         "root": context.item(f"assumptions/vif/{worst}/root"),
         "label": terms[worst][0],
         "high": values[worst] ** 2 > RULES["vif"].value,
+        "origin": _depends_on_origin(model, terms[worst][1]),
         "table": Table(
             "vif",
             "Collinearity of the fixed effects",

@@ -187,6 +187,10 @@ class Context:
         """Items under a common prefix, by their last part."""
         return {name: self.item(f"{prefix}/{name}") for name in names}
 
+    def plural(self, group: str) -> str:
+        """What the units of a grouping column are called; a combination by its own name."""
+        return next((level.plural for level in self.plan.groups if level.group == group), group)
+
     def count(self, name: str, value: float, label: str, expression: str) -> Quantity:
         """A count of the data preparation, with the data-frame expression behind it."""
         found = Quantity(name, float(value), "count", "", label, Source(expression, "pandas"))

@@ -461,7 +461,7 @@ def _means_table(
         if not by:
             rows.append(Row("Differences", (), group=True))
         rows += [
-            _line(context, f"{at}/pair/{i}", _minus(name), test=True)
+            _line(context, f"{at}/pair/{i}", name, test=True)
             for i, name in enumerate(facts["contrast"], start=1)
             if not by or facts["pair_by"][i - 1] == group
         ]
@@ -482,11 +482,6 @@ def _means_table(
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def _minus(contrast: str) -> str:
-    """The name of a difference with a true minus between the two."""
-    return contrast.replace(" - ", " − ")
 
 
 # --- random slopes ----------------------------------------------------------------------------

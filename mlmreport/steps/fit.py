@@ -67,7 +67,7 @@ def _compare(context: Context, smaller: FittedModel, larger: FittedModel) -> dic
         "smaller": smaller.plan.label,
         "larger": larger.plan.label,
         "kind": kind,
-        "tested": kind in {"fixed", "variance"} and df > 0,
+        "tested": kind != "not nested" and df > 0,
         "added": added,
     }
     if not entry["tested"]:
@@ -81,32 +81,57 @@ def _compare(context: Context, smaller: FittedModel, larger: FittedModel) -> dic
     context.decide(
         STEP,
         "nested models are compared by likelihood ratio: by ML where fixed parts differ, with the "
-        "mixture of chi-squares where a variance is tested at zero",
+        "mixture of chi-squares where a variance is tested at zero, and where several are with the "
+        "chi-square of all parameters, which is conservative",
         ("χ² = ", entry["chisq"], ", df = ", entry["df"], ", p ", entry["p"]),
         f"{larger.plan.label} "
         + ("fits better than " if entry["better"] else "does not fit detectably better than ")
         + smaller.plan.label,
-        "Stram1994" if kind == "variance" else "Pinheiro2000",
+        "Pinheiro2000" if kind == "fixed" else "Stram1994",
     )
     return entry
 
 
 def _relation(smaller: FittedModel, larger: FittedModel) -> tuple[str, str]:
-    """``fixed``, ``variance`` (one more random effect in one term), or why there is no test."""
+    """What `larger` has more, by kind: ``fixed``, ``variance`` (one), ``several``, ``both``.
+
+    Otherwise ``not nested``. The second part says it in words, where it is one thing.
+    """
     a, b = smaller.plan.formula, larger.plan.formula
     fixed_a, fixed_b = _terms(a), _terms(b)
+    if a.intercept != b.intercept or not fixed_a <= fixed_b or not _random_within(a, b):
+        return "not nested", ""
     if a.random == b.random:
-        if fixed_a < fixed_b and a.intercept == b.intercept:
-            return "fixed", "fixed effects"
-        return "not nested", ""
-    if fixed_a != fixed_b or a.intercept != b.intercept:
-        nested = fixed_a <= fixed_b and _larger_random(a, b) is not None
-        return ("both" if nested else "not nested"), ""
-    found = _larger_random(a, b)
-    if found is None:
-        return "not nested", ""
+        return ("fixed", "fixed effects") if fixed_a < fixed_b else ("not nested", "")
+    if fixed_a != fixed_b:
+        return "both", ""
     # A category or a polynomial adds several variances: their joint null is no simple mixture.
-    return ("variance", found) if _effects(larger) - _effects(smaller) == 1 else ("several", "")
+    one = _effects(larger) - _effects(smaller) == 1
+    if not one or (found := _larger_random(a, b)) is None:
+        return "several", ""
+    return "variance", found
+
+
+def _random_within(a: fm.Formula, b: fm.Formula) -> bool:
+    """Whether the random part of `b` has all of that of `a`, each term within one of its own."""
+    left = list(b.random)
+    for term in a.random:
+        found = next((other for other in left if _term_within(term, other)), None)
+        if found is None:
+            return False
+        left.remove(found)
+    return True
+
+
+def _term_within(x: fm.RandomTerm, y: fm.RandomTerm) -> bool:
+    of_x, of_y = ({frozenset(t.factors) for t in term.terms} for term in (x, y))
+    alone = len(of_x) + x.intercept == 1
+    return (
+        x.groups == y.groups
+        and x.intercept <= y.intercept
+        and of_x <= of_y
+        and (y.correlated or not x.correlated or alone)
+    )
 
 
 def _effects(model: FittedModel) -> int:
@@ -118,19 +143,18 @@ def _terms(formula: fm.Formula) -> set[frozenset[fm.Expression]]:
 
 
 def _larger_random(a: fm.Formula, b: fm.Formula) -> str | None:
-    """What one term of `b` has more than the same term of `a`: exactly one effect; else None."""
+    """The one effect that `b` has more, a new grouping's or a term's; None where it is not one."""
+    if len(b.random) == len(a.random) + 1:
+        return "grouping"
     if len(a.random) != len(b.random):
         return None
     more = [(x, y) for x, y in zip(a.random, b.random, strict=True) if x != y]
     if len(more) != 1:
         return None
     x, y = more[0]
-    same = x.groups == y.groups and x.intercept == y.intercept
     added = {frozenset(t.factors) for t in y.terms} - {frozenset(t.factors) for t in x.terms}
-    kept = {frozenset(t.factors) for t in x.terms} <= {frozenset(t.factors) for t in y.terms}
-    if not (same and kept and len(added) == 1 and (x.correlated == y.correlated or not x.terms)):
-        return None
-    return "random slope"
+    plain = x.intercept == y.intercept and (x.correlated == y.correlated or not x.terms)
+    return "random slope" if plain and len(added) == 1 else None
 
 
 def _test_grouping(context: Context) -> None:
@@ -160,8 +184,8 @@ def _tests_table(context: Context, comparisons: list[dict[str, Any]]) -> Table:
     words = {
         "fixed": "fixed effects, ML",
         "variance": f"variance, {context.spec.estimation.method}",
-        "both": "none: fixed and random parts both differ",
-        "several": "none: several variances at zero at once",
+        "both": "fixed effects and variances, ML, conservative",
+        "several": f"several variances, {context.spec.estimation.method}, conservative",
         "not nested": "none: not nested",
     }
     rows = []
@@ -175,14 +199,20 @@ def _tests_table(context: Context, comparisons: list[dict[str, Any]]) -> Table:
                 entry["p"],
             )
         else:
-            cells = (words[entry["kind"]], "", "", "")
+            cells = (words["not nested"], "", "", "")
         rows.append(Row(head, cells))
     return Table(
         "tests",
         "Likelihood-ratio tests between neighbours in the sequence",
         ("Comparison", "Test", "χ²", "df", "p"),
         tuple(rows),
-        "Tests of a variance at zero use the mixture of chi-squares with df − 1 and df.",
+        "The test of one variance at zero uses the mixture of chi-squares with df − 1 and df."
+        + (
+            " Where several are tested at once the mixture is not known in general; the chi-square "
+            "with all df gives too large a p, never too small a one (Stram & Lee, 1994)."
+            if any(entry["kind"] in {"both", "several"} for entry in comparisons)
+            else ""
+        ),
     )
 
 
@@ -232,18 +262,23 @@ def _reductions(context: Context) -> list[dict[str, Any]]:
             continue
         context.run(STEP, "variance_explained", id=model.id, null=null.id, blocks=blocks)
         at = f"fit/{model.id}/reduction"
-        names = ["residual", *blocks]
+        rises = {name: (context.value(f"{at}/{name}") or 0) < 0 for name in ("residual", *blocks)}
         found.append(
             {
                 "label": model.plan.label,
                 "final": model is context.final,
                 "residual": context.item(f"{at}/residual"),
+                "residual_rises": rises["residual"],
                 "groups": [
-                    {"name": level.plural, "share": context.item(f"{at}/{level.group}")}
+                    {
+                        "name": level.plural,
+                        "share": context.item(f"{at}/{level.group}"),
+                        "rises": rises[level.group],
+                    }
                     for level in context.plan.groups
                     if level.group in blocks
                 ],
-                "negative": any((context.value(f"{at}/{name}") or 0) < 0 for name in names),
+                "negative": any(rises.values()),
                 "slopes": any(len(effects) > 1 for effects in model.fit.blocks.values()),
             }
         )

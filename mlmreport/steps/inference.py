@@ -735,10 +735,18 @@ def _answer(
                 for e in matched
             )
         ],
-        "explained": context.engine.items.get(f"fit/{model.id}/reduction/{context.lowest_group}")
+        "explained": _explained(context, model)
         if kind in {"between", "contextual"} and effects
         else None,
     }
+
+
+def _explained(context: Context, model: FittedModel) -> Mapping[str, Any] | None:
+    """By how much the variance between groups is smaller than the null model's."""
+    name = f"fit/{model.id}/reduction/{context.lowest_group}"
+    if name not in context.engine.items:
+        return None
+    return {"share": context.item(name), "rises": (context.value(name) or 0) < 0}
 
 
 def _factor(context: Context, name: str) -> Mapping[str, Any] | None:

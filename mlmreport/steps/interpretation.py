@@ -44,6 +44,7 @@ def run(context: Context) -> Mapping[str, Any]:
         "covariances": _covariances(context, model),
         "interactions": interactions,
         "group": context.plan.groups[0].name,
+        "units": " and ".join(level.name for level in context.plan.groups),
         "groups": context.plan.groups[0].plural,
         "lowest": context.plan.levels[0].name,
         "joint": _joint_facts(context, model),
@@ -105,7 +106,7 @@ def _effect(context: Context, model: FittedModel, entry: Coefficient) -> dict[st
         "level_name": context.plan.levels[entry.level - 1].name,
         "reference": reference,
         "varies": [
-            _plural(context, model.fit.groups[block])
+            context.plural(model.fit.groups[block])
             for block, effects in model.fit.blocks.items()
             if entry.name in effects
         ],
@@ -294,10 +295,7 @@ def _random_table(context: Context, model: FittedModel) -> Table:
     rows: list[Row] = []
     have = f"{model.id}/var/residual/residual/sd/lower" in context.engine.items
     for block, effects in model.fit.blocks.items():
-        plural = next(
-            (g.plural for g in context.plan.groups if g.group == model.fit.groups[block]),
-            f"groups of {model.fit.groups[block]}",
-        )
+        plural = context.plural(model.fit.groups[block])
         rows.append(Row(f"Between {plural}", (), group=True))
         for i, effect in enumerate(effects):
             at = f"{model.id}/var/{block}/{effect}"
@@ -373,7 +371,7 @@ def _ranges(context: Context, model: FittedModel) -> list[dict[str, Any]]:
                     if entry and entry.parts and entry.parts[0].variable
                     else label,
                     "group": model.fit.groups[block],
-                    "groups": _plural(context, model.fit.groups[block]),
+                    "groups": context.plural(model.fit.groups[block]),
                     "estimate": estimate,
                     "unit": unit,
                     "sd": context.item(f"{model.id}/var/{block}/{effect}/sd"),
@@ -386,11 +384,6 @@ def _ranges(context: Context, model: FittedModel) -> list[dict[str, Any]]:
                 }
             )  # fmt: skip
     return found
-
-
-def _plural(context: Context, group: str) -> str:
-    """The units of a grouping column, in words."""
-    return next((level.plural for level in context.plan.groups if level.group == group), group)
 
 
 def _covariances(context: Context, model: FittedModel) -> list[dict[str, Any]]:
@@ -407,7 +400,7 @@ def _covariances(context: Context, model: FittedModel) -> list[dict[str, Any]]:
             found.append(
                 {
                     "label": effect_label(effect, model.coefficients),
-                    "groups": _plural(context, model.fit.groups[block]),
+                    "groups": context.plural(model.fit.groups[block]),
                     "correlation": context.item(name),
                     "have": value is not None,
                     "positive": (value or 0) >= 0,

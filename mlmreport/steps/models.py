@@ -338,10 +338,11 @@ def _component_rows(context: Context) -> list[Row]:
         for block, effects in model.fit.blocks.items():
             for i, effect in enumerate(effects):
                 label = effect_label(effect, model.coefficients)
-                keys[(block, effect, "")] = f"{label}, {model.fit.groups[block]}: variance"
+                over = context.plural(model.fit.groups[block])
+                keys[(block, effect, "")] = f"{label}, over {over}: variance"
                 for other in effects[:i]:
-                    with_ = effect_label(other, model.coefficients)
-                    keys[(block, effect, other)] = f"{label} with {with_.lower()}: correlation"
+                    with_ = effect_label(other, model.coefficients).lower()
+                    keys[(block, effect, other)] = f"{label} with {with_}, over {over}: correlation"
     ordered = sorted(keys, key=lambda key: (bool(key[2]), key[1] != "(Intercept)"))
     return [
         Row(keys[key], tuple(_component(context, model, *key) for model in context.models))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from textwrap import dedent
 
 import numpy as np
@@ -304,11 +305,16 @@ def test_a_grouping_whose_name_ends_in_a_number(run_spec: RunSpec) -> None:
 
 
 @pytest.mark.long
-def test_several_variances_at_once_are_not_tested_by_the_mixture_of_one(run_spec: RunSpec) -> None:
+def test_several_variances_at_once_have_the_chi_square_of_all_parameters(
+    run_spec: RunSpec,
+) -> None:
     models = """[
+      {id: smaller, formula: "y ~ x + (1 | g)"},
       {id: small, formula: "y ~ f + x + (1 | g)"},
       {id: one, formula: "y ~ f + x + (1 + x | g)"},
-      {id: category, formula: "y ~ f + x + (1 + x + f | g)"}]"""
+      {id: category, formula: "y ~ f + x + (1 + x + f | g)"},
+      {id: less, formula: "y ~ x + (0 + f | g)"},
+      {id: both, formula: "y ~ f + x + (1 + x + f | g)"}]"""
     text = FACTORS.partition("models:")[0] + f"models: {{list: {models}}}\n"
     more = (
         "inference: {variance_ci: none}\n"
@@ -317,6 +323,17 @@ def test_several_variances_at_once_are_not_tested_by_the_mixture_of_one(run_spec
     found = run_spec(spec(dedent(text), more), {"rows.csv": crossed_factor_table()})
     check_sound(found)
     kinds = [entry["kind"] for entry in found.steps["fit"]["comparisons"]]
-    assert kinds == ["variance", "several"]
+    assert kinds == ["fixed", "variance", "several", "not nested", "both"]
     assert value(found, "fit/one/lrt/df") == 2
-    assert "fit/category/lrt/p" not in found.items
+    for model, df, criterion in (("category", 7, "REML"), ("both", 6, "ML")):
+        assert value(found, f"fit/{model}/lrt/df") == df
+        p = above(value(found, f"fit/{model}/lrt/chisq"), df)
+        assert value(found, f"fit/{model}/lrt/p") == pytest.approx(p, abs=1e-8)
+        assert found.items[f"fit/{model}/lrt/p"].method.startswith(criterion)
+
+
+def above(chi_square: float, df: int) -> float:
+    """Upper tail probability, by integrating the density."""
+    x = np.linspace(chi_square, chi_square + 200, 2_000_001)
+    density = x ** (df / 2 - 1) * np.exp(-x / 2) / (2 ** (df / 2) * math.gamma(df / 2))
+    return float(np.trapezoid(density, x))
