@@ -277,17 +277,30 @@ def read_levels(found):
     return dict(pairs)
 
 
-def expected_columns(terms, intercept):
-    """Each column of numeric and dummy variables that a formula has."""
+def expected_columns(terms, intercept, *, alone=False):
+    """Each column of numeric and dummy variables that a formula has.
+
+    A term of ``||`` stands alone, ``(0 + term | group)``, where R codes every category.
+    """
     found = [frozenset()] if intercept else []
     for term in terms:
         columns = [frozenset()]
         for factor in term.factors:
             variable = VARIABLES[factor.name]
-            names = [factor.name + column for column in variable.columns] or [factor.name]
+            more = [variable.reference] if alone and variable.columns else []
+            names = [factor.name + column for column in (*more, *variable.columns)] or [factor.name]
             columns = [column | {name} for name in names for column in columns]
         found += columns
     return found
+
+
+def expected_pairs(term):
+    """The effects of a grouping that covary: all, or with ``||`` those of one term of it."""
+    sets = [expected_columns((one,), intercept=False, alone=True) for one in term.terms]
+    if term.correlated:
+        sets = [expected_columns(term.terms, intercept=True)]
+    named = [[":".join(sorted(column)) or "(Intercept)" for column in columns] for columns in sets]
+    return {frozenset(pair) for names in named for pair in combinations(names, 2)}
 
 
 def some_terms(random, most, names):
@@ -306,25 +319,29 @@ def some_formula(random, levels):
     if random.random() < 0.3 and len(levels) == 3:
         groups[0] = ("district", "school")
     random_terms = tuple(
-        RandomTerm(some_terms(random, 1, names), True, group)
+        RandomTerm(some_terms(random, 1, names), True, group, random.random() < 0.7)
         for group in groups
         if random.random() < 0.9
     )
-    return Formula(Name("math"), some_terms(random, 4, names), True, random_terms)
+    offset = Name("age") if random.random() < 0.3 else None
+    return Formula(Name("math"), some_terms(random, 4, names), True, random_terms, offset)
 
 
 @pytest.mark.parametrize("seed", range(200))
 def test_the_equations_say_what_the_formula_says(seed):
     random = Random(seed)
     levels = [TWO, THREE][seed % 2]
-    formula = some_formula(random, levels)
-    found = equations(formula, VARIABLES, levels, "Mathematics")
+    formula, weighted = some_formula(random, levels), random.random() < 0.3
+    found = equations(formula, VARIABLES, levels, "Mathematics", weighted=weighted)
     read = read_levels(found)
     left, composite = rows(found.composite)[0].split(" &= ", 1)
     assert left.startswith("Y")
     assert read == read_sum(composite)
     gammas, effects = symbols(found, "fixef"), symbols(found, "u")
-    assert set(read) == set(gammas) | set(effects) | set(symbols(found, "e"))
+    offset = symbols(found, "offset")
+    assert len(offset) == (formula.offset is not None)
+    assert set(read) == set(gammas) | set(effects) | set(symbols(found, "e")) | set(offset)
+    assert bool(symbols(found, "weight")) == weighted == ("omega" in found.distributions)
     assert sorted(map(sorted, (read[latex] for latex in gammas))) == sorted(
         map(sorted, expected_columns(formula.fixed, intercept=True))
     )
@@ -334,8 +351,16 @@ def test_the_equations_say_what_the_formula_says(seed):
         group = ":".join(term.groups)
         mine = [read[latex] for latex, symbol in effects.items() if symbol.group == group]
         assert sorted(map(sorted, mine)) == sorted(
-            map(sorted, expected_columns(term.terms, intercept=True))
+            map(sorted, expected_columns(term.terms, intercept=True, alone=not term.correlated))
         )
+        pairs = {
+            frozenset(
+                ":".join(sorted(name.split(":"))) for name in (symbol.coefficient, symbol.other)
+            )
+            for symbol in symbols(found, "cov").values()
+            if symbol.group == group
+        }
+        assert pairs == expected_pairs(term)
     assert len({symbol.latex for symbol in found.symbols}) == len(found.symbols)
 
 
