@@ -298,7 +298,7 @@ r2_conditional <- function(m) {
 combination <- function(t, weights, ddf = "Satterthwaite", plus = 0) {
   stopifnot(length(weights) == length(fixef(t)))
   if (!inherits(t, "lmerModLmerTest")) {
-    return(asymptotic_combination(t, weights))
+    return(asymptotic_combination(t, weights, plus))
   }
   found <- lmerTest::contest1D(t, as.vector(weights), ddf = ddf, confint = FALSE)
   c(
@@ -308,11 +308,11 @@ combination <- function(t, weights, ddf = "Satterthwaite", plus = 0) {
 }
 
 # The same by the normal distribution, from a model of lme4: df are infinite.
-asymptotic_combination <- function(m, weights) {
+asymptotic_combination <- function(m, weights, plus = 0) {
   estimate <- sum(weights * fixef(m))
   se <- sqrt(sum(weights * (as.matrix(vcov(m)) %*% as.vector(weights))))
   z <- estimate / se
-  c(estimate = estimate, se = se, df = Inf, t = z, p = 2 * pnorm(-abs(z)))
+  c(estimate = estimate + plus, se = se, df = Inf, t = z, p = 2 * pnorm(-abs(z)))
 }
 
 # The tests of all fixed effects by the normal distribution, columns as lmerTest names them.

@@ -138,8 +138,9 @@ null_means <- function(m, group) {
 
 # Standard errors of one effect's conditional modes, SD of b-hat - b with the uncertainty of the fixed
 # effects (`joint_variance` with no fixed part), for at most `most` groups: with few groups it is
-# much of the whole. lme4's own (`mode_sd`) take the fixed effects as known.
-mode_errors_joint <- function(m, group, effect, most = 3000) {
+# much of the whole. lme4's own (`mode_sd`) take the fixed effects as known. With `drift`, that of the
+# estimated variances is added to the first order, as in `prediction`.
+mode_errors_joint <- function(m, group, effect, drift = NULL, most = 3000) {
   at <- random_positions(m)[[group]][[effect]]
   if (length(at) > most) undefined("it is not computed for more than ", most, " groups")
   picked <- Matrix::sparseMatrix(
@@ -149,7 +150,12 @@ mode_errors_joint <- function(m, group, effect, most = 3000) {
   of_random <- solve(l, solve(l, getME(m, "Lambdat") %*% picked, system = "P"), system = "L")
   rest <- -t(as.matrix(Matrix::crossprod(of_random, getME(m, "RZX"))))
   of_fixed <- backsolve(getME(m, "RX"), rest, transpose = TRUE)
-  sigma(m) * sqrt(Matrix::colSums(of_random^2) + colSums(of_fixed^2))
+  known <- sigma(m)^2 * (Matrix::colSums(of_random^2) + colSums(of_fixed^2))
+  if (is.null(drift)) {
+    return(sqrt(known))
+  }
+  moved <- drift$gradient[length(fixef(m)) + at, , drop = FALSE]
+  sqrt(known + rowSums((moved %*% drift$covariance) * moved))
 }
 
 # Variance of fixed' (beta-hat - beta) + random' (b-hat - b) with the variances known: the inverse of

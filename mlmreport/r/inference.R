@@ -1,13 +1,15 @@
 # Step 8: the average group, named groups, shrinkage, and what ignoring the groups would have done.
 
-average_prediction <- function(id, level, unit) {
-  b <- list(M = as.name(paste0("m_", id)), T = as.name(paste0("t_", id)), LEVEL = level)
+average_prediction <- function(id, level, ddf, unit) {
+  b <- list(
+    M = as.name(paste0("m_", id)), T = as.name(paste0("t_", id)), LEVEL = level, DDF = ddf
+  )
   name <- paste0("m_", id)
-  b$EXPECTED <- quote(combination(T, fixed_rows(M, typical)[1L, ]))
+  b$EXPECTED <- quote(combination(T, fixed_rows(M, typical)[1L, ], DDF))
   if (record$offset) b$EXPECTED$plus <- quote(offset_at(M, typical))
   b$EXPECTED <- resolve(b$EXPECTED, b)
   object("average", EXPECTED, bind = b)
-  said <- sprintf("%g %% t interval, Satterthwaite df; fixed effects only", 100 * level)
+  said <- paste0(interval_of(level, ddf), "; fixed effects only")
   if (!have("average")) {
     for (what in c("estimate", "se", "lower", "upper")) {
       absent(paste0("inference/average/", what), why("average", "not computed"))
@@ -277,8 +279,8 @@ adjusted_tests <- function(id, family, terms, method) {
 }
 
 # The name of the standard errors of a grouping's conditional modes, computed once as they take long:
-# with the uncertainty of the fixed effects for intervals, with these known for comparing groups, whose
-# differences they hardly touch.
+# with the uncertainty of fixed effects and variances for intervals, with these known for comparing
+# groups, whose differences they hardly touch.
 mode_errors <- function(b) {
   name <- make.names(paste("se_modes", b$G, b$E, sep = "_"))
   if (!have(name)) object(name, mode_sd(M, G, E), bind = b)
@@ -286,7 +288,8 @@ mode_errors <- function(b) {
 }
 interval_errors <- function(b) {
   name <- make.names(paste("se_joint", b$G, b$E, sep = "_"))
-  if (!have(name)) object(name, mode_errors_joint(M, G, E), bind = b)
+  b["DRIFT"] <- list(if (have("drift")) as.name("drift")) # NULL is an element too
+  if (!have(name)) object(name, mode_errors_joint(M, G, E, DRIFT), bind = b)
   if (have(name)) as.name(name) else mode_errors(b)
 }
 

@@ -41,7 +41,7 @@ OTHER_DF = {
 def run(context: Context, interactions: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """Predictions at several distances, conditional modes, and what ignoring groups would do."""
     model, level, unit = context.final, context.spec.inference.level, context.unit
-    context.run(STEP, "average_prediction", id=model.id, level=level, unit=unit)
+    context.run(STEP, "average_prediction", id=model.id, level=level, ddf=context.ddf, unit=unit)
     _sharpen(context, "average")
     shown = context.plan.shown(context.spec.report.grouping)
     drift = context.run(STEP, "prediction_drift", id=model.id)

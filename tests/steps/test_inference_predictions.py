@@ -28,7 +28,8 @@ def engine_of(
     engine.run("interpretation", "typical_values", variables=[
         {"column": name, "type": "number", "level": 1, "group": ""} for name in numbers
     ])  # fmt: skip
-    engine.run("inference", "average_prediction", id="m", level=0.95, unit="")
+    engine.run("inference", "average_prediction", id="m", level=0.95,
+               ddf="Satterthwaite", unit="")  # fmt: skip
     return engine
 
 
@@ -280,9 +281,12 @@ def test_new_groups_of_a_balanced_design() -> None:
         assert found["upper"] - found["estimate"] > 1.96 * found["se"]
 
 
-def test_errors_of_modes_hold_those_of_the_mean() -> None:
+@pytest.mark.parametrize("with_drift", [False, True])
+def test_errors_of_modes_hold_those_of_the_mean_and_the_variances(*, with_drift: bool) -> None:
     frame = package_dataset("lme4", "Dyestuff")
     engine = engine_of(frame, "Yield ~ 1 + (1 | Batch)")
+    if with_drift:
+        assert engine.run("inference", "prediction_drift", id="m")["have"][0]
     engine.run("inference", "caterpillar", id="m", group="Batch", effect="(Intercept)", level=0.95)
     at = "inference/modes/Batch/(Intercept)"
     lower, upper = (engine.items[f"{at}/{end}"] for end in ("lower", "upper"))
@@ -291,7 +295,8 @@ def test_errors_of_modes_hold_those_of_the_mean() -> None:
     theta = item(engine, "m/var/Batch/(Intercept)/sd") / item(engine, "m/sigma")
     y = frame["Yield"].to_numpy(float)
     dense = Dense(y, np.ones((len(y), 1)), [frame["Batch"]])
-    _, inverse, _ = dense.parts(np.array([theta]))
-    expected = 1.959964 * item(engine, "m/sigma") * np.sqrt(np.diag(inverse)[1:])
+    sigma2 = item(engine, "m/sigma2")
+    parts = [dense.prediction(np.array([theta]), sigma2, weights) for weights in np.eye(7)[1:]]
+    variances = [known + with_drift * more for _, known, more in parts]
     widths = np.subtract(upper.values, lower.values) / 2
-    assert widths == pytest.approx(expected, rel=1e-5)
+    assert widths == pytest.approx(1.959964 * np.sqrt(variances), rel=1e-4)
