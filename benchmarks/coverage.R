@@ -202,7 +202,7 @@ judge_fixed <- function(env, program, model, ddf, truth) {
 }
 
 # Intervals at the means of the predictors: for the average, a new group and a new observation; and
-# of the conditional modes of all groups.
+# of the conditional modes of all groups, once more over the fits that are not on the boundary.
 judge_predictions <- function(env, family, m, truth) {
   here <- INTERCEPT + truth$b[["w"]] * mean(truth$w)
   modes <- c(intercepts = mean(holds(env, "inference/modes/school/(Intercept)", truth$u0)))
@@ -215,34 +215,11 @@ judge_predictions <- function(env, family, m, truth) {
     "coverage new group" = content(env, "inference/new", here, truth$tau),
     "coverage new observation" =
       content(env, "inference/observation", here, sqrt(truth$tau^2 + truth$sigma^2)),
-    "alternative new group" = new_group_content(env, here, truth$tau, length(truth$ids) - 2),
-    "alternative modes intercepts" = with_joint_error(m, truth$u0)
+    setNames(if (isSingular(m)) NA * modes else modes, paste("inside modes", names(modes)))
   )
 }
 
-# What the report does not do: intervals of the modes that hold the uncertainty of the fixed effects
-# too. The variances are those of joint_variance(), for all groups at once.
-with_joint_error <- function(m, u) {
-  at <- random_positions(m)$school[["(Intercept)"]]
-  l <- getME(m, "L")
-  of_random <- solve(l, solve(l, getME(m, "Lambdat")[, at], system = "P"), system = "L")
-  of_fixed <- backsolve(
-    getME(m, "RX"), as.matrix(crossprod(getME(m, "RZX"), of_random)), transpose = TRUE
-  )
-  se <- sigma(m) * sqrt(colSums(as.matrix(of_random)^2) + colSums(of_fixed^2))
-  mean(abs(getME(m, "b")[at] - u) <= qnorm(0.975) * se)
-}
-
-# What the report does not do: the interval of a new group with a t quantile.
-new_group_content <- function(env, mean, sd, df) {
-  limits <- c(got(env, "inference/new/lower"), got(env, "inference/new/upper"))
-  half <- diff(limits) / 2 * qt(0.975, df) / qnorm(0.975)
-  diff(pnorm(mean(limits) + c(-half, half), mean, sd))
-}
-
-# Intervals for groups of the sample at x = 0, and the new group with the Satterthwaite df of its
-# variance, at least 2: 2 V^2 / var(tau), with tau of asymptotic variance 2 / sum (tau + sigma2 / n)^-2
-# in a model with random intercepts.
+# Intervals for groups of the sample at x = 0.
 judge_groups <- function(env, family, model, truth) {
   evaluate(env, prepared[[paste0(family, "/new")]])
   m <- env[[paste0("m_", model)]]
@@ -258,14 +235,7 @@ judge_groups <- function(env, family, model, truth) {
     holds(env, "inference/group/01", within[k])
   }, 0)
   groups <- setNames(groups, paste("coverage group", names(groups)))
-  if (family == "slopes") {
-    return(groups)
-  }
-  tau <- component(m, "school", "(Intercept)")
-  reach <- (got(env, "inference/new/upper") - got(env, "inference/new/lower")) / (2 * qnorm(0.975))
-  df <- reach^4 * sum(1 / (tau + sigma(m)^2 / group_sizes(env$d$school))^2)
-  here <- INTERCEPT + truth$b[["w"]] * mean(truth$w)
-  c(groups, "alternative new group df" = new_group_content(env, here, truth$tau, max(2, df)))
+  c(groups, setNames(if (isSingular(m)) NA * groups else groups, sub("coverage", "inside", names(groups))))
 }
 
 judge_grouping <- function(env) {
