@@ -204,7 +204,7 @@ def _decide(context: Context, null: FittedModel, one: bool) -> dict[str, Any]:
         return _decide_weighted(context, one)
     shown: list[Part] = ["design effect ", context.item("icc/design_effect")]
     if context.value("icc/exact/p") is not None:
-        shown += ["; p of the exact test of the variance: ", context.item("icc/exact/p")]
+        shown += ["; p of the exact test of the variance ", context.item("icc/exact/p")]
     rule = RULES["grouping"]
     context.decide(STEP, rule.text, tuple(shown), outcome, rule.citation)
     few = _few_groups(context)
@@ -217,7 +217,7 @@ def _decide_weighted(context: Context, one: bool) -> dict[str, Any]:
     exact = context.value("icc/exact/p") is not None
     lower = context.item(f"icc/{context.lowest_group}/lower")
     evidence: tuple[Part, ...] = (
-        ("p of the exact test of the variance: ", context.item("icc/exact/p"))
+        ("p of the exact test of the variance ", context.item("icc/exact/p"))
         if one and exact
         else ("lower limit of the intraclass correlation: ", lower)
     )
