@@ -63,6 +63,12 @@ RULES = {
         "groups is shown by a test, and is not needed where neither holds",
         "Muthen1995",
     ),
+    "few_values": Rule(
+        5,
+        "an outcome of fewer than five distinct values is categorical, and a linear model with "
+        "normal residuals describes it roughly at best",
+        "Rhemtulla2012",
+    ),
     "outside_band": Rule(
         0.05,
         "more than 5 % of the plotted quantiles outside the simultaneous band is marked (a "

@@ -52,6 +52,16 @@ def _described(field: Any, schema: Any) -> bool:
     return bool(field.get("description") or part.get("description"))
 
 
+def test_every_item_of_the_checklist_has_its_place() -> None:
+    page = (ROOT / "docs" / "steps.md").read_text(encoding="utf-8")
+    heads = re.findall(r"^\| ((?:\d+,? )+)", page, flags=re.MULTILINE)
+    numbers = {int(number) for head in heads for number in re.findall(r"\d+", head)}
+    also = re.search(r"^\| (26 .*?) \| not applicable", page, flags=re.MULTILINE)
+    assert also
+    numbers |= {int(number) for number in re.findall(r"\b\d+\b", also[1])}
+    assert numbers == set(range(1, 52))
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_documented(name: str) -> None:
     assert f"mlmreport {name}" in documentation()

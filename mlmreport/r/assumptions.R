@@ -20,6 +20,10 @@ step_assumptions <- function(id, group, nested, numbers, terms, level) {
 
 residual_normality <- function(name, b) {
   statistic(
+    "assumptions/outcome/values", length(unique(getME(M, "y"))), "Distinct values of the outcome",
+    "count", bind = b, model = name
+  )
+  statistic(
     "assumptions/residual/skewness", skewness(RES), "Skewness of the level-1 residuals",
     "shape", bind = b, model = name
   )

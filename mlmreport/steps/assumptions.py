@@ -46,6 +46,7 @@ def run(context: Context) -> Mapping[str, Any]:
         "level": context.item("settings/level"),
         "alpha": context.item("settings/alpha"),
         "bootstrapped": context.spec.inference.variance_ci == "bootstrap",
+        "values": _few_values(context),
         "residual": {
             **context.all(
                 "assumptions/residual",
@@ -250,8 +251,23 @@ def _vif(context: Context, model: FittedModel, terms: Terms) -> Mapping[str, Any
     }
 
 
+def _few_values(context: Context) -> Mapping[str, Any]:
+    """Whether the outcome has so few values that a linear model is not meant for it."""
+    values = context.value("assumptions/outcome/values") or 0
+    return {
+        "number": context.item("assumptions/outcome/values"),
+        "few": 0 < values < RULES["few_values"].value,
+        "two": values == 2,
+    }
+
+
 def _decide(context: Context, facts: Mapping[str, Any]) -> None:
     residual = facts["residual"]
+    if facts["values"]["few"]:
+        rule = RULES["few_values"]
+        evidence = ("distinct values of the outcome: ", facts["values"]["number"])
+        said = "a generalised model is advised in place of this linear one"
+        context.decide(STEP, rule.text, evidence, said, rule.citation)
     context.decide(
         STEP,
         f"{RULES['outside_band'].text}; {RULES['skewness'].text}; {RULES['kurtosis'].text}",
@@ -264,7 +280,7 @@ def _decide(context: Context, facts: Mapping[str, Any]) -> None:
             residual["kurtosis"],
         ),
         "no transformation advised"
-        if residual["normal"]
+        if residual["normal"] or facts["values"]["few"]
         else "the residuals depart from normality: intervals of variances are to be read with care",
         RULES["outside_band"].citation,
     )

@@ -95,8 +95,14 @@ models:
     - {id: final, fixed: [x], random: {class: [1], school: [1]}}
 """
 
-WITH_MODELS = {"correlation at its limit", "does not converge"}
-"""Cases of which the sections on variance and models are stored too."""
+MORE = {
+    "correlation at its limit": "Models|Intraclass",
+    "does not converge": "Models|Intraclass",
+    "an outcome of two values": "Assumptions",
+    "three levels": "Structure|Research|Assumptions|Intraclass|Models|Fit",
+    "cross-level interaction": "Structure|Research|Assumptions|Intraclass|Models|Fit",
+}
+"""Cases of which further sections are stored."""
 
 CASES: Mapping[str, tuple[str, pd.DataFrame]] = {
     "positive and clear": (spec(X + ASK + models("[x]")), classes(x=0.8)),
@@ -108,6 +114,10 @@ CASES: Mapping[str, tuple[str, pd.DataFrame]] = {
         classes(),
     ),
     "singular": (spec(X + ASK + models("[x]")), flat(classes(5))),
+    "an outcome of two values": (
+        spec(X + ASK + models("[x]")),
+        classes(9, groups=30, x=0.5).assign(y=lambda d: (d["y"] > d["y"].median()) * 1),
+    ),
     "a small ICC": (spec(X + ASK + models("[x]")), classes(8, groups=40, between=0.25)),
     "two groups": (spec(X + ASK + models("[x]")), classes(2, groups=2, size=30, x=0.5)),
     "random slopes": (
@@ -210,7 +220,7 @@ def test_sentences(name: str, run_spec: RunSpec, snapshot: SnapshotAssertion) ->
     found = run_spec(text, {"d.csv": table})
     check_sound(found)
     said = prose(found)
-    if name in WITH_MODELS:
-        said += prose(found, "Models|Intraclass")
+    if name in MORE:
+        said += prose(found, MORE[name])
     assert not re.search(r"NaN|None|\(\)|\( |  of  |\bnan\b|True|False| ,| \.(?!\d)", said), said
     assert said == snapshot
