@@ -134,8 +134,10 @@ def simulate(
         sys.exit("Rscript is not on the PATH")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "programs.R"
-        listed = ",\n".join(written(*program) for program in programs(smoke))
-        file.write_text(f"{definitions()}\n\nprograms <- list(\n{listed}\n)\n", encoding="utf-8")
+        made = list(programs(smoke))
+        listed = ",\n".join(written(*program) for program in made)
+        code = definitions(entry.code for _, entries in made for entry in entries)
+        file.write_text(f"{code}\n\nprograms <- list(\n{listed}\n)\n", encoding="utf-8")
         command = [HERE / "coverage.R", file, results, SEED, minutes, most, *cells]
         subprocess.run(
             [rscript, "--vanilla", *map(str, command)],

@@ -121,7 +121,8 @@ def _analyse(
     session = {**results.session, "data": {"file": DATA, "sha256": digest(folder / DATA)}}
     results = replace(results, session=session)
     (folder / RESULTS).write_text(results.to_json(), encoding="utf-8")
-    script = reproduce_r(results, DATA, definitions())
+    code = definitions(entry.code for entry in results.trace)
+    script = reproduce_r(results, DATA, code)
     (folder / SCRIPT).write_text(script, encoding="utf-8")
     return installation()
 

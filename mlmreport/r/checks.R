@@ -3,26 +3,74 @@
 
 # --- influence --------------------------------------------------------------------------------
 
-# Every group left out with the variance parameters held; the most influential ones refitted where
-# `refits` says so. `key` is the name of this grouping's results: empty for the lowest grouping.
-check_influence <- function(id, group, key, optimizer, refits) {
+# Every group left out, by exact refits on compressed data where `exact`, else with the variance
+# parameters held and the most influential ones refitted by lme4 where `refits` says so. `key` is the
+# name of this grouping's results: empty for the lowest grouping.
+check_influence <- function(id, group, key, optimizer, refits, exact) {
   name <- paste0("m_", id)
   m <- get(name, envir = analysis)
   objects <- function(what) make.names(paste0(what, if (nzchar(key)) paste0("_", key)))
   prefix <- function(what) paste0("assumptions/", what, "/", if (nzchar(key)) paste0(key, "/"))
-  b <- list(
-    M = as.name(name), G = as.name(group), OPT = optimizer,
-    WITHOUT = as.name(objects("without_group")), COOK = as.name(objects("cook"))
-  )
-  said <- "variance parameters held at their estimates"
-  at <- function(what) paste0(prefix("influence"), what)
-  object(objects("without_group"), fixed_without_groups(M, d$G), bind = b)
-  if (have(objects("without_group"))) object(objects("cook"), group_cook(M, WITHOUT), bind = b)
-  whats <- c("cutoff", "above", "inestimable", "largest", "dfbetas", "dfbetas_cutoff")
-  if (!have(objects("cook")) || all(is.na(analysis[[objects("cook")]]))) {
-    reason <- why(objects("without_group"), "the model rests on every single group")
-    for (what in whats) absent(at(what), reason, "Influence")
+  b <- list(M = as.name(name), G = as.name(group), OPT = optimizer)
+  found <- if (exact) exact_influence(name, group, objects) else held_influence(b, objects)
+  b <- c(b, found$parts)
+  influence_numbers(paste0(prefix("influence")), found, name, b)
+  if (!found$have || !refits) {
     return(list(groups = character()))
+  }
+  units <- most_influential(found$cook, levels(analysis$d[[group]]))
+  for (k in seq_along(units)) {
+    place <- paste0(prefix("without"), k)
+    b$R <- as.name(paste0(objects("without"), "_", k))
+    if (exact) {
+      if (k == 1L) refit_without(units[k], b)
+      left_out_numbers(place, units[k], name, m, b)
+    } else {
+      leave_out(place, units[k], name, m, b)
+    }
+  }
+  moved <- if (exact) most_moved(prefix("influence"), name, m, b)
+  c(list(groups = units), moved)
+}
+
+# The objects that a grouping's influence is read from: how Cook's distances and DFBETAS stand in a
+# call (`parts`), how they were made, and whether they are there.
+exact_influence <- function(name, group, objects) {
+  left <- objects("left_out")
+  influence <- objects("influence")
+  b <- list(P = as.name(compressed(name)), L = as.name(left), GROUP = group)
+  object(left, leave_out_groups(P, by = GROUP), bind = b)
+  if (have(left)) object(influence, group_influence(P, L), bind = b)
+  i <- as.name(influence)
+  list(
+    parts = list(COOK = bquote(.(i)$cook), DFBETAS = bquote(.(i)$dfbetas), I = i),
+    cook = if (have(influence)) analysis[[influence]]$cook, have = have(influence),
+    said = "refit without each group, on compressed data",
+    reason = why(left, why(influence, "not computed"))
+  )
+}
+held_influence <- function(b, objects) {
+  without <- objects("without_group")
+  cook <- objects("cook")
+  b$WITHOUT <- as.name(without)
+  object(without, fixed_without_groups(M, d$G), bind = b)
+  if (have(without)) object(cook, group_cook(M, WITHOUT), bind = b)
+  have <- have(cook) && !all(is.na(analysis[[cook]]))
+  list(
+    parts = list(COOK = as.name(cook), DFBETAS = bquote(group_dfbetas(.(b$M), .(b$WITHOUT)))),
+    cook = if (have) analysis[[cook]], have = have,
+    said = "variance parameters held at their estimates",
+    reason = why(without, "the model rests on every single group")
+  )
+}
+
+# Cook's distances and DFBETAS of all groups; `found` as of `exact_influence`.
+influence_numbers <- function(prefix, found, name, b) {
+  at <- function(what) paste0(prefix, what)
+  whats <- c("cutoff", "above", "inestimable", "largest", "dfbetas", "dfbetas_cutoff")
+  if (!found$have) {
+    for (what in whats) absent(at(what), found$reason, "Influence")
+    return(invisible())
   }
   series(at("cook"), COOK[!is.na(COOK)], "Cook's distance", model = name, bind = b)
   series(at("names"), levels(d$G)[!is.na(COOK)], "Groups", model = name, bind = b)
@@ -32,7 +80,7 @@ check_influence <- function(id, group, key, optimizer, refits) {
   )
   statistic(
     at("above"), sum(COOK > 4 / nlevels(d$G), na.rm = TRUE), "Groups beyond the cut-off", "count",
-    bind = b, model = name, method = said
+    bind = b, model = name, method = found$said
   )
   statistic(
     at("inestimable"), sum(is.na(COOK)), "Groups that a coefficient rests on alone", "count",
@@ -40,26 +88,99 @@ check_influence <- function(id, group, key, optimizer, refits) {
   )
   statistic(
     at("largest"), max(COOK, na.rm = TRUE), "Largest Cook's distance", "distance", model = name,
-    method = said, bind = b
+    method = found$said, bind = b
   )
   statistic(
     at("dfbetas_cutoff"), 2 / sqrt(nlevels(d$G)), "Cut-off of DFBETAS", "ratio", bind = b,
     method = "2 / square root of the number of groups", model = name
   )
   statistic(
-    at("dfbetas"),
-    sum(apply(abs(group_dfbetas(M, WITHOUT)) > 2 / sqrt(nlevels(d$G)), 1L, any), na.rm = TRUE),
-    "Groups with a DFBETAS beyond the cut-off", "count", bind = b, model = name, method = said
+    at("dfbetas"), sum(apply(abs(DFBETAS) > 2 / sqrt(nlevels(d$G)), 1L, any), na.rm = TRUE),
+    "Groups with a DFBETAS beyond the cut-off", "count", bind = b, model = name, method = found$said
   )
-  if (!refits) {
-    return(list(groups = character()))
+}
+
+# Of exact deletions the largest change of each coefficient and of each variance over all groups, and
+# the groups without which it comes about.
+most_moved <- function(prefix, name, m, b) {
+  found <- analysis[[as.character(b$I)]]
+  groups <- levels(analysis$d[[as.character(b$G)]])
+  farthest <- function(v) c(groups[which.max(abs(v))], "")[1L]
+  for (term in names(fixef(m))) {
+    b$TERM <- term
+    statistic(
+      paste0(prefix, term, "/change"), -largest_of(DFBETAS[, TERM]),
+      paste0("Largest change of ", term, " without a group, in SE"), "ratio", bind = b, model = name,
+      method = "refit without each group"
+    )
   }
-  units <- most_influential(analysis[[objects("cook")]], levels(analysis$d[[group]]))
-  for (k in seq_along(units)) {
-    b$R <- as.name(paste0(objects("without"), "_", k))
-    leave_out(paste0(prefix("without"), k), units[k], name, m, b)
+  names_ <- variance_columns(m)
+  for (k in seq_along(names_)) {
+    b$COLUMN <- names_[[k]]
+    statistic(
+      paste0(prefix, names(names_)[k], "/change"), largest_of(I$change[, COLUMN]),
+      paste("Largest relative change of a variance without a group:", names_[[k]]), "ratio", bind = b,
+      model = name, method = "refit without each group",
+      otherwise = "the variance is estimated as zero with all groups"
+    )
   }
-  list(groups = units)
+  list(
+    moved_by = apply(found$dfbetas, 2L, farthest),
+    variance_by = apply(found$change[, names_, drop = FALSE], 2L, farthest)
+  )
+}
+
+# What the variances of a model are called in results, and in a refit on compressed data.
+variance_columns <- function(m) {
+  groups <- setNames(block_groups(m), names(VarCorr(m)))
+  found <- lapply(names(groups), function(block) {
+    effects <- rownames(VarCorr(m)[[block]])
+    setNames(paste0("sd_", effects, "|", groups[[block]]), paste("var", block, effects, sep = "/"))
+  })
+  c(unlist(found), sigma2 = "sigma")
+}
+
+# The numbers of one group of the exact deletions; they stand under `place`.
+left_out_numbers <- function(place, unit, name, m, b) {
+  b$UNIT <- unit
+  at <- function(...) paste(place, ..., sep = "/")
+  statistic(
+    at("cook"), COOK[levels(d$G) == UNIT], paste("Cook's distance of group", unit), "distance",
+    bind = b, model = name
+  )
+  said <- "refit without the group, on compressed data"
+  for (term in names(fixef(m))) {
+    b$TERM <- term
+    statistic(
+      at(term, "change"), -DFBETAS[UNIT, TERM],
+      paste0("Change of ", term, " without group ", unit, ", in SE"), "ratio", bind = b,
+      model = name, method = said
+    )
+  }
+  names_ <- variance_columns(m)
+  for (k in seq_along(names_)) {
+    b$COLUMN <- names_[[k]]
+    statistic(
+      at(names(names_)[k], "change"), I$change[UNIT, COLUMN],
+      paste0("Relative change of a variance without group ", unit, ": ", names_[[k]]), "ratio",
+      bind = b, model = name, method = said,
+      otherwise = "the variance is estimated as zero with all groups"
+    )
+  }
+}
+
+# The model `b$R`, fitted by lme4 without a group.
+refit_without <- function(unit, b) {
+  b$UNIT <- unit
+  control <- if (b$OPT == "nloptwrap") {
+    quote(lmerControl(calc.derivs = FALSE))
+  } else {
+    bquote(lmerControl(optimizer = .(b$OPT), calc.derivs = FALSE))
+  }
+  b$CALL <- resolve(quote(update(
+    M, data = d[d$G != UNIT, , drop = FALSE], start = getME(M, "theta"), control = CONTROL
+  )), c(b, list(CONTROL = control)))
+  object(as.character(b$R), CALL, bind = b, failing = "warning")
 }
 
 # What changes in a refit `b$R` without one group; its numbers stand under `place`.
@@ -74,16 +195,8 @@ leave_out <- function(place, unit, name, m, b) {
   )
   if (nlevels(analysis$d[[as.character(b$G)]]) < 3L) {
     reason <- "with this group left out only one would remain"
-  } else if (b$OPT == "nloptwrap") {
-    object(refit, update(
-      M, data = d[d$G != UNIT, , drop = FALSE], start = getME(M, "theta"),
-      control = lmerControl(calc.derivs = FALSE)
-    ), bind = b, failing = "warning")
   } else {
-    object(refit, update(
-      M, data = d[d$G != UNIT, , drop = FALSE], start = getME(M, "theta"),
-      control = lmerControl(optimizer = OPT, calc.derivs = FALSE)
-    ), bind = b, failing = "warning")
+    refit_without(unit, b)
   }
   lost <- !have(refit) || !setequal(names(fixef(analysis[[refit]])), names(fixef(m)))
   for (term in names(fixef(m))) {
@@ -139,36 +252,41 @@ variances_without <- function(at, reason, name, m, b) {
 # The fixed effects with other standard errors, without the most influential group of each grouping,
 # and with the outcome on another scale. `cluster` is the grouping that all others lie in, or empty;
 # `keys` name the groupings as in `check_influence`; `scale` is that of a refit, or empty.
-check_remedies <- function(id, cluster, keys, scale, samples, seed) {
+check_remedies <- function(id, cluster, keys, scale, samples, clusters, seed) {
   name <- paste0("m_", id)
   m <- get(name, envir = analysis)
-  b <- list(M = as.name(name), N = samples, SEED = seed)
+  b <- list(M = as.name(name))
   remedy_robust_errors(name, m, cluster, b)
   for (key in keys) remedy_without(key, m)
   if (nzchar(scale)) remedy_scale(scale, m)
   if (samples > 0) {
-    b$SAMPLES <- if (weighted()) {
-      quote(bootstrap_values(M, fixef, N))
-    } else {
-      quote(bootMer(M, fixef, nsim = N)$t)
-    }
-    b$SAMPLES <- resolve(b$SAMPLES, b)
-    object("boot_fixed", {
-      set.seed(SEED, "Mersenne-Twister", "Inversion", "Rejection")
-      SAMPLES
-    }, bind = b)
+    said <- sprintf("parametric bootstrap, %d samples, %s", samples, refits_by(name))
+    bootstrap_errors("se_boot", bootstrapped(name, samples, seed), said, name, m)
   }
-  for (term in names(fixef(m))) {
-    b$TERM <- term
-    at <- function(what) paste("assumptions/remedies", term, what, sep = "/")
-    if (samples > 0) {
-      statistic(
-        at("se_boot"), sd(boot_fixed[, TERM], na.rm = TRUE), paste("Bootstrap SE:", term), "se",
-        bind = b, method = sprintf("parametric bootstrap, %d samples", samples), model = name
-      )
-    }
+  if (clusters > 0) {
+    drawn <- paste0("clusters_", id)
+    object(
+      drawn, cluster_bootstrap(P, replicates = SAMPLES, seed = SEED, by = CLUSTER),
+      bind = list(P = as.name(compressed(name)), SAMPLES = clusters, SEED = seed, CLUSTER = cluster)
+    )
+    said <- sprintf("groups drawn with replacement, %d samples (Field & Welsh, 2007)", clusters)
+    bootstrap_errors("se_cluster", drawn, said, name, m)
   }
   list(robust = have("robust_tests"))
+}
+
+# Standard errors of the fixed effects from a bootstrap.
+bootstrap_errors <- function(what, refits, said, name, m) {
+  for (term in names(fixef(m))) {
+    at <- paste("assumptions/remedies", term, what, sep = "/")
+    label <- paste("Bootstrap SE:", term)
+    if (have(refits)) {
+      b <- list(REFITS = as.name(refits), TERM = term)
+      statistic(at, bootstrap_se(REFITS, TERM), label, "se", method = said, model = name, bind = b)
+    } else {
+      absent(at, why(refits, "the bootstrap could not be made"), label)
+    }
+  }
 }
 
 # The model without the most influential group of a grouping.
@@ -376,8 +494,7 @@ exogeneity_joint <- function(new, means, within, name) {
 check_distance <- function(id, group, key) {
   name <- paste0("m_", id)
   of <- if (nzchar(key)) paste0("_", key) else ""
-  without <- make.names(paste0("without_group", of))
-  b <- list(M = as.name(name), G = group, WITHOUT = as.name(without))
+  b <- list(M = as.name(name), G = group)
   object("distances", mode_distance(M, G), bind = b)
   at <- function(what) paste0("assumptions/distance/", if (nzchar(key)) paste0(key, "/"), what)
   if (!have("distances")) {
@@ -403,14 +520,27 @@ check_distance <- function(id, group, key) {
   )
   unit <- analysis$distances$group[which.min(analysis$distances$p)]
   label <- "Largest change of a coefficient without this group, in SE"
-  if (have(without) && !anyNA(analysis[[without]][unit, ])) {
-    b$UNIT <- unit
-    statistic(
-      at("moves"), max(abs(group_dfbetas(M, WITHOUT)[UNIT, ])), label, "ratio", bind = b,
-      model = name, method = "variance parameters held at their estimates"
-    )
+  exact <- make.names(paste0("influence", of))
+  held <- make.names(paste0("without_group", of))
+  b$DFBETAS <- if (have(exact)) {
+    bquote(.(as.name(exact))$dfbetas)
+  } else if (have(held)) {
+    bquote(group_dfbetas(.(b$M), .(as.name(held))))
+  }
+  b$UNIT <- unit
+  if (is.null(b$DFBETAS)) {
+    reason <- why(held, "the model cannot be estimated without this group")
+    absent(at("moves"), reason, label)
   } else {
-    absent(at("moves"), why(without, "the model cannot be estimated without this group"), label)
+    statistic(
+      at("moves"), max(abs(DFBETAS[UNIT, ])), label, "ratio", bind = b, model = name,
+      method = if (have(exact)) {
+        "refit without the group, on compressed data"
+      } else {
+        "variance parameters held at their estimates"
+      },
+      otherwise = "the model cannot be estimated without this group"
+    )
   }
   list(group = unit)
 }

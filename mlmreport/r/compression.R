@@ -34,7 +34,8 @@ compress <- function(m, reml = isREML(m)) {
 #   rss, rest            what the rows leave out: residual sum of squares and degrees of freedom,
 #                        one a cell, as are `size` (rows), `log_weight`; `cell` is each row's cell
 #   cells                the group codes of each cell, a column a term
-#   n, reml, theta, lower, cnms, group (name of each term's factor), rows (kept and of)
+#   n, reml, theta, lower, cnms, group (name of each term's factor), rows (kept and of),
+#   inverse_weight (mean of 1 / weight)
 #   reason               why nothing is gained, or NULL
 compressed_rows <- function(x, re, y, weights, offset, reml) {
   z <- term_columns(re)
@@ -58,7 +59,7 @@ compressed_rows <- function(x, re, y, weights, offset, reml) {
     log_weight = if (length(scale) == 1L) 0 * size else sum_by(log(weights)),
     labels = lapply(re$flist, levels)[assign], group = names(re$flist)[assign],
     cnms = re$cnms, theta = re$theta, lower = re$lower, reml = reml, n = length(y),
-    beta_names = colnames(x)
+    beta_names = colnames(x), inverse_weight = mean(1 / weights)
   )
   problem$cells <- matrix(problem$cells, ncol = length(codes))
   problem$level <- lapply(seq_along(codes), function(t) problem$cells[kept$cell, t])
@@ -496,7 +497,7 @@ minimise <- function(objective, start, inverse = NULL, tolerance = 1e-13, most =
   here <- objective(x, seq_len(problems))
   f <- here$criterion
   g <- here$gradient
-  open <- rep(TRUE, problems)
+  open <- is.finite(f) & is.finite(rowSums(g))
   steps <- 0L
   while (any(open) && steps < most) {
     steps <- steps + 1L

@@ -75,6 +75,7 @@ begin_analysis <- function(data, weights = "", offset = FALSE, folder = "", salt
   record$entries <- list()
   record$conditions <- list()
   record$reasons <- list()
+  record$uncompressed <- list()
   record$step <- ""
   record$weights <- weights
   record$offset <- offset

@@ -64,6 +64,9 @@ most_influential <- function(cook, groups, most = 3) {
   groups[order(-cook)][seq_len(min(most, sum(!is.na(cook))))]
 }
 
+# The value that is farthest from zero.
+largest_of <- function(x) if (all(is.na(x))) NA_real_ else x[[which.max(abs(x))]]
+
 # Change of a fixed effect in a refit, in standard errors of the first fit.
 change_in_se <- function(m, refit, term) {
   (fixef(refit)[[term]] - fixef(m)[[term]]) / sqrt(vcov(m)[term, term])

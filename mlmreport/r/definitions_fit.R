@@ -233,19 +233,22 @@ ratio_without_groups <- function(m) {
   max(0, deviance_of(0 * theta) - deviance_of(theta))
 }
 
-# Parametric bootstrap of a model with prior weights, which lme4::simulate leaves out of account:
-# errors of variance sigma2 / w_i, a row of `values` a sample.
-bootstrap_values <- function(m, values, samples) {
-  t(apply(drawn_outcomes(m, samples), 2L, function(y) {
-    values(suppressWarnings(suppressMessages(refit(m, y))))
-  }))
-}
+# Outcomes drawn from a model, a column a sample; errors have the variance sigma2 / w_i, which
+# lme4::simulate leaves out of account.
 drawn_outcomes <- function(m, samples) {
   fixed <- as.vector(getME(m, "X") %*% fixef(m)) + getME(m, "offset")
   zl <- Matrix::t(getME(m, "Lambdat") %*% getME(m, "Zt"))
   replicate(samples, {
     fixed + sigma(m) * (as.vector(zl %*% rnorm(ncol(zl))) + rnorm(nobs(m)) / row_scale(m))
   })
+}
+
+# Standard error of a fixed effect from a bootstrap.
+bootstrap_se <- function(refits, term, most = 0.05) {
+  if (mean(!refits$converged) > most) {
+    undefined("in more than one in twenty bootstrap samples the model could not be fitted")
+  }
+  sd(refits$beta[, term], na.rm = TRUE)
 }
 
 # SDs, correlations and the residual SD by the names of confint(oldNames = FALSE).

@@ -242,51 +242,13 @@ vpc_interval <- function(m, covariance, group, effect, x, level = 0.95) {
   }, c(lower = 0, upper = 0)))
 }
 
-# Parametric bootstrap of a null model's ICCs, a column a grouping. With one grouping the data are
-# drawn as the group means and the sum of squares within, which are sufficient (Searle, Casella &
-# McCulloch, 1992, ch. 3); with several the model is refitted by lme4::bootMer, with prior weights
-# by bootstrap_values.
-icc_bootstrap <- function(m, samples, seed) {
-  set.seed(seed, "Mersenne-Twister", "Inversion", "Rejection")
+# The ICCs of a null model's bootstrap samples, a column a grouping.
+bootstrap_icc <- function(m, refits) {
   groups <- names(VarCorr(m))
-  shares <- function(f) {
-    tau <- vapply(VarCorr(f), function(v) v[1L, 1L], 0)
-    tau / (sum(tau) + residual_variance(f))
-  }
-  if (any(weights(m) != 1)) {
-    found <- matrix(bootstrap_values(m, shares, samples), samples)
-    if (length(groups) > 1L) found <- matrix(t(found), samples, byrow = TRUE)
-  } else if (length(groups) > 1L) {
-    found <- suppressMessages(bootMer(m, shares, nsim = samples))$t
-  } else {
-    sizes <- group_sizes(getME(m, "flist")[[1L]])
-    tau <- VarCorr(m)[[1L]][1L, 1L]
-    found <- replicate(samples, {
-      means <- rnorm(length(sizes), 0, sqrt(tau + sigma(m)^2 / sizes))
-      within <- sigma(m)^2 * rchisq(1L, sum(sizes) - length(sizes))
-      icc_of_means(means, within, sizes, isREML(m))
-    })
-    found <- matrix(found)
-  }
+  tau <- refits$values[, paste0("sd_(Intercept)|", groups), drop = FALSE]^2
+  found <- tau / (rowSums(tau) + refits$sigma^2 * mean(1 / weights(m)))
   colnames(found) <- groups
   found
-}
-
-# The ICC of one-way data given by group means, sum of squares within, and sizes: the minimum over
-# rho of the deviance profiled over mean and residual variance.
-icc_of_means <- function(means, within, sizes, reml = TRUE) {
-  n <- sum(sizes)
-  deviance_at <- function(rho) {
-    v <- rho / (1 - rho) + 1 / sizes
-    q <- within + sum((means - sum(means / v) / sum(1 / v))^2 / v)
-    if (reml) {
-      (n - 1) * log(q) + sum(log(sizes * v)) + log(sum(1 / v))
-    } else {
-      n * log(q) + sum(log(sizes * v))
-    }
-  }
-  found <- optimize(deviance_at, c(0, 0.9999), tol = 1e-8)
-  if (deviance_at(0) <= found$objective) 0 else found$minimum
 }
 
 # P-value of an exact test made by RLRsim, which counts simulated values above the observed one only:

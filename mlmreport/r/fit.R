@@ -233,15 +233,15 @@ partition_entry <- function(id, expr, label, type, name, said, b) {
 # parametric bootstrap.
 r2_bootstrap <- function(id, groups, crossed, labels, samples, seed, level) {
   name <- paste0("m_", id)
+  refits <- bootstrapped(name, samples, seed)
   b <- list(
-    M = as.name(name), GROUPS = names_call(groups), CROSSED = crossed, SAMPLES = samples,
-    SEED = seed, TAIL = (1 - level) / 2
+    M = as.name(name), REFITS = as.name(refits), GROUPS = names_call(groups), CROSSED = crossed,
+    TAIL = (1 - level) / 2
   )
-  object("r2_refits", bootstrap_refits(M, SAMPLES, SEED), bind = b)
-  if (have("r2_refits")) {
-    object("r2_samples", bootstrap_shares(M, r2_refits, GROUPS, CROSSED), bind = b)
+  if (have(refits)) {
+    object("r2_samples", bootstrap_shares(M, REFITS, GROUPS, CROSSED), bind = b)
   }
-  said <- sprintf("%g %% parametric bootstrap percentile interval, %d samples", 100 * level, samples)
+  said <- interval_method("bootstrap", level, samples, name)
   labels <- c(r2m = "marginal R2", r2c = "conditional R2", labels)
   for (what in names(labels)) {
     for (side in c("lower", "upper")) {
@@ -255,22 +255,22 @@ r2_bootstrap <- function(id, groups, crossed, labels, samples, seed, level) {
           model = name, method = said
         )
       } else {
-        reason <- why("r2_samples", why("r2_refits", "the bootstrap could not be made"))
+        reason <- why("r2_samples", why(refits, "the bootstrap could not be made"))
         absent(at, reason, label)
       }
     }
   }
-  if (have("r2_refits")) {
+  if (have(refits)) {
     statistic(
-      "fit/bootstrap/samples", length(r2_refits$failed), "Bootstrap samples", "count", model = name,
-      method = said
-    )
-    statistic(
-      "fit/bootstrap/failed", sum(r2_refits$failed), "Bootstrap fits that failed", "count",
+      "fit/bootstrap/samples", length(REFITS$converged), "Bootstrap samples", "count", bind = b,
       model = name, method = said
     )
     statistic(
-      "fit/bootstrap/boundary", sum(at_boundary(M, r2_refits)),
+      "fit/bootstrap/failed", sum(!REFITS$converged), "Bootstrap fits that failed", "count",
+      bind = b, model = name, method = said
+    )
+    statistic(
+      "fit/bootstrap/boundary", sum(at_boundary(M, REFITS)),
       "Bootstrap fits with a variance at zero or a correlation at -1 or 1", "count", bind = b,
       model = name, method = said
     )

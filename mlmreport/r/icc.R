@@ -207,11 +207,10 @@ icc_same_unit <- function(null, blocks, groups, crossed) {
 
 # Bootstrap intervals of the ICCs of the null model.
 icc_by_bootstrap <- function(null, blocks, level, samples, seed) {
-  b <- list(
-    M = as.name(null), SAMPLES = samples, SEED = seed, TAIL = (1 - level) / 2
-  )
-  object("icc_samples", icc_bootstrap(M, SAMPLES, SEED), bind = b)
-  said <- sprintf("%g %% parametric bootstrap percentile interval, %d samples", 100 * level, samples)
+  refits <- bootstrapped(null, samples, seed)
+  b <- list(M = as.name(null), REFITS = as.name(refits), TAIL = (1 - level) / 2)
+  if (have(refits)) object("icc_samples", bootstrap_icc(M, REFITS), bind = b)
+  said <- interval_method("bootstrap", level, samples, null)
   for (g in blocks) {
     b$B <- g
     for (side in c("lower", "upper")) {
@@ -220,11 +219,11 @@ icc_by_bootstrap <- function(null, blocks, level, samples, seed) {
       label <- paste("Bootstrap limit of the ICC,", side)
       if (have("icc_samples")) {
         statistic(
-          at, quantile(icc_samples[, B], P, names = FALSE), label, "proportion", bind = b,
-          model = null, method = said
+          at, quantile(icc_samples[, B], P, na.rm = TRUE, names = FALSE), label, "proportion",
+          bind = b, model = null, method = said
         )
       } else {
-        absent(at, why("icc_samples", "the bootstrap could not be made"), label)
+        absent(at, why("icc_samples", why(refits, "the bootstrap could not be made")), label)
       }
     }
   }
@@ -483,8 +482,14 @@ icc_of_group <- function(m, null, g, blocks, level, profile) {
     return(invisible())
   }
   name <- paste0("icc_ci_", make.names(g))
-  object(name, icc_profile(M, B, LEVEL), bind = b)
-  method <- sprintf("%g %% profile-likelihood interval (ML)", 100 * level)
+  problem <- compressed(null)
+  if (nzchar(problem)) {
+    b$P <- as.name(problem)
+    object(name, icc_limits(P, B, LEVEL), bind = b)
+  } else {
+    object(name, icc_profile(M, B, LEVEL), bind = b)
+  }
+  method <- interval_method("profile", level, 0, null)
   b$CI <- as.name(name)
   if (have(name)) {
     statistic(

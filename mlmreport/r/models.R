@@ -166,11 +166,16 @@ interval_of <- function(level, ddf) {
   }
 }
 
-# The predicted time of a model's fit, for the reason of what is left out.
-cost_of <- function(id) {
+# The predicted time of a model's fit, or of a refit on compressed data where it has them, for the
+# reason of what is left out.
+cost_of <- function(id, refits) {
+  name <- paste0("m_", id)
+  problem <- if (refits) compressed(name) else ""
+  call <- if (nzchar(problem)) bquote(refit_cost(.(as.name(problem)))) else bquote(fit_cost(.(as.name(name))))
   statistic(
-    paste0("models/cost/", id), fit_cost(M), "Predicted time of one fit", "seconds", "s",
-    "counted from the model's matrices", paste0("m_", id), list(M = as.name(paste0("m_", id)))
+    paste0("models/", if (refits) "refit/" else "cost/", id), CALL,
+    if (refits) "Predicted time of one refit" else "Predicted time of one fit", "seconds", "s",
+    "counted from the model's matrices", name, list(CALL = call)
   )
   list()
 }
@@ -225,42 +230,38 @@ parameter_intervals <- function(id, variances, fixed, level, nsim, seed, labels,
   b <- list(M = as.name(name), LEVEL = level, NSIM = nsim, SEED = seed)
   of_fixed <- if (fixed == variances) ci else paste0("ci_fixed_", id)
   if (variances != "none") {
-    confidence(ci, if (fixed == variances) "all" else "theta_", variances, b)
-    variance_limits(id, ci, interval_method(variances, level, nsim), name, b)
+    confidence(ci, if (fixed == variances) "all" else "theta_", variances, name, b)
+    variance_limits(id, ci, interval_method(variances, level, nsim, name), name, b)
   }
   if (fixed != "t") {
-    if (fixed != variances) confidence(of_fixed, "beta_", fixed, b)
-    fixed_limits(id, of_fixed, interval_method(fixed, level, nsim), labels, unit, name, b)
+    if (fixed != variances) confidence(of_fixed, "beta_", fixed, name, b)
+    said <- interval_method(fixed, level, nsim, name)
+    fixed_limits(id, of_fixed, said, labels, unit, name, b)
   }
   list()
 }
 
-interval_method <- function(method, level, nsim) {
+interval_method <- function(method, level, nsim, name) {
+  by <- refits_by(name)
   if (method == "profile") {
-    return(sprintf("%g %% profile-likelihood interval (ML)", 100 * level))
+    return(sprintf("%g %% profile-likelihood interval (ML), %s", 100 * level, by))
   }
-  sprintf("%g %% parametric bootstrap percentile interval, %d samples", 100 * level, nsim)
+  sprintf("%g %% parametric bootstrap percentile interval, %d samples, %s", 100 * level, nsim, by)
 }
 
-confidence <- function(ci, parm, method, b) {
-  call <- if (method == "profile") {
+confidence <- function(ci, parm, method, name, b) {
+  problem <- compressed(name)
+  call <- if (method == "bootstrap") {
+    b$BOOT <- as.name(bootstrapped(name, b$NSIM, b$SEED))
+    quote(bootstrap_limits(BOOT$values, LEVEL))
+  } else if (nzchar(problem)) {
+    b$P <- as.name(problem)
+    quote(profile_limits(P, level = LEVEL))
+  } else {
     quote(confint(M, level = LEVEL, method = "profile", oldNames = FALSE, quiet = TRUE))
-  } else if (weighted()) {
-    quote(bootstrap_limits(bootstrap_values(M, all_parameters, NSIM), LEVEL))
-  } else {
-    quote(confint(M, level = LEVEL, method = "boot", nsim = NSIM, oldNames = FALSE, quiet = TRUE))
   }
-  whole <- parm == "all" || (method == "bootstrap" && weighted())
-  if (!whole) call <- as.call(append(as.list(call), list(parm = parm), 2L))
-  b$CALL <- resolve(call, b)
-  if (method == "profile") {
-    object(ci, CALL, bind = b)
-  } else {
-    object(ci, {
-      set.seed(SEED, "Mersenne-Twister", "Inversion", "Rejection")
-      CALL
-    }, bind = b)
-  }
+  if (method == "profile" && parm != "all") call <- as.call(append(as.list(call), list(parm), 2L))
+  object(ci, CALL, bind = list(CALL = resolve(call, b)))
 }
 
 variance_limits <- function(id, ci, said, name, b) {
@@ -274,13 +275,21 @@ variance_limits <- function(id, ci, said, name, b) {
       if (have(ci)) {
         statistic(
           at, CI[ROW, SIDE], paste(side, "limit:", row$row), row$type, method = said, bind = b,
-          model = name, otherwise = "this limit could not be found from the likelihood profile"
+          model = name, otherwise = no_limit(row$what)
         )
       } else {
         absent(at, "the interval could not be computed for this model", row$row)
       }
     }
   }
+}
+
+# Why a limit is not there although the others are.
+no_limit <- function(what) {
+  if (what == "cor") {
+    return("the likelihood does not determine this correlation, as next to a variance of zero")
+  }
+  "this limit could not be found from the likelihood profile"
 }
 
 fixed_limits <- function(id, ci, said, labels, unit, name, b) {
@@ -294,7 +303,7 @@ fixed_limits <- function(id, ci, said, labels, unit, name, b) {
       if (have(ci)) {
         statistic(
           at, CI[TERM, SIDE], paste(side, "limit:", label), "estimate", unit, said, name, b,
-          otherwise = "this limit could not be found from the likelihood profile"
+          otherwise = no_limit("fixed effect")
         )
       } else {
         absent(at, "the interval could not be computed for this model", label)

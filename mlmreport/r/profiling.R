@@ -4,14 +4,27 @@
 # between. By maximum likelihood, as lme4's profile() is.
 #
 #   profile_limits(problem, parameters, level)   a row a parameter: lower, upper, estimate, bounded
+#   icc_limits(problem, group, level)            of a share of variance of random intercepts
 
+# `parameters` are names of confint(oldNames = FALSE), or "theta_" for SDs, correlations and sigma,
+# "beta_" for fixed effects. A limit is NA for a correlation with an effect of variance zero, which
+# the likelihood does not depend on.
 profile_limits <- function(problem, parameters = NULL, level = 0.95) {
   problem$reml <- FALSE
   fit <- optimum(problem)
   known <- profiled_parameters(problem)
   estimate <- named_parameters(problem, matrix(fit$theta, 1L), fit$sigma, matrix(fit$beta, 1L))[1L, ]
+  fixed <- names(known) %in% problem$beta_names
   if (is.null(parameters)) parameters <- names(known)
+  if (identical(parameters, "theta_")) parameters <- names(known)[!fixed]
+  if (identical(parameters, "beta_")) parameters <- names(known)[fixed]
   rows <- lapply(parameters, function(name) {
+    if (is.na(estimate[[name]])) {
+      return(data.frame(
+        lower = NA_real_, upper = NA_real_, estimate = NA_real_, lower_bounded = FALSE,
+        upper_bounded = FALSE, parameter = name
+      ))
+    }
     way <- known[[name]]
     profile <- switch(way$kind,
       sigma = sigma_profile(problem, fit),
@@ -33,11 +46,41 @@ profile_limits <- function(problem, parameters = NULL, level = 0.95) {
     lower <- side(1L)
     upper <- side(2L)
     data.frame(
-      parameter = name, estimate = value, lower = lower$x, upper = upper$x,
-      lower_bounded = lower$bounded, upper_bounded = upper$bounded
+      lower = lower$x, upper = upper$x, estimate = value, lower_bounded = lower$bounded,
+      upper_bounded = upper$bounded, parameter = name
     )
   })
-  do.call(rbind, rows)
+  rows <- do.call(rbind, rows)
+  rownames(rows) <- rows$parameter
+  rows
+}
+
+# Profile-likelihood interval of the share of one grouping's variance in a model of random intercepts:
+# rho = theta_k^2 / (unit + sum theta^2), theta = tau / sigma, with the mean inverse prior weight as
+# unit (1 without weights). Rho held, theta_k follows from the others, over which it is minimised.
+icc_limits <- function(problem, group, level = 0.95) {
+  problem$reml <- FALSE
+  fit <- optimum(problem)
+  batch <- batch_of(problem)
+  k <- match(group, problem$group)
+  unit <- problem$inverse_weight
+  profile <- warm_profile(function(rho) {
+    function(x, which) {
+      theta <- matrix(0, nrow(x), ncol(x) + 1L)
+      theta[, -k] <- x
+      odds <- rho / (1 - rho)
+      theta[, k] <- sqrt(odds * (unit + rowSums(x^2)))
+      state <- evaluate_batch(batch, theta, which, gradient = TRUE)
+      follows <- if (rho > 0) odds * x / theta[, k] else 0 * x
+      state$gradient <- state$gradient[, -k, drop = FALSE] + state$gradient[, k] * follows
+      state
+    }
+  }, inside_start(fit$theta, problem$lower)[-k])
+  rho <- fit$theta[k]^2 / (unit + sum(fit$theta^2))
+  step <- max(0.02, rho * (1 - rho)) / sqrt(length(problem$labels[[k]]))
+  target <- stats::qnorm((1 + level) / 2)
+  side <- function(by, end) profile_limit(profile, rho, by, end, fit$criterion, target)$x
+  c(lower = side(-step, 0), upper = side(step, 1 - 1e-9))
 }
 
 # How each parameter is profiled, by lme4's names.
@@ -62,20 +105,23 @@ profiled_parameters <- function(problem) {
 profile_limit <- function(profile, value, step, limit, least, target, most = 60) {
   root <- function(x) c(x = x, root = sqrt(max(0, profile(x) - least)))
   near <- c(x = value, root = 0)
-  repeat {
+  for (k in seq_len(most)) {
     x <- near[["x"]] + step
     if ((x - limit) * sign(step) >= 0) x <- limit
     far <- root(x)
-    if (far[["root"]] >= target) break
+    if (far[["root"]] >= target) {
+      return(list(x = between(root, near, far, target, most), bounded = FALSE))
+    }
     if (x == limit) {
       return(list(x = limit, bounded = TRUE))
     }
-    # The next step aims a little beyond, at most at four times the last.
-    slope <- (far[["root"]] - near[["root"]]) / step
-    step <- step * min(4, max(0.1, 1.02 * (target - far[["root"]]) / (slope * step), na.rm = TRUE))
+    # The next step aims a little beyond, at most at four times the last; where the root does not
+    # rise, as on a profile with a dent, it goes on by twice the last.
+    rise <- far[["root"]] - near[["root"]]
+    step <- step * if (rise > 0) min(4, max(0.1, 1.02 * (target - far[["root"]]) / rise)) else 2
     near <- far
   }
-  list(x = between(root, near, far, target, most), bounded = FALSE)
+  list(x = NA_real_, bounded = FALSE)
 }
 
 # The point between `near` (root below the target) and `far` (not below) that reaches the target; the
@@ -85,6 +131,7 @@ between <- function(root, near, far, target, most) {
   above <- far[["root"]] - target
   for (k in seq_len(most)) {
     x <- (near[["x"]] * above - far[["x"]] * below) / (above - below)
+    if (!is.finite(x)) x <- (near[["x"]] + far[["x"]]) / 2 # no likelihood at the far end
     here <- root(x)
     off <- here[["root"]] - target
     if (abs(off) < 1e-7 || abs(far[["x"]] - near[["x"]]) < 1e-10 * abs(x)) break

@@ -328,38 +328,38 @@ class InferenceSpec(Base):
     fixed_ci: Literal["t", "profile", "bootstrap"] = Field(
         "t",
         description="Intervals of the final model's coefficients: t with the df of `df`; profile "
-        "likelihood (ML), in one run with that of the variances, which takes about twice as long "
-        "as theirs alone; parametric bootstrap, a refit for each of `bootstrap` samples.",
+        "likelihood (ML); parametric bootstrap, a refit for each of `bootstrap` samples.",
     )
     alpha: float = Field(0.05, gt=0, lt=0.5, description="The significance level.")
     variance_ci: Literal["profile", "bootstrap", "none"] = Field(
         "profile", description="Intervals of variance components."
     )
     bootstrap: int = Field(1000, ge=100, le=100_000, description="Bootstrap samples.")
-    check_bootstrap: int = Field(
-        0,
+    check_bootstrap: int | None = Field(
+        None,
         ge=0,
         le=100_000,
-        description="Parametric bootstrap samples for the standard errors that step 3 sets beside "
-        "the model's own; 0 leaves them out. Each sample costs about as much as one fit.",
+        description="Bootstrap samples for the standard errors that step 3 sets beside the model's "
+        "own, parametric ones and, with 30 groups or more, of whole groups; 0 leaves them out. If "
+        "not given, 500 where they are predicted to take at most 10 s: 500 take a second or two "
+        "for 7,000 rows in 160 groups with one random slope, as refits are made on compressed "
+        "data; where the data do not compress each sample costs one fit.",
     )
     icc_bootstrap: int = Field(
-        200,
+        500,
         ge=0,
         le=100_000,
-        description="Bootstrap samples for the interval of the ICC; 0 leaves it out. Below a "
-        "second for 1000 samples with one grouping; with several each sample refits the null "
-        "model.",
+        description="Bootstrap samples for the interval of the ICC; 0 leaves it out. Each sample "
+        "refits the null model, on compressed data where it compresses: below a second for 1000 "
+        "samples with one grouping.",
     )
     r2_bootstrap: int | None = Field(
         None,
         ge=0,
         le=100_000,
         description="Parametric bootstrap samples for the intervals of R2 and of the shares of the "
-        "variance; 0 leaves them out. If not given, 200 with one grouping and up to 20,000 rows (a "
-        "second at 2,000 rows in 50 groups, some seconds at 7,000 in 160), and none with several "
-        "groupings or more rows, where a number asks for them: with several, each sample costs one "
-        "fit.",
+        "variance; 0 leaves them out. If not given, 500 where they are predicted to take at most "
+        "10 s; the same samples serve for `check_bootstrap` where the numbers are equal.",
     )
     seed: int = Field(20261, ge=1, le=2_147_483_647, description="Seed of everything random.")
 

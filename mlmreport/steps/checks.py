@@ -12,7 +12,16 @@ from mlmreport.spec import formula as fm
 from mlmreport.spec.variables import Level, Variable
 from mlmreport.steps.coefficients import INTERCEPT, Coefficient
 from mlmreport.steps.context import Context, FittedModel
-from mlmreport.steps.cost import df_evaluations, evaluations, too_long
+from mlmreport.steps.cost import (
+    UNASKED,
+    df_evaluations,
+    duration,
+    evaluations,
+    refit_seconds,
+    samples_of,
+    too_long,
+    uncompressed,
+)
 from mlmreport.thresholds import RULES
 
 __all__ = [
@@ -58,9 +67,10 @@ def _influence_of(
 ) -> dict[str, Any]:
     key, suffix = _key(context, level), f"-{number}" if number > 1 else ""
     named = {"key": key, "suffix": suffix, "name": level.name, "plural": level.plural}
-    if reason := _influence_too_long(context, model, level):
+    exact = _deletes_exactly(context, model, level)
+    if not exact and (reason := _influence_too_long(context, model, level)):
         return {**named, "have": False, "units": [], "too_long": reason}
-    no_refits = _refits_too_long(context, model, level)
+    no_refits = "" if exact else _refits_too_long(context, model, level)
     found = context.run(
         STEP,
         "check_influence",
@@ -69,11 +79,14 @@ def _influence_of(
         key=key,
         optimizer=model.fit.optimizer,
         refits=not no_refits,
+        exact=exact,
     )
     units = [str(unit) for unit in found["groups"]]
     at = _under("influence", key)
     facts: dict[str, Any] = {
         **named,
+        "exact": exact,
+        "why_held": "" if exact else _why_held(context, model, level),
         **context.all(at, "cutoff", "above", "inestimable", "largest", "dfbetas", "dfbetas_cutoff"),
         "have": bool(units) or context.value(f"{at}/largest") is not None,
         "units": units,
@@ -83,17 +96,53 @@ def _influence_of(
     }
     if not units:
         facts |= {"moved": None, "variance": None, "far": False}
-        drawn = {"figure": _influence_figure(context, level, at, suffix)}
+        drawn = {"figure": _influence_figure(context, level, at, suffix, exact)}
         return facts | (drawn if facts["have"] else {})
     place = _under("without", key)
-    moved = _most_moved(context, model, units, place)
+    if exact:
+        parts = [*(e.name for e in model.coefficients), *_variances(model), "sigma2"]
+        by = dict(zip(parts, [*found["moved_by"], *found["variance_by"]], strict=True))
+        changes = [(by[part], part, f"{at}/{part}/change") for part in by]
+    else:
+        parts = [*(e.name for e in model.coefficients), *_variances(model)]
+        numbered = list(enumerate(units, start=1))
+        changes = [(u, part, f"{place}/{k}/{part}/change") for k, u in numbered for part in parts]
+    moved = _most_moved(context, model, changes)
     return facts | {
         "moved": moved,
-        "variance": _most_moved_variance(context, model, units, place),
+        "variance": _most_moved_variance(context, model, changes),
         "far": moved is not None and moved["size"] > RULES["change"].value,
-        "table": _influence_table(context, model, units, level, place, suffix),
-        "figure": _influence_figure(context, level, at, suffix),
+        "table": _influence_table(context, model, units, level, place, suffix, exact),
+        "figure": _influence_figure(context, level, at, suffix, exact),
     }
+
+
+def _deletes_exactly(context: Context, model: FittedModel, level: Level) -> bool:
+    """Whether the model is fitted again without each group, on compressed data."""
+    if level.group not in model.fit.groups.values() or uncompressed(context, model):
+        return False
+    if (context.value(f"structure/{level.name}/groups") or 0) < 3:
+        return False  # the model could not be fitted to one group alone
+    return _deletion_seconds(context, model, level) <= min(
+        UNASKED, context.spec.estimation.patience
+    )
+
+
+def _deletion_seconds(context: Context, model: FittedModel, level: Level) -> float:
+    groups = context.value(f"structure/{level.name}/groups") or 0
+    return groups * refit_seconds(context, model)
+
+
+def _why_held(context: Context, model: FittedModel, level: Level) -> str:
+    """Why the variance parameters are held at their estimates when groups are left out."""
+    if level.group not in model.fit.groups.values():
+        return f"the model has no random effects of {level.plural}"
+    if reason := uncompressed(context, model):
+        return f"the data do not compress: {reason}"
+    if (context.value(f"structure/{level.name}/groups") or 0) < 3:
+        return f"a model of one {level.name} alone has no variance between {level.plural}"
+    seconds = _deletion_seconds(context, model, level)
+    return f"a refit without each of the {level.plural} would take {duration(seconds)}"
 
 
 def _influence_too_long(context: Context, model: FittedModel, level: Level) -> str:
@@ -111,36 +160,47 @@ def _refits_too_long(context: Context, model: FittedModel, level: Level) -> str:
     return too_long(context, STEP, part, model, seconds)
 
 
-def _most_moved(
-    context: Context, model: FittedModel, units: Sequence[str], place: str
-) -> dict[str, Any] | None:
-    changes = [
-        (abs(value), entry, unit, name)
-        for k, unit in enumerate(units, start=1)
-        for entry in model.coefficients
-        if (value := context.value(name := f"{place}/{k}/{entry.name}/change")) is not None
+def _variances(model: FittedModel) -> dict[str, tuple[str, str]]:
+    """Block and effect of each variance, by what its change is called."""
+    return {
+        f"var/{block}/{effect}": (block, effect)
+        for block, effects in model.fit.blocks.items()
+        for effect in effects
+    }
+
+
+Changes = Sequence[tuple[str, str, str]]
+"""Changes without a group: the group, what changes, and the id of the number."""
+
+
+def _largest(context: Context, changes: Changes) -> tuple[float, str, str, str] | None:
+    known = [
+        (abs(value), *change)
+        for change in changes
+        if (value := context.value(change[2])) is not None
     ]
-    if not changes:
+    return max(known, key=lambda change: change[0]) if known else None
+
+
+def _most_moved(context: Context, model: FittedModel, changes: Changes) -> dict[str, Any] | None:
+    labels = {entry.name: entry.label for entry in model.coefficients}
+    found = _largest(context, [change for change in changes if change[1] in labels])
+    if found is None:
         return None
-    size, entry, unit, name = max(changes, key=lambda change: change[0])
-    return {"size": size, "label": entry.label, "unit": unit, "change": context.item(name)}
+    size, unit, term, name = found
+    return {"size": size, "label": labels[term], "unit": unit, "change": context.item(name)}
 
 
 def _most_moved_variance(
-    context: Context, model: FittedModel, units: Sequence[str], place: str
+    context: Context, model: FittedModel, changes: Changes
 ) -> dict[str, Any] | None:
-    changes = [
-        (abs(value), _variance_label(context, model, block, effect), unit, name)
-        for k, unit in enumerate(units, start=1)
-        for block, effects in model.fit.blocks.items()
-        for effect in effects
-        if (value := context.value(name := f"{place}/{k}/var/{block}/{effect}/change")) is not None
-    ]
-    if not changes:
+    variances = _variances(model)
+    found = _largest(context, [change for change in changes if change[1] in variances])
+    if found is None:
         return None
-    size, label, unit, name = max(changes, key=lambda change: change[0])
+    size, unit, which, name = found
     return {
-        "label": label,
+        "label": _variance_label(context, model, *variances[which]),
         "unit": unit,
         "change": context.item(name),
         "far": size > RULES["variance_change"].value,
@@ -154,6 +214,7 @@ def _influence_table(
     level: Level,
     place: str,
     suffix: str,
+    exact: bool,
 ) -> Table:
     group = level.name
     numbers = range(1, len(units) + 1)
@@ -179,8 +240,14 @@ def _influence_table(
         f"What changes when one {group} is left out",
         ("", *(f"without {group} {unit}" for unit in units)),
         tuple(rows),
-        f"The {len(units)} largest Cook's distances, largest first. Cook's distances hold the "
-        "variance parameters at their estimates; the changes come from a refit without the group, "
+        f"The {len(units)} largest Cook's distances, largest first. "
+        + (
+            ""
+            if exact
+            else "Cook's distances hold the variance parameters at their estimates; the "
+        )
+        + ("All numbers" if exact else "changes")
+        + " come from a refit without the group, "
         "in standard errors of the model of all groups, and for a variance relative to its value "
         "with all groups.",
     )
@@ -193,12 +260,16 @@ def _variance_label(context: Context, model: FittedModel, block: str, effect: st
     return f"{context.effect_phrase(model, effect)} ({level.name if level else block})"
 
 
-def _influence_figure(context: Context, level: Level, at: str, suffix: str) -> Figure:
+def _influence_figure(context: Context, level: Level, at: str, suffix: str, exact: bool) -> Figure:
     return Figure(
         f"influence{suffix}",
         "influence",
-        f"Cook's distance of every {level.name}, the largest named; the "
-        "variance parameters are held at their estimates.",
+        f"Cook's distance of every {level.name}, the largest named; "
+        + (
+            "the model is fitted again without each."
+            if exact
+            else "the variance parameters are held at their estimates."
+        ),
         f"Cook's distances of the {level.plural} beside the cut-off; the larger, the more the "
         "fixed effects would change.",
         {
@@ -228,23 +299,31 @@ def remedies(
         Another scale of the outcome, on which the model was fitted; or empty.
     """
     without = [_Without(it["key"], it["name"], it["units"][0]) for it in left_out if it["units"]]
-    samples = context.spec.inference.check_bootstrap
+    cluster = _cluster(context, model)
+    part = f"bootstrap standard errors of {model.plan.label}"
+    asked = context.spec.inference.check_bootstrap
+    samples, no_samples = samples_of(context, STEP, part, model, asked, "check_bootstrap")
+    no_clusters = no_samples or _clusters_not_drawn(context, model, cluster)
     found = context.run(
         STEP,
         "check_remedies",
         id=model.id,
-        cluster=_cluster(context, model),
+        cluster=cluster.group if cluster else "",
         keys=[it.key for it in without],
         scale=scale,
         samples=samples,
+        clusters=0 if no_clusters else samples,
         seed=context.spec.inference.seed,
     )
+    extra = [*(["boot"] if samples else []), *([] if no_clusters else ["cluster"])]
     robust = bool(found["robust"][0])
     for entry in model.coefficients:
         se = f"{model.id}/fixef/{entry.name}/se"
         at = f"assumptions/remedies/{entry.name}"
         estimates = [it.of("estimate") for it in without]
-        context.sharpen([f"{at}/{what}" for what in ("se_cr2", "se_boot", *estimates)], se)
+        context.sharpen(
+            [f"{at}/{what}" for what in ("se_cr2", "se_boot", "se_cluster", *estimates)], se
+        )
     ratios = [context.value(f"assumptions/remedies/{name}") for name in ("ratio", "least_ratio")]
     without = [it for it in without if _have(context, model, it.of("p"))]
     flips = [
@@ -261,10 +340,12 @@ def remedies(
         "robust": robust,
         "without": [{"name": it.name, "unit": it.unit} for it in without],
         "scale": WORDS.get(scale, "") if scale else "",
-        "samples": samples > 0,
+        "no_samples": no_samples,
+        "no_clusters": "" if no_samples else no_clusters,
         "columns": [
             *(["cluster-robust standard errors"] if robust else []),
             *(["parametric bootstrap standard errors"] if samples else []),
+            *([f"those of {cluster.plural} drawn anew"] if cluster and not no_clusters else []),
             *(f"a refit without {it.name} {it.unit}" for it in without),
             *([f"tests on the scale of the {WORDS[scale]}"] if scale else []),
         ],
@@ -273,7 +354,7 @@ def remedies(
         "alike": all(r is not None and abs(r - 1) < 0.01 for r in ratios),
         "flips": flips,
         "same": not flips,
-        "table": _remedies_table(context, model, without, robust, scale),
+        "table": _remedies_table(context, model, without, robust, scale, extra),
     }
     _decide_remedies(context, facts)
     return facts
@@ -292,14 +373,23 @@ class _Without:
         return f"{what}_without_{self.key}" if self.key else f"{what}_without"
 
 
-def _cluster(context: Context, model: FittedModel) -> str:
-    """The grouping that holds all dependence; none where groupings are crossed."""
-    used = [
-        level.group for level in context.plan.groups if level.group in model.fit.groups.values()
-    ]
+def _cluster(context: Context, model: FittedModel) -> Level | None:
+    """The level whose units hold all dependence; none where groupings are crossed."""
+    used = [level for level in context.plan.groups if level.group in model.fit.groups.values()]
     if not used or (len(used) > 1 and context.spec.structure == "crossed"):
-        return ""
+        return None
     return used[-1]
+
+
+def _clusters_not_drawn(context: Context, model: FittedModel, cluster: Level | None) -> str:
+    """Why no whole groups are drawn with replacement, beside a parametric bootstrap."""
+    if cluster is None:
+        return "the groupings are crossed, so whole groups cannot be drawn"
+    if (context.value(f"structure/{cluster.name}/groups") or 0) < RULES["few_groups"].value:
+        return f"there are too few {cluster.plural} to draw from"
+    if uncompressed(context, model):
+        return "the data do not compress"
+    return ""
 
 
 def _have(context: Context, model: FittedModel, what: str) -> bool:
@@ -320,12 +410,16 @@ def _changed(context: Context, model: FittedModel, pattern: str) -> list[str]:
 
 
 def _remedies_table(
-    context: Context, model: FittedModel, without: Sequence[_Without], robust: bool, scale: str
+    context: Context,
+    model: FittedModel,
+    without: Sequence[_Without],
+    robust: bool,
+    scale: str,
+    bootstraps: Sequence[str],
 ) -> Table:
     columns = [("Estimate", "estimate"), ("SE", "se"), ("p", "p")]
     extra = [("SE (CR2)", "se_cr2"), ("df (CR2)", "df_cr2"), ("p (CR2)", "p_cr2")] if robust else []
-    if context.spec.inference.check_bootstrap:
-        extra.append(("SE (bootstrap)", "se_boot"))
+    extra += [(BOOTSTRAPS[which], f"se_{which}") for which in bootstraps]
     for it in without:
         said = f"without {it.name} {it.unit}"
         extra += [(f"Estimate ({said})", it.of("estimate")), (f"p ({said})", it.of("p"))]
@@ -340,6 +434,10 @@ def _remedies_table(
     parts = ["Estimate, SE and p on the left are those of the model."]
     if robust:
         parts.append("CR2: cluster-robust standard errors with Satterthwaite df (clubSandwich).")
+    if "boot" in bootstraps:
+        parts.append("Bootstrap: parametric, the model fitted again to outcomes drawn from it.")
+    if "cluster" in bootstraps:
+        parts.append("Groups drawn: whole groups drawn with replacement (Field & Welsh, 2007).")
     if without:
         parts.append("Without …: a refit without the most influential unit of a level.")
     if scale:
@@ -353,6 +451,10 @@ def _remedies_table(
         tuple(Row(entry.label, cells(entry.name)) for entry in model.coefficients),
         " ".join(parts),
     )
+
+
+BOOTSTRAPS = {"boot": "SE (bootstrap)", "cluster": "SE (groups drawn)"}
+"""The heads of the columns of bootstrap standard errors."""
 
 
 def _decide_remedies(context: Context, facts: Mapping[str, Any]) -> None:

@@ -102,6 +102,11 @@ class Context:
         another; empty where they follow the spec.
     no_refits
         Why models are not fitted again by other optimizers although the spec asks for it.
+    no_fixed_ci
+        Why the coefficients have *t* intervals although the spec names others.
+    refits
+        For each model why it has no compressed data, and the nominal seconds of a refit on them;
+        see ``cost.refit_seconds``.
     means
         For each column of the final model that holds group means the key of their predictor.
     """
@@ -114,6 +119,8 @@ class Context:
     decisions: list[Decision] = field(default_factory=list)
     asymptotic: str = ""
     no_refits: str = ""
+    no_fixed_ci: str = ""
+    refits: dict[str, tuple[str, float]] = field(default_factory=dict)
     means: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -166,9 +173,8 @@ class Context:
     @property
     def fixed_ci(self) -> str:
         """What intervals of coefficients are called before "CI"; nothing for the t interval."""
-        return {"t": "", "profile": "profile", "bootstrap": "bootstrap"}[
-            self.spec.inference.fixed_ci
-        ]
+        kind = self.spec.inference.fixed_ci
+        return "" if kind == "t" or self.no_fixed_ci else kind
 
     def run(self, step: str, function: str, **arguments: object) -> Mapping[str, Any]:
         """Run an R function of a step."""

@@ -195,7 +195,7 @@ def _contextual_table(context: Context, variable: Variable, *effects: Mapping[st
         f"Within, between and contextual effect of {variable.base_label}",
         ("Effect", "Estimate", "SE", f"{_percent(context)} % CI", "df", "t", "p"),
         rows,
-        f"{context.tests}." + ("" if context.spec.inference.fixed_ci == "t" else
+        f"{context.tests}." + ("" if not context.fixed_ci else
                                 " Computed effects have t intervals, coefficients "
                                 f"{context.fixed_ci} intervals."),
     )  # fmt: skip

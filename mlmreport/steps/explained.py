@@ -9,13 +9,11 @@ from typing import Any
 from mlmreport.quantities import Cell, Figure, Quantity, Row, Table
 from mlmreport.spec.variables import Level
 from mlmreport.steps.context import Context, FittedModel
+from mlmreport.steps.cost import samples_of
 
 __all__ = ["examine"]
 
 STEP = "fit"
-SAMPLES, ROWS, WORK = 200, 20_000, 50_000
-"""Bootstrap samples where the spec names no number, and up to how many rows, and groups times
-random effects times squared columns of the fixed part, they are drawn unasked: some seconds."""
 
 KINDS = {"f": "Fixed effects", "v": "Slopes that vary", "m": "Means that vary", "r": "Residual"}
 
@@ -245,17 +243,18 @@ SIDES = ("lower", "upper")
 
 
 def _bootstrap(context: Context, split: _Split, divided: bool) -> dict[str, Any]:
-    asked = context.spec.inference.r2_bootstrap
-    samples = _unasked(context, split) if asked is None else asked
+    asked, final = context.spec.inference.r2_bootstrap, context.final
+    part = f"bootstrap intervals of the shares of variance of {final.plan.label}"
+    samples, reason = samples_of(context, STEP, part, final, asked, "r2_bootstrap")
     facts: dict[str, Any] = {
         "have": False,
         "none": asked == 0,
+        "too_long": reason,
         "reason": None,
         "level": context.item("settings/level"),
     }
     if not samples:
         return facts
-    final = context.final
     labels = {name: _lower(label) for name, label in split.labels.items()} if divided else {}
     done = context.run(
         STEP,
@@ -281,18 +280,6 @@ def _bootstrap(context: Context, split: _Split, divided: bool) -> dict[str, Any]
         "conditional": context.all("fit/bootstrap/r2c", *SIDES),
         "predictors": bool(final.plan.formula.fixed),
     }
-
-
-def _unasked(context: Context, split: _Split) -> int:
-    """The samples drawn where the spec names no number: none where they take long."""
-    if len(split.groups) > 1:
-        return 0
-    final = context.final
-    effects = sum(len(names) for names in final.fit.blocks.values())
-    groups = context.value(f"{final.id}/ngroups/{split.groups[0].group}") or 0
-    work = groups * effects * (len(final.fit.coefficients) + 1) ** 2
-    rows = context.value(f"{final.id}/nobs") or 0
-    return SAMPLES if rows <= ROWS and work <= WORK else 0
 
 
 # --- prediction error --------------------------------------------------------------------------

@@ -11,14 +11,12 @@ from mlmreport.spec import formula as fm
 from mlmreport.spec.variables import Level, Variable
 from mlmreport.steps.coefficients import INTERCEPT, Coefficient
 from mlmreport.steps.context import Context, FittedModel
-from mlmreport.steps.cost import evaluations, too_long
+from mlmreport.steps.cost import PROFILE_FITS, refit_seconds, too_long
 from mlmreport.thresholds import RULES
 
 __all__ = ["run"]
 
 STEP = "icc"
-PROFILE_POINTS = 30
-"""About how many values of an ICC its profile looks at."""
 
 
 def run(context: Context) -> Mapping[str, Any]:
@@ -60,8 +58,8 @@ def _of_null(context: Context, null: FittedModel) -> dict[str, Any]:
     one = len(blocks) == 1
     inference = context.spec.inference
     crossed = context.spec.structure == "crossed"
-    no_profile = _profile_too_long(context, null, one)
-    no_bootstrap = _bootstrap_too_long(context, null, one)
+    no_profile = _profile_too_long(context, null)
+    no_bootstrap = _bootstrap_too_long(context, null)
     context.run(
         STEP, "step_icc", null=null.object, blocks=blocks, level=inference.level, reason=no_profile
     )
@@ -135,20 +133,20 @@ OF_NULL = (
 )  # fmt: skip
 
 
-def _profile_too_long(context: Context, null: FittedModel, one: bool) -> str:
-    """Why the likelihood is not profiled: with several groupings each point is an optimum."""
-    points = PROFILE_POINTS * (1 if one else 20 * (null.fit.parameters - 1))
-    seconds = null.fit.parameters * points * null.fit.evaluation
-    return too_long(context, STEP, "profile-likelihood intervals of the ICC", null, seconds)
+def _profile_too_long(context: Context, null: FittedModel) -> str:
+    """Why the likelihood is not profiled."""
+    seconds = null.fit.parameters * PROFILE_FITS * refit_seconds(context, null)
+    part = "profile-likelihood intervals of the ICC"
+    return too_long(context, STEP, part, null, seconds, refits=True)
 
 
-def _bootstrap_too_long(context: Context, null: FittedModel, one: bool) -> str:
-    """Why no samples are drawn: with several groupings each of them is a fit."""
-    if one or not context.spec.inference.icc_bootstrap:
+def _bootstrap_too_long(context: Context, null: FittedModel) -> str:
+    """Why no samples are drawn, each of which is a refit."""
+    if not context.spec.inference.icc_bootstrap:
         return ""
-    fit = evaluations(null.fit.parameters) * null.fit.evaluation
-    seconds = context.spec.inference.icc_bootstrap * fit
-    return too_long(context, STEP, "bootstrap intervals of the ICC", null, seconds)
+    seconds = context.spec.inference.icc_bootstrap * refit_seconds(context, null)
+    part = "bootstrap intervals of the ICC"
+    return too_long(context, STEP, part, null, seconds, refits=True)
 
 
 def _bootstrap(context: Context, null: FittedModel, blocks: list[str]) -> None:

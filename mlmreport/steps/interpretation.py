@@ -285,7 +285,7 @@ def _ci_method(context: Context) -> str:
         "profile": "by profile likelihood (ML), tests from the t distribution",
         "bootstrap": f"by parametric bootstrap, {context.spec.inference.bootstrap:,} samples "
         "(percentiles), tests from the t distribution",
-    }[context.spec.inference.fixed_ci]
+    }[context.fixed_ci or "t"]
 
 
 # --- random effects ---------------------------------------------------------------------------
@@ -332,7 +332,31 @@ def _random_table(context: Context, model: FittedModel) -> Table:
         ("Effect", "Variance or covariance", "SD or correlation", f"{percent} % CI"),
         tuple(rows),
         f"Estimates by {context.spec.estimation.method}; intervals of SDs and correlations {said}."
+        + _at_bounds(context, model)
         + _profile_warning(context, model),
+    )
+
+
+def _at_bounds(context: Context, model: FittedModel) -> str:
+    """What a limit means that is the parameter's own bound."""
+    if context.spec.inference.variance_ci != "profile":
+        return ""
+    at = [f"{model.id}/var/{block}/" for block in model.fit.blocks]
+    limits = {
+        name: context.value(name)
+        for name in context.engine.items
+        if name.endswith(("/lower", "/upper")) and name.startswith(tuple(at))
+    }
+    zero = any(value == 0 for name, value in limits.items() if name.endswith("/sd/lower"))
+    one = any(value is not None and abs(value) == 1 for value in limits.values())
+    if not zero and not one:
+        return ""
+    bounds = " and ".join(
+        [*(["0 for an SD"] if zero else []), *(["−1 or 1 for a correlation"] if one else [])]
+    )
+    return (
+        f" A limit at the bound of the parameter itself, {bounds}, means that the likelihood does "
+        "not fall far enough on the way there to end the interval: the data leave that side open."
     )
 
 

@@ -11,14 +11,12 @@ from mlmreport.spec import formula as fm
 from mlmreport.steps import optimizers, random_part
 from mlmreport.steps.coefficients import effect_label
 from mlmreport.steps.context import Context, FittedModel
-from mlmreport.steps.cost import df_evaluations, evaluations, too_long
+from mlmreport.steps.cost import PROFILE_FITS, df_evaluations, refit_seconds, too_long
 from mlmreport.thresholds import RULES
 
 __all__ = ["fit_all", "run"]
 
 STEP = "models"
-PROFILE_FITS = 12
-"""About how many fits' evaluations the likelihood profile of one parameter takes."""
 COEFFICIENT = ("estimate", "se", "df", "t", "p", "lower", "upper")
 
 
@@ -42,6 +40,7 @@ def fit_all(context: Context, progress: Callable[[str], None]) -> None:
         fit, refits = optimizers.settle(context, plan, fit)
         context.models.append(context.describe(plan, fit, refits))
     context.asymptotic = _df_too_long(context)
+    context.no_fixed_ci = _fixed_too_long(context)
     for model in context.models:
         progress(f"{model.plan.label}: tests")
         context.run(
@@ -52,7 +51,7 @@ def fit_all(context: Context, progress: Callable[[str], None]) -> None:
             unit=context.unit,
             level=inference.level,
             ddf=context.ddf,
-            limits=plan.id != context.plan.final.id or inference.fixed_ci == "t",
+            limits=model is not context.final or not context.fixed_ci,
         )
         context.run(STEP, "fit_by_ml", id=model.id)
         _sharpen(context, model)
@@ -111,7 +110,7 @@ def run(context: Context) -> Mapping[str, Any]:
         "parameter_intervals",
         id=context.final.id,
         variances="none" if no_intervals else inference.variance_ci,
-        fixed=inference.fixed_ci,
+        fixed=context.fixed_ci or "t",
         level=inference.level,
         nsim=inference.bootstrap,
         seed=inference.seed,
@@ -124,6 +123,7 @@ def run(context: Context) -> Mapping[str, Any]:
     return {
         "examined": {key: examined[key] for key in examined if key not in {"tables", "figures"}},
         "no_intervals": no_intervals,
+        "no_fixed_ci": context.no_fixed_ci,
         "asymptotic": context.asymptotic,
         "models": [_model(context, model) for model in context.models],
         "final": {"id": context.final.id, "label": context.final.plan.label},
@@ -219,12 +219,30 @@ def _intervals_too_long(context: Context) -> str:
     inference, model = context.spec.inference, context.final
     if inference.variance_ci == "none":
         return ""
-    k = model.fit.parameters
-    fits = (k + 1) * PROFILE_FITS if inference.variance_ci == "profile" else inference.bootstrap
-    kind = "profile-likelihood" if inference.variance_ci == "profile" else "bootstrap"
-    seconds = fits * evaluations(k) * model.fit.evaluation
+    seconds = _interval_fits(context, model.fit.parameters + 1, inference.variance_ci)
+    kind = INTERVALS[inference.variance_ci]
     part = f"{kind} intervals of the variances of {model.plan.label}"
-    return too_long(context, STEP, part, model, seconds)
+    return too_long(context, STEP, part, model, seconds, refits=True)
+
+
+def _fixed_too_long(context: Context) -> str:
+    """Why the coefficients have t intervals although the spec asks for others."""
+    inference, model = context.spec.inference, context.final
+    if inference.fixed_ci == "t":
+        return ""
+    seconds = _interval_fits(context, len(model.coefficients), inference.fixed_ci)
+    kind = INTERVALS[inference.fixed_ci]
+    part = f"{kind} intervals of the coefficients of {model.plan.label}, which have t intervals"
+    return too_long(context, STEP, part, model, seconds, refits=True)
+
+
+INTERVALS = {"profile": "profile-likelihood", "bootstrap": "bootstrap"}
+
+
+def _interval_fits(context: Context, parameters: int, kind: str) -> float:
+    """Nominal seconds of the intervals of so many parameters of the final model."""
+    fits = parameters * PROFILE_FITS if kind == "profile" else context.spec.inference.bootstrap
+    return fits * refit_seconds(context, context.final)
 
 
 def _model(context: Context, model: FittedModel) -> dict[str, Any]:

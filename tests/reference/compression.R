@@ -2,7 +2,7 @@
 # name, largest difference, bound. Argument: a file of the folder of the R code.
 suppressPackageStartupMessages(library(lme4))
 folder <- dirname(commandArgs(TRUE)[1L])
-for (file in c("compression.R", "resampling.R", "profiling.R")) source(file.path(folder, file))
+for (file in c("definitions.R", "compression.R", "resampling.R", "profiling.R")) source(file.path(folder, file))
 
 say <- function(name, difference, bound) {
   cat(name, format(max(abs(difference)), digits = 17), bound, sep = "\t")
@@ -194,7 +194,7 @@ for (id in c("hsb REML", "weights ML", "three_levels ML")) {
 }
 k <- kept[["sleepstudy REML"]]
 left <- leave_out_groups(k$problem, k$fit)
-found <- group_influence(k$problem, k$fit, left)
+found <- group_influence(k$problem, left)
 theirs <- quiet(influence(ordinary, "Subject"))
 say("lme4's dfbeta", sweep(left$beta, 2L, k$fit$beta) - dfbeta(theirs), 1e-2)
 shift <- k$fit$beta - left$beta[4L, ]
@@ -214,6 +214,26 @@ for (id in c("sleepstudy REML", "crossed REML")) {
   ours <- ours[match(rownames(theirs), ours$parameter), ]
   se <- (ours$upper - ours$lower) / (2 * qnorm(0.975))
   say(paste("profile", id), (as.matrix(ours[c("lower", "upper")]) - theirs) / se, 1e-3)
+}
+
+# With weights and an offset; of a singular fit, whose SD is zero; of shares of variance, whose other
+# definition profiles all rows.
+m <- kept[["weights ML"]]$m
+ours <- profile_limits(compress(m), "theta_", 0.9)[c("sd_(Intercept)|school", "sigma"), ]
+theirs <- confint(m, c("sd_(Intercept)|school", "sigma"), 0.9, "profile", oldNames = FALSE, quiet = TRUE)
+say("profile with weights", (as.matrix(ours[1:2]) - theirs) / (ours$upper - ours$lower), 1e-3)
+m <- quiet(lmer(Yield ~ 1 + (1 | Batch), Dyestuff2))
+ours <- profile_limits(compress(m))
+theirs <- quiet(confint(m, method = "profile", oldNames = FALSE, quiet = TRUE))
+say("profile singular", (as.matrix(ours[1:2]) - theirs[rownames(ours), ]) / (ours$upper - ours$lower), 1e-3)
+say("profile singular, limit 0", c(ours$lower[1L], !ours$lower_bounded[1L]), 0)
+alike <- data.frame(g = gl(6, 5), x = rep(1:5, 6), y = rep(c(1, 2, 1, 3, 2), 6)) # no group differs
+m <- quiet(lmer(y ~ x + (x | g), alike))
+ours <- profile_limits(compress(m), "theta_")
+say("profile of a correlation without variance", !all(is.na(ours["cor_x.(Intercept)|g", 1:2])), 0)
+for (m in list(kept[["crossed REML"]]$m, lmer(strength ~ 1 + (1 | batch) + (1 | sample), Pastes), kept[["weights REML"]]$m)) {
+  m <- update(m, . ~ 1 + . - cses)
+  for (g in names(VarCorr(m))) say(paste("profile ICC", g), icc_limits(compress(m), g) - icc_profile(m, g), 1e-6)
 }
 
 # A limit of 0 where the profile does not fall far enough, and the limit of a fixed effect against a

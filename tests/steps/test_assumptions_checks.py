@@ -114,8 +114,10 @@ def _check_cook(found: Results, frame: pd.DataFrame, fit: Dense, subjects: Array
         fit.without((frame["Subject"] == s).to_numpy()).beta - fit.beta for s in subjects
     ])  # fmt: skip
     cook = np.einsum("ij,jk,ik->i", changes, np.linalg.inv(fit.covariance), changes) / 2
-    assert numbers(found, "assumptions/influence/cook") == pytest.approx(list(cook), rel=1e-6)
-    assert value(found, "assumptions/influence/largest") == pytest.approx(cook.max(), rel=1e-6)
+    # In balanced data the coefficients do not depend on the variances, their covariance does: it is
+    # that of the optimum, of which lme4 stops a little short.
+    assert numbers(found, "assumptions/influence/cook") == pytest.approx(list(cook), rel=2e-4)
+    assert value(found, "assumptions/influence/largest") == pytest.approx(cook.max(), rel=2e-4)
     assert value(found, "assumptions/influence/above") == (cook > 4 / 18).sum()
     dfbetas = changes / np.sqrt(np.diag(fit.covariance))
     beyond = (np.abs(dfbetas) > 2 / np.sqrt(18)).any(axis=1).sum()

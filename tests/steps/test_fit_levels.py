@@ -292,11 +292,17 @@ def test_groupings_without_common_rows(run_spec: RunSpec) -> None:
     assert "not connected" in reason(results, "fit/partition/f1")
 
 
-def test_bootstrap_fits_are_those_of_lme4() -> None:
-    for _, shares, worse, off, failed in run_r("bootstrap_refits.R", "definitions"):
-        assert float(shares) < 5e-3  # lme4 stops where a further step gains little
-        assert float(worse) < 1e-6
-        assert abs(float(off)) < 1e-7
+@pytest.mark.long
+def test_bootstrap_on_compressed_data_is_that_of_lme4() -> None:
+    """A 5 % percentile of 400 has a standard error of about 0.1 SD: 4 of the difference of two."""
+    found = {
+        name: (float(off), failed)
+        for name, off, failed in run_r("bootstrap_refits.R", "definitions")
+    }
+    assert found.pop("icc")[0] < 0.1
+    assert len(found) == 6
+    for off, failed in found.values():
+        assert off < 4 * 0.1 * 2**0.5
         assert failed == "0"
 
 

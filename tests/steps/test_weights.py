@@ -134,17 +134,30 @@ def test_fixed_effects_are_those_of_weighted_least_squares(weighted: Results) ->
 
 def test_groups_left_out(weighted: Results) -> None:
     v = _v(weighted)
-    beta, covariance = _gls(v)
-    predicted, cook = np.zeros(140), np.zeros(10)
+    predicted = np.zeros(140)
     for person in range(10):
         rest, _ = _gls(v, np.flatnonzero(person != GROUP))
         predicted[person == GROUP] = X[person == GROUP] @ rest
-        cook[person] = (beta - rest) @ np.linalg.solve(covariance, beta - rest) / 2
     rmse = np.sqrt(np.sum(W * (Y - predicted) ** 2) / W.sum())
     assert value(weighted, "fit/growth/leftout/outside") == pytest.approx(rmse, rel=1e-7)
-    assert value(weighted, "assumptions/influence/largest") == pytest.approx(cook.max(), rel=1e-6)
     line = np.polyfit(predicted + ROWS["known"], ROWS["y"], 1, w=np.sqrt(W))
     assert value(weighted, "fit/growth/leftout/slope") == pytest.approx(line[0], rel=1e-7)
+
+
+def test_refits_without_a_person_are_those_of_lme4(weighted: Results, tmp_path: Path) -> None:
+    script = """
+    m <- lmer(y ~ day + offset(known) + (day | person), d, weights = n)
+    cook <- vapply(1:10, function(k) {
+      rest <- d[d$person != levels(factor(d$person))[k], ]
+      b <- fixef(suppressMessages(update(m, data = rest)))
+      sum((fixef(m) - b) * solve(as.matrix(vcov(m)), fixef(m) - b)) / 2
+    }, 0)
+    cat(cook)
+    """
+    found = weighted.items["assumptions/influence/cook"]
+    assert isinstance(found, Series)
+    # lme4 stops a little short of the optimum of each of the eleven fits.
+    assert list(found.values) == pytest.approx(list(_r(script, tmp_path)), rel=5e-3, abs=1e-4)
 
 
 def test_residuals_are_standardised_by_their_weights(weighted: Results) -> None:
@@ -326,9 +339,9 @@ def test_drawn_errors_have_the_variances_of_the_weights(tmp_path: Path) -> None:
     script = """
     m <- lmer(y ~ day + offset(known) + (1 | person), d, weights = n)
     set.seed(1)
-    y <- bootstrap_values(m, function(f) getME(f, "y") - getME(m, "offset"), 400)
-    centred <- sweep(y, 2, getME(m, "X") %*% fixef(m))
-    line <- coef(lm(colMeans(centred^2) ~ I(1 / d$n)))
+    y <- drawn_outcomes(m, 400) - getME(m, "offset")
+    centred <- y - as.vector(getME(m, "X") %*% fixef(m))
+    line <- coef(lm(rowMeans(centred^2) ~ I(1 / d$n)))
     cat(line, VarCorr(m)[[1]][1], sigma(m)^2, mean(centred))
     """
     intercept, slope, tau, sigma2, mean = _r(script, tmp_path)

@@ -41,7 +41,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_data(data.frame, folder / "data.csv")
     written = {"file": "data.csv", "sha256": digest(folder / "data.csv")}
     results = replace(results, session={**results.session, "data": written})
-    script = reproduce_r(results, "data.csv", definitions())
+    code = definitions(entry.code for entry in results.trace)
+    script = reproduce_r(results, "data.csv", code)
     (folder / "reproduce.R").write_text(script, encoding="utf-8")
     (folder / "results.json").write_text(results.to_json(), encoding="utf-8")
     shown = page([*results.quantities, *results.missing])
