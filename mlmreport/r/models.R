@@ -508,9 +508,10 @@ fit_structure <- function(key, id, formula, labels, unit, level, same) {
   list(fitted = TRUE, singular = isSingular(get(name, envir = analysis)))
 }
 
-# A random slope tested: `larger` and `smaller` are objects or formulas to fit; `alone` is the
-# formula with nothing random but the slope, for the simulated null distribution.
-test_slope <- function(key, reml, larger, smaller, df, alone, reason, simulations, seed, label) {
+# A random slope tested: `larger` and `smaller` are objects or formulas to fit; the null distribution
+# is simulated `by` RLRsim, for which `alone` is the formula with nothing random but the slope, or by
+# the bootstrap.
+test_slope <- function(key, reml, larger, smaller, df, alone, by, reason, simulations, seed, label) {
   at <- function(what) paste("models/slope", key, what, sep = "/")
   larger <- slope_model(paste0("slope_larger_", make.names(key)), larger, reml)
   smaller <- slope_model(paste0("slope_smaller_", make.names(key)), smaller, reml)
@@ -538,6 +539,13 @@ test_slope <- function(key, reml, larger, smaller, df, alone, reason, simulation
   )
   if (nzchar(reason)) {
     absent(at("p_exact"), reason, labels[["p_exact"]])
+  } else if (by == "bootstrap") {
+    statistic(
+      at("p_exact"), bootstrap_ratio_p(A, B, NSIM, SEED), paste0(labels[["p_exact"]], ": ", label),
+      "p", bind = b, model = larger,
+      method = sprintf("parametric bootstrap, %d samples at most", simulations),
+      otherwise = "the null distribution could not be simulated"
+    )
   } else {
     only <- slope_model(paste0("slope_alone_", make.names(key)), alone, TRUE)
     b$ONLY <- as.name(only)

@@ -19,7 +19,9 @@ __all__ = ["examine"]
 
 STEP = "models"
 CELLS = 5_000_000
-"""Rows times groups up to which null distributions are simulated: their matrices are dense."""
+"""Rows times groups up to which RLRsim simulates null distributions: its matrices are dense."""
+SAMPLES = 1000
+"""Bootstrap samples of a likelihood ratio at most; a p that is not small takes fewer."""
 
 STRUCTURES = {
     "intercepts": "intercepts only",
@@ -336,7 +338,23 @@ def _structure_figure(context: Context) -> Figure:
 
 @dataclass(frozen=True, slots=True)
 class SlopeTest:
-    """A random slope tested: what is compared, and why no null distribution is simulated."""
+    """A random slope tested: what is compared, and how the null distribution is simulated.
+
+    Parameters
+    ----------
+    key, label, how
+        Its id, the predictor, and in words what is added or removed.
+    larger, smaller
+        The models, each an object or a formula to fit.
+    df
+        Parameters that the larger one has more.
+    alone
+        The formula with no random effect but the slope, for RLRsim.
+    by
+        ``RLRsim``, ``bootstrap``, or empty where nothing is simulated.
+    reason
+        Why nothing is simulated.
+    """
 
     key: str
     label: str
@@ -345,6 +363,7 @@ class SlopeTest:
     smaller: str
     df: int
     alone: str
+    by: str = "RLRsim"
     reason: str = ""
 
 
@@ -365,7 +384,7 @@ def _slopes(context: Context) -> dict[str, Any]:
         "off": most == 0,
         "over": [_label(context, term) for term in over] if most else [],
         "left_out": left_out,
-        "simulated": any(test["p_exact"] for test in tests),
+        "simulated": any(test["p_exact"] and test["by"] == "RLRsim" for test in tests),
         "reasons": sorted({test["reason"] for test in tests if test["reason"]}),
         "clear": [test["phrase"] for test in tests if test["clear"]],
         "unclear": [test["phrase"] for test in tests if test["clear"] is False],
@@ -408,7 +427,7 @@ def _tests_of(context: Context, term: fm.Term) -> Iterator[SlopeTest]:
         added = _formula(context, [*map(fm.random_r, final.plan.formula.random), slope])
         yield SlopeTest(
             f"{name}/added", label, "added, independent", added, final.object, 1, alone,
-            _not_simulated(context, _correlation(final) == "correlated"),
+            *_simulated(context, _correlation(final) == "correlated"),
         )  # fmt: skip
         return
     own = _correlation(final)
@@ -417,13 +436,13 @@ def _tests_of(context: Context, term: fm.Term) -> Iterator[SlopeTest]:
         removed = _without(context, term)
         yield SlopeTest(
             f"{name}/removed", label, "removed, correlated", final.object, removed, df, alone,
-            "the slope is correlated with other random effects",
+            *_simulated(context, True),
         )  # fmt: skip
     if own in {"correlated", "independent"} and len(entry.terms) == 1:
         yield SlopeTest(
             f"{name}/independent", label, "removed, independent",
             _object_or_formula(context, "independent"), _object_or_formula(context, "intercepts"),
-            1, alone, _not_simulated(context, False),
+            1, alone, *_simulated(context, False),
         )  # fmt: skip
 
 
@@ -445,18 +464,21 @@ def _object_or_formula(context: Context, key: str) -> str:
     return _formula(context, _random(context, key))
 
 
-def _not_simulated(context: Context, correlated: bool) -> str:
-    """Why the null distribution is not simulated; empty where it is."""
-    if correlated:
-        return "other random effects of the model are correlated with each other"
-    if context.spec.estimation.method != "REML":
-        return "the models are fitted by ML, and the simulated distribution is that of REML"
+def _simulated(context: Context, correlated: bool) -> tuple[str, str]:
+    """How the null distribution is simulated, and why it is not.
+
+    RLRsim's is exact for one variance that is correlated with no other, by REML; any other test
+    within one grouping is drawn by parametric bootstrap.
+    """
     if not context.spec.estimation.slope_simulations:
-        return "the spec asks for no simulated samples (`estimation.slope_simulations`)"
+        return "", "the spec asks for no simulated samples (`estimation.slope_simulations`)"
     frame = context.data.frame
-    if len(frame) * frame[context.lowest_group].nunique() > CELLS:
-        return "the data are too large for the matrices that the simulation needs"
-    return ""
+    large = len(frame) * frame[context.lowest_group].nunique() > CELLS
+    if context.spec.estimation.method == "REML" and not correlated and not large:
+        return "RLRsim", ""
+    if len(set(context.final.fit.groups.values())) > 1:
+        return "", "models of several groupings would have to be fitted thousands of times"
+    return "bootstrap", ""
 
 
 def _tested(context: Context, test: SlopeTest) -> dict[str, Any]:
@@ -470,8 +492,9 @@ def _tested(context: Context, test: SlopeTest) -> dict[str, Any]:
         smaller=test.smaller,
         df=float(test.df),
         alone=test.alone,
+        by=test.by,
         reason=test.reason,
-        simulations=float(max(estimation.slope_simulations, 1)),
+        simulations=float(_samples(context, test.by)),
         seed=context.spec.inference.seed,
         label=test.label,
     )
@@ -484,10 +507,16 @@ def _tested(context: Context, test: SlopeTest) -> dict[str, Any]:
         "phrase": f"{test.label} ({test.how})",
         "key": test.key,
         "p_exact": exact is not None,
+        "by": test.by,
         "reason": test.reason,
         "singular": facts["singular"][0],
         "clear": None if p is None else p < context.spec.inference.alpha,
     }
+
+
+def _samples(context: Context, by: str) -> int:
+    asked = max(context.spec.estimation.slope_simulations, 1)
+    return min(asked, SAMPLES) if by == "bootstrap" else asked
 
 
 def _slope_table(context: Context, tests: Sequence[Mapping[str, Any]]) -> Table:
@@ -500,14 +529,26 @@ def _slope_table(context: Context, tests: Sequence[Mapping[str, Any]]) -> Table:
         for test in tests
     )
     method = context.spec.estimation.method
-    samples = f"{context.spec.estimation.slope_simulations:,}"
+    ways = {test["by"] for test in tests if test["p_exact"]}
+    how = [
+        text
+        for by, text in (
+            ("RLRsim", f"from {_samples(context, 'RLRsim'):,} samples of the null distribution "
+             "(RLRsim), as good as exact where the slope is the only variance besides that of the "
+             "intercepts"),
+            ("bootstrap", "where the slope is correlated with other effects, or RLRsim cannot be "
+             f"used, from at most {_samples(context, 'bootstrap'):,} samples drawn from the "
+             "smaller model and fitted by both (parametric bootstrap; no more are drawn once 50 "
+             "ratios exceed the observed one)"),
+        )
+        if by in ways
+    ]  # fmt: skip
     return Table(
         "slopes",
         f"Random slopes of {context.final.plan.label}, tested one at a time",
         ("Predictor", "Slope", "χ²", "Parameters", "p, mixture", "p, simulated"),
         rows,
         f"Likelihood-ratio tests by {method} with equal fixed parts. p, mixture: mixture of "
-        "chi-squares with one parameter less and with all of them; p, simulated: from "
-        f"{samples} samples of the null distribution (RLRsim), as good as exact where the slope "
-        "is the only variance besides that of the intercepts.",
+        "chi-squares with one parameter less and with all of them"
+        + (f"; p, simulated: {'; '.join(how)}." if how else "."),
     )

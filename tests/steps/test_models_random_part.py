@@ -8,8 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
+from support import run_r
 
-from mlmreport.quantities import Missing, Quantity, Results
+from mlmreport.quantities import Quantity, Results
 
 pytestmark = pytest.mark.r
 
@@ -110,9 +111,23 @@ def test_removed_slope_has_the_mixture_of_chi_squares(varying: Results) -> None:
     assert value(varying, f"{at}/df") == 2
     expected = 0.5 * math.erfc(math.sqrt(chisq / 2)) + 0.5 * math.exp(-chisq / 2)
     assert value(varying, f"{at}/p") == pytest.approx(expected)
+    # A slope that clearly varies: no sample's ratio is as large.
+    assert value(varying, f"{at}/p_exact") == pytest.approx(1 / 1001)
     item = varying.items[f"{at}/p_exact"]
-    assert isinstance(item, Missing)
-    assert "correlated" in item.reason
+    assert isinstance(item, Quantity)
+    assert "bootstrap" in item.method
+
+
+@pytest.mark.long
+def test_the_bootstrapped_ratio_is_that_of_lme4() -> None:
+    """Drawn and fitted by lme4 itself, the ratios have the same distribution."""
+    found = {name: (float(mine), float(other)) for name, mine, other in
+             run_r("ratios.R", "definitions")}  # fmt: skip
+    assert len(found) == 10
+    for name, (mine, other) in found.items():
+        # Of 400 samples by lme4, and 4,000, 2,000 or some 150 of ours: four standard errors.
+        samples = 150 if "few" in name else 370
+        assert abs(mine - other) < 4 * math.sqrt(other * (1 - other) / samples), name
 
 
 def test_a_category_of_three_is_named_as_left_out(varying: Results) -> None:
