@@ -204,7 +204,7 @@ def installation() -> tuple[str, ...]:
     return found
 
 
-COMPRESSION = ("compression", "resampling", "profiling")
+COMPRESSION = ("compression", "resampling", "profiling", "ratios")
 """Files with the functions for compressed data."""
 
 
