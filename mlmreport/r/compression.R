@@ -344,35 +344,49 @@ unscaled_covariance <- function(batch, state, k = 1L) {
 # Here M of each problem, [problem, row, column].
 group_slopes <- function(batch, state, z, u, groups, which) {
   q <- batch$q
-  p <- batch$p
-  inner <- array(0, c(length(which), q, q))
-  parts <- vector("list", q)
+  problems <- length(which)
+  restricted <- batch$reml && batch$p > 0
+  inner <- array(0, c(problems, q, q))
   weight <- if (is.null(batch$sigma)) batch$df[which] / state$pwrss else batch$sigma[which]^-2
-  for (a in seq_len(q)) {
+  parts <- lapply(seq_len(q), function(a) {
     v <- z[[a]]
     for (b in seq_len(q)) v <- v - u[[b]][, a] * u[[b]]
-    inner[, a, ] <- .colSums(v[, seq_len(q)], groups, length(which) * q)
-    x <- v[, q + seq_len(p), drop = FALSE]
-    e <- v[, q + p + 1L]
-    for (i in seq_len(p)) e <- e - x[, i] * rep(state$inner_beta[, i], each = groups)
-    parts[[a]] <- cbind(rep(sqrt(weight), each = groups) * e, if (batch$reml) divided(x, state$rx, groups))
-  }
+    v
+  })
   for (a in seq_len(q)) {
-    for (b in seq_len(a)) {
-      taken <- .colSums(rowSums(parts[[a]] * parts[[b]]), groups, length(which))
-      inner[, a, b] <- inner[, b, a] <- inner[, a, b] - taken
-    }
+    inner[, a, ] <- .colSums(parts[[a]][, seq_len(q)], groups, problems * q)
+  }
+  # A problem after the other: cross-products are BLAS's, which no sum over the rows of all problems
+  # at once is as fast as.
+  for (k in seq_len(problems)) {
+    rows <- seq.int((k - 1L) * groups + 1L, k * groups)
+    root <- if (restricted) matrix(state$rx[k, seq_len(batch$p), seq_len(batch$p)], batch$p)
+    inner[k, , ] <- inner[k, , ] -
+      slopes_taken(lapply(parts, function(v) v[rows, , drop = FALSE]), q, state$inner_beta[k, ], weight[k], root)
   }
   inner
 }
 
-# x R^-1 for the rows of each problem.
-divided <- function(x, rx, groups) {
-  for (i in seq_len(ncol(x))) {
-    for (k in seq_len(i - 1L)) x[, i] <- x[, i] - x[, k] * rep(rx[, k, i], each = groups)
-    x[, i] <- x[, i] / rep(rx[, i, i], each = groups)
+# What the residuals and, by REML, the fixed effects take from M, of one problem; `parts[[a]]` are the
+# rows of Z_a'V^-1 [Z X y], `root` the triangular factor of X'V^-1 X.
+slopes_taken <- function(parts, q, beta, weight, root) {
+  x <- lapply(parts, function(v) v[, q + seq_along(beta), drop = FALSE])
+  e <- vapply(seq_len(q), function(a) {
+    as.vector(parts[[a]][, q + length(beta) + 1L] - x[[a]] %*% beta)
+  }, numeric(nrow(x[[1L]])))
+  taken <- weight * base::crossprod(e)
+  if (is.null(root)) {
+    return(taken)
   }
-  x
+  covariance <- chol2inv(root)
+  for (a in seq_len(q)) {
+    for (b in seq_len(a)) {
+      of_fixed <- sum(covariance * base::crossprod(x[[a]], x[[b]]))
+      taken[a, b] <- taken[a, b] + of_fixed
+      if (a != b) taken[b, a] <- taken[b, a] + of_fixed
+    }
+  }
+  taken
 }
 
 theta_gradient <- function(batch, inner, lambda, groups) {

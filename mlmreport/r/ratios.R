@@ -8,7 +8,7 @@
 # it and both models fitted again. Blocks of replicates are drawn until `enough` ratios are as large
 # as the observed one (Besag & Clifford, 1991): a p that is not small is known from few of them. A p of
 # k among n replicates is (k + 1) / (n + 1) (Davison & Hinkley, 1997, eq. 4.11), so never 0.
-bootstrap_ratio_p <- function(smaller, larger, replicates, seed, enough = 50) {
+bootstrap_ratio_p <- function(smaller, larger, replicates, seed, enough = 25) {
   observed <- max(0, 2 * as.numeric(logLik(larger) - logLik(smaller)))
   null <- ratio_design(smaller, larger)
   streams <- replicate_streams(seed, replicates)

@@ -300,7 +300,7 @@ class EstimationSpec(Base):
         5000,
         ge=0,
         le=1_000_000,
-        description="Simulated samples for each exact test of a random slope (RLRsim; 1,000 at "
+        description="Simulated samples for each exact test of a random slope (RLRsim; 500 at "
         "most where the test is a parametric bootstrap); about a second each for 5,000 samples and "
         "200 groups, 0 for none.",
     )

@@ -20,7 +20,7 @@ __all__ = ["examine"]
 STEP = "models"
 CELLS = 5_000_000
 """Rows times groups up to which RLRsim simulates null distributions: its matrices are dense."""
-SAMPLES = 1000
+SAMPLES = 500
 """Bootstrap samples of a likelihood ratio at most; a p that is not small takes fewer."""
 
 STRUCTURES = {
@@ -538,7 +538,7 @@ def _slope_table(context: Context, tests: Sequence[Mapping[str, Any]]) -> Table:
              "intercepts"),
             ("bootstrap", "where the slope is correlated with other effects, or RLRsim cannot be "
              f"used, from at most {_samples(context, 'bootstrap'):,} samples drawn from the "
-             "smaller model and fitted by both (parametric bootstrap; no more are drawn once 50 "
+             "smaller model and fitted by both (parametric bootstrap; no more are drawn once 25 "
              "ratios exceed the observed one)"),
         )
         if by in ways
