@@ -144,12 +144,15 @@ def _is_text(cell: Cell) -> bool:
 
 
 def _alignments(found: Table) -> list[str]:
-    """Text columns left, numbers right."""
+    """Text columns left, numbers right; a word among numbers stands as they do."""
     rows = [row for row in found.rows if not row.group]
-    return [
-        "left" if any(_is_text(row.cells[i]) for row in rows if i < len(row.cells)) else "right"
-        for i in range(len(found.columns) - 1)
-    ]
+
+    def side(i: int) -> str:
+        filled = [row.cells[i] for row in rows if i < len(row.cells) and row.cells[i] != ""]
+        texts = sum(map(_is_text, filled))
+        return "left" if texts and 2 * texts >= len(filled) else "right"
+
+    return [side(i) for i in range(len(found.columns) - 1)]
 
 
 def table(found: Table) -> str:

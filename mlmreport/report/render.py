@@ -149,7 +149,12 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             "PDF",
             ".pdf",
             "typst",
-            ("--to=typst", "--standalone", f"--template={_ASSETS / 'template.typ'}"),
+            (
+                "--to=typst-smart",
+                "--wrap=none",
+                "--standalone",
+                f"--template={_ASSETS / 'template.typ'}",
+            ),
             {"papersize": "a4", "default-image-extension": "svg"},
             _typeset,
         ),

@@ -131,6 +131,7 @@ def _random(context: Context, model: FittedModel, block: str, effect: str) -> di
     at = f"assumptions/random/{block}/{effect}"
     return {
         "at": at,
+        "units": int(context.value(f"{model.id}/ngroups/{model.fit.groups[block]}") or 0),
         "label": context.effect_phrase(model, effect),
         "group": next(
             (g.name for g in context.plan.groups if g.group == model.fit.groups[block]),
@@ -312,11 +313,14 @@ def _figures(
     outcome = context.plan.outcome
     unit = f" ({outcome.unit})" if outcome.unit else ""
     n = int(context.value(f"{model.id}/nobs") or 0)
-    panels = [_panel(context, "assumptions/residual", "Level-1 residuals")]
-    plotted = len(panels[0]["sample"].values)
-    panels[0]["shown"] = f"{plotted:,} quantiles of {n:,}" if plotted < n else f"n = {n:,}"
+    panels = [_panel(context, "assumptions/residual", "Level-1 residuals", n)]
     panels += [
-        _panel(context, entry["at"], entry["label"][0].upper() + entry["label"][1:])
+        _panel(
+            context,
+            entry["at"],
+            _title(entry, several=len(context.plan.groups) > 1),
+            entry["units"],
+        )
         for entry in random
         if entry["have"]
     ]
@@ -372,9 +376,21 @@ def _figures(
     return figures
 
 
-def _panel(context: Context, at: str, title: str) -> dict[str, Any]:
+def _title(entry: Mapping[str, Any], *, several: bool) -> str:
+    label = entry["label"][0].upper() + entry["label"][1:]
+    return f"{label}, by {entry['group']}" if several else label
+
+
+def _panel(context: Context, at: str, title: str, n: int) -> dict[str, Any]:
     series = {name.removeprefix("qq_"): context.item(f"{at}/{name}") for name in QQ}
-    return {**series, "xlabel": "Normal quantile", "ylabel": "Standardised", "title": title}
+    plotted = len(series["sample"].values)
+    return {
+        **series,
+        "xlabel": "Normal quantile",
+        "ylabel": "Standardised",
+        "title": title,
+        "shown": f"{plotted:,} quantiles of {n:,}" if plotted < n else f"n = {plotted:,}",
+    }
 
 
 def _linearity(panels: list[dict[str, Any]]) -> Figure:

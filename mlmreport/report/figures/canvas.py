@@ -320,7 +320,7 @@ def several(n: int, noun: str) -> str:
 
 def name_axes(ax: Axes, xlabel: str, ylabel: str, across: int = 66, up: int = 36) -> None:
     """Set both axis labels, wrapped to the room there is."""
-    ax.set_xlabel(wrapped(xlabel, across))
+    ax.set_xlabel(wrapped(xlabel, across, lines=3))
     ax.set_ylabel(wrapped(ylabel, up))
 
 

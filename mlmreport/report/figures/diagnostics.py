@@ -8,6 +8,7 @@ from typing import NotRequired, TypedDict
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from mlmreport.report.figures.canvas import (
@@ -329,13 +330,27 @@ def influence(
         dots(ax, x[~beyond], values[~beyond], alpha=0.8)
         dots(ax, x[beyond], values[beyond], alpha=0.9, color=VERMILLION, marker="^", markersize=5)
         rule(ax, y=limit, color=VERMILLION, linestyle=(0, (5, 2)), linewidth=1.2)
-        for i in np.argsort(-values, kind="stable")[:named]:
+        for i in _apart(x, values, named):
             _name_point(ax, float(x[i]), float(values[i]), labels[i], right=x[i] > len(values) / 2)
         ax.set_ylim(0, 1.12 * max(float(values.max()), limit))
         ax.set_xlim(0, len(values) + 1)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         name_axes(ax, xlabel, ylabel)
         note(ax, f"n = {len(values):,}; dashed line: cut-off; ▲ beyond it: {int(beyond.sum()):,}")
         return finish(figure)
+
+
+def _apart(x: Array, values: Array, most: int) -> list[int]:
+    """The largest values, less those whose name would lie on that of a larger one."""
+    taken: list[int] = []
+    for i in np.argsort(-values, kind="stable")[:most]:
+        beside = (
+            abs(x[i] - x[j]) < 0.2 * len(x) and abs(values[i] - values[j]) < 0.06 * values.max()
+            for j in taken
+        )
+        if not any(beside):
+            taken.append(int(i))
+    return taken
 
 
 def _name_point(ax: Axes, x: float, y: float, text: str, right: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from mlmreport.report.figures.canvas import (
     BLUE,
@@ -54,6 +54,7 @@ _NAMED_ROWS = 60
 _SPACIOUS_ROWS = 25
 _NAME_WIDTH = 32
 _MOST_MARGIN_LABELS = 30
+_MOST_ROWS = 200
 
 
 def coefficients(
@@ -140,7 +141,7 @@ def caterpillar(
     """The groups' random effects with intervals, sorted.
 
     Up to 60 groups stand on the axis by name; of more, only the highlighted ones are named, at
-    most 30 of them.
+    most 30 of them. Of more than 200, that many are drawn, evenly spaced in their order.
 
     Parameters
     ----------
@@ -155,7 +156,7 @@ def caterpillar(
     """
     columns = together(estimate=estimate, lower=lower, upper=upper)
     same_length(labels=labels, estimate=columns[0])
-    order = np.argsort(-columns[0], kind="stable")
+    order = _shown_ranks(np.argsort(-columns[0], kind="stable"), labels, highlighted)
     names = [labels[i] for i in order]
     sorted_columns = [column[order] for column in columns]
     chosen = np.isin(names, list(highlighted))
@@ -168,7 +169,10 @@ def caterpillar(
             _draw_inner(ax, inner[1][order], inner[2][order], small=not named)
         _draw_ranked(ax, sorted_columns, chosen, small=not named)
         ax.set_xlabel(wrapped(xlabel, 60))
-        said = several(len(names), groups), "filled: the interval excludes 0"
+        count = several(len(labels), groups)
+        if len(names) < len(labels):
+            count = f"{len(names):,} of {count}, evenly spaced in order"
+        said = count, "filled: the interval excludes 0"
         head(figure, *said, "diamond: highlighted" if chosen.any() else "")
         if named:
             _name_rows(ax, names, chosen)
@@ -177,10 +181,19 @@ def caterpillar(
         return finish(figure)
 
 
+def _shown_ranks(order: NDArray[np.intp], labels: Sequence[str], kept: Sequence[str]) -> Any:
+    """All places of the order, or of more than can be told apart an even choice of them."""
+    if len(order) <= _MOST_ROWS:
+        return order
+    even = np.linspace(0, len(order) - 1, _MOST_ROWS).round().astype(int)
+    named = np.flatnonzero(np.isin([labels[i] for i in order], list(kept)))
+    return order[np.union1d(even, named)]
+
+
 def _ranked_height(names: Sequence[str]) -> float:
     """Rows come closer together where there are many, down to one line of small print."""
     if len(names) > _SPACIOUS_ROWS:
-        return 0.165 * len(names)
+        return 0.125 * len(names)
     return rows_height(names, 0.24, _NAME_WIDTH)
 
 
@@ -219,7 +232,7 @@ def _draw_ranked(ax: Axes, columns: Sequence[Array], chosen: Flags, small: bool)
 def _name_rows(ax: Axes, names: Sequence[str], chosen: Flags) -> None:
     dense = len(names) > _SPACIOUS_ROWS
     rows_of(ax, names, width=_NAME_WIDTH, lines=1 if dense else 2)
-    ax.tick_params(axis="y", labelsize=8.5 if dense else 10)
+    ax.tick_params(axis="y", labelsize=7.5 if dense else 10)
     _embolden(ax, chosen)
 
 

@@ -208,37 +208,44 @@ def johnson_neyman(
     with style():
         figure, (ax,) = figure_of(4.0)
         rule(ax, y=0, color=INK)
-        _shade_regions(ax, xs, low, high, edges)
+        kinds = _shade_regions(ax, xs, low, high, edges)
         ax.plot(xs, line, color=INK, linewidth=2.2)
         ax.margins(x=0.01)
         for edge in edges:
             _mark_bound(ax, edge, _side(edge, edges))
         _mark_range(ax, [finite("data_range", end) for end in data_range])
         name_axes(ax, xlabel, ylabel)
-        legend(figure, _region_entries(), columns=3)
+        legend(figure, _region_entries(kinds), columns=3)
         return finish(figure)
 
 
-def _region_entries() -> list[tuple[Any, str]]:
+def _region_entries(kinds: set[bool]) -> list[tuple[Any, str]]:
+    """The key of what is drawn: intervals that exclude zero (True), and those that do not."""
     look: Look = {"linestyle": "none", "marker": "s", "markersize": 11, "markeredgewidth": 0}
-    return [
-        (key(color=_CLEAR, **look), "interval excludes 0"),
-        (key(color=_UNCLEAR, **look), "includes 0"),
-        (key(color=VERMILLION, linewidth=4), "observed range"),
+    regions = [
+        (True, key(color=_CLEAR, **look), "interval excludes 0"),
+        (False, key(color=_UNCLEAR, **look), "interval includes 0"),
     ]
+    drawn = [(mark, text) for clear, mark, text in regions if clear in kinds]
+    return [*drawn, (key(color=VERMILLION, linewidth=4), "observed range")]
 
 
-def _shade_regions(ax: Axes, x: Array, low: Array, high: Array, edges: Sequence[float]) -> None:
-    """Fill the band, piece by piece between the bounds."""
+def _shade_regions(
+    ax: Axes, x: Array, low: Array, high: Array, edges: Sequence[float]
+) -> set[bool]:
+    """Fill the band, piece by piece between the bounds; whether intervals exclude zero there."""
+    kinds = set()
     inner = [edge for edge in edges if x.min() < edge < x.max()]
     cuts = [float(x.min()), *inner, float(x.max())]
     for start, end in pairwise(cuts):
         part = np.union1d(x[(x > start) & (x < end)], [start, end])
         below, above = np.interp(part, x, low), np.interp(part, x, high)
         middle = len(part) // 2 if len(part) > 2 else 0
-        clear = below[middle] > 0 or above[middle] < 0
+        clear = bool(below[middle] > 0 or above[middle] < 0)
+        kinds.add(clear)
         look: Look = {"facecolor": _CLEAR, "hatch": "///"} if clear else {"facecolor": _UNCLEAR}
         ax.fill_between(part, below, above, edgecolor="white", linewidth=0, **look)
+    return kinds
 
 
 def _side(edge: float, edges: Sequence[float]) -> Literal["left", "center", "right"]:

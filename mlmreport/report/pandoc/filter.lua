@@ -16,7 +16,6 @@ local HTML = FORMAT:match 'html' ~= nil
 local TYPST = FORMAT == 'typst'
 local DOCX = FORMAT == 'docx'
 local NBSP = '\u{a0}'
-local EM_SPACE = '\u{2003}'
 
 local KIND_NAMES = { sec = 'Section', tbl = 'Table', fig = 'Figure', eq = 'Equation' }
 local CALLOUTS = { note = 'Note', tip = 'Tip', warning = 'Warning', caution = 'Caution', important = 'Important' }
@@ -266,12 +265,15 @@ local function indent_of(cell)
   return em and math.floor(tonumber(em) + 0.5) or 0
 end
 
---- A label indented by style is indented by em spaces in Typst, by a paragraph style in Word.
+--- A label indented by style is indented as a whole in Typst, by a paragraph style in Word.
 local function indent_cells(tbl)
   for _, row in ipairs(all_rows(tbl)) do
     for _, cell in ipairs(row.cells) do
       local indent, first = indent_of(cell), cell.contents[1]
-      if indent > 0 and first then first.content:insert(1, pandoc.Str(EM_SPACE:rep(indent))) end
+      if indent > 0 and first then
+        first.content:insert(1, pandoc.RawInline('typst', ('#pad(left: %dem)['):format(indent)))
+        first.content:insert(pandoc.RawInline('typst', ']'))
+      end
     end
   end
 end
