@@ -37,6 +37,8 @@ __all__ = [
 ]
 
 STEP = "assumptions"
+NLME_ROW = 1.5e-4
+"""Nominal seconds that nlme's fit of correlated errors takes for each row and parameter."""
 REFITS = 3
 """Groups, the most influential ones, without which the model is fitted again."""
 
@@ -341,6 +343,7 @@ def remedies(
         "without": [{"name": it.name, "unit": it.unit} for it in without],
         "scale": WORDS.get(scale, "") if scale else "",
         "no_samples": no_samples,
+        "drawn": not no_clusters,
         "no_clusters": "" if no_samples else no_clusters,
         "columns": [
             *(["cluster-robust standard errors"] if robust else []),
@@ -488,7 +491,8 @@ def exogeneity(context: Context, model: FittedModel) -> dict[str, Any]:
     }  # fmt: skip
     if not added and len(pairs) < 2:
         return facts
-    if reason := _means_too_long(context, model):
+    part = f"{model.plan.label} with the means of its predictors added"
+    if reason := _refit_too_long(context, model, part):
         return facts | {"too_long": reason}
     keys = [_exogeneity_key(context, entry, level) for entry, level in added]
     context.run(
@@ -519,11 +523,10 @@ def exogeneity(context: Context, model: FittedModel) -> dict[str, Any]:
     return facts
 
 
-def _means_too_long(context: Context, model: FittedModel) -> str:
-    """Why the model is not fitted again with group means among its predictors."""
+def _refit_too_long(context: Context, model: FittedModel, part: str) -> str:
+    """Why the model is not fitted again with other predictors and their tests."""
     k = model.fit.parameters
     needed = evaluations(k) + df_evaluations(k)
-    part = f"{model.plan.label} with the means of its predictors added"
     return too_long(context, STEP, part, model, needed * model.fit.evaluation)
 
 
@@ -758,6 +761,9 @@ def _curved(
     context: Context, model: FittedModel, bent: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """The squares of the predictors whose smooths bend, in a refit with all of them."""
+    part = f"{model.plan.label} with squares of its predictors added"
+    if reason := _refit_too_long(context, model, part):
+        return {"too_long": reason}
     context.run(
         STEP,
         "check_curves",
@@ -781,6 +787,7 @@ def _curved(
     ]
     change = context.value(f"{at}/change")
     return {
+        "too_long": "",
         "squares": squares,
         "curved": [entry for entry in squares if entry["curved"]],
         "change": context.item(f"{at}/change"),
@@ -919,6 +926,10 @@ def _by_distance(context: Context, time: Variable, bins: int) -> Table | None:
 
 def _correlated_errors(context: Context, model: FittedModel, time: Variable) -> dict[str, Any]:
     """The model with autoregressive errors, and what it changes."""
+    seconds = NLME_ROW * (model.fit.parameters + 1) * len(context.data.frame)
+    part = f"{model.plan.label} with autoregressive errors"
+    if reason := too_long(context, STEP, part, model, seconds):
+        return {"have": False, "too_long": reason}
     context.run(
         STEP,
         "check_correlated_errors",
@@ -932,6 +943,7 @@ def _correlated_errors(context: Context, model: FittedModel, time: Variable) -> 
     return {
         **context.all(at, "phi", "change", "ratio", "least_ratio"),
         "have": change is not None,
+        "too_long": "",
         "matters": (change or 0) > RULES["shift"].value
         or any(abs(r - 1) > RULES["se_ratio"].value for r in ratios if r is not None),
     }
