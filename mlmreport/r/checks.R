@@ -412,8 +412,7 @@ check_exogeneity <- function(id, formula, reml, terms, groups, keys, means, with
   if (length(terms)) {
     object("with_means", with_group_means(M, d, TERMS, NEW, GROUPS), bind = b)
     if (have("with_means")) {
-      b$CALL <- lmer_call(f, reml, data = quote(with_means))
-      object("mundlak", CALL, bind = b)
+      model_object("mundlak", lmer_call(f, reml, data = quote(with_means)))
     }
   } else {
     object("mundlak", M, bind = b)
@@ -602,8 +601,7 @@ check_curves <- function(id, group, formula, reml, columns, kinds) {
   )
   object("with_squared", with_squares(d, COLUMNS, KINDS, NEW, d$G), bind = b)
   if (have("with_squared")) {
-    b$CALL <- lmer_call(f, reml, data = quote(with_squared))
-    object("curved", CALL, bind = b)
+    model_object("curved", lmer_call(f, reml, data = quote(with_squared)))
   }
   if (have("curved")) object("curved_tests", satterthwaite(curved), bind = b)
   for (k in seq_along(columns)) {

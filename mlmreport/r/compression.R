@@ -694,11 +694,23 @@ lmer_at <- function(formula, ..., theta) {
 
 CRITERIA_DIFFER <- "the criterion of all rows differs from that of the compressed rows"
 
-# The design of a call of lmer, as lme4's lFormula has it, with the control of the call.
+# The design of a call of lmer, as lme4's lFormula has it, with the control of the call. A design that
+# was made for the call that comes next is in `designs` and taken out of it.
+designs <- new.env()
 design_of <- function(call, frame) {
   call[[1L]] <- quote(lme4::lFormula)
+  if (identical(designs$call, call)) {
+    made <- designs$made
+    rm(list = ls(designs), envir = designs)
+    return(made)
+  }
   call$control <- if (is.null(call$control)) lmerControl() else eval(call$control, frame)
   c(eval(call, frame), list(control = call$control))
+}
+keep_design <- function(call, design, problem) {
+  call[[1L]] <- quote(lme4::lFormula)
+  designs$call <- call
+  designs$made <- c(design, list(problem = problem))
 }
 
 # The optimum of a design on its compressed rows, or what is found at `theta`; why it is none.
@@ -708,7 +720,10 @@ optimum_of <- function(design, theta = NULL) {
   offset <- stats::model.offset(design$fr)
   if (is.null(weights)) weights <- rep(1, length(y))
   if (is.null(offset)) offset <- 0
-  problem <- compressed_rows(design$X, design$reTrms, y, weights, offset, design$REML)
+  problem <- design$problem
+  if (is.null(problem)) {
+    problem <- compressed_rows(design$X, design$reTrms, y, weights, offset, design$REML)
+  }
   if (!is.null(problem$reason)) {
     return(list(reason = problem$reason))
   }

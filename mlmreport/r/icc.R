@@ -167,7 +167,7 @@ icc_ignoring <- function(id, formulas, reml, terms, unit) {
     b$CALL <- lmer_call(
       str2lang(formulas[[k]]), reml, control = quote(lmerControl(calc.derivs = FALSE))
     )
-    object(refit, CALL, bind = b)
+    model_object(refit, b$CALL)
     for (term in terms) {
       b$TERM <- term
       at <- paste("icc/ignoring", names(formulas)[k], term, sep = "/")
