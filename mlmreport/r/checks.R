@@ -251,12 +251,13 @@ variances_without <- function(at, reason, name, m, b) {
 
 # The fixed effects with other standard errors, without the most influential group of each grouping,
 # and with the outcome on another scale. `cluster` is the grouping that all others lie in, or empty;
-# `keys` name the groupings as in `check_influence`; `scale` is that of a refit, or empty.
-check_remedies <- function(id, cluster, keys, scale, samples, clusters, seed) {
+# `too_long` is why there are no CR2 errors, or empty; `keys` name the groupings as in `check_influence`;
+# `scale` is that of a refit, or empty.
+check_remedies <- function(id, cluster, too_long, keys, scale, samples, clusters, seed) {
   name <- paste0("m_", id)
   m <- get(name, envir = analysis)
   b <- list(M = as.name(name))
-  remedy_robust_errors(name, m, cluster, b)
+  remedy_robust_errors(name, m, cluster, too_long, b)
   for (key in keys) remedy_without(key, m)
   if (nzchar(scale)) remedy_scale(scale, m)
   if (samples > 0) {
@@ -340,10 +341,12 @@ remedy_scale <- function(scale, m) {
   }
 }
 
-remedy_robust_errors <- function(name, m, cluster, b) {
+remedy_robust_errors <- function(name, m, cluster, too_long, b) {
   reason <- ""
   if (!nzchar(cluster)) {
     reason <- "the groupings are crossed, so no grouping holds all dependence"
+  } else if (nzchar(too_long)) {
+    reason <- too_long
   } else if (weighted()) {
     reason <- "the R package clubSandwich takes no multilevel model with prior weights"
   } else if (!nzchar(system.file(package = "clubSandwich"))) {

@@ -39,6 +39,8 @@ __all__ = [
 STEP = "assumptions"
 NLME_ROW = 1.5e-4
 """Nominal seconds that nlme's fit of correlated errors takes for each row and parameter."""
+SANDWICH = (2e-4, 1e-8)
+"""Nominal seconds that CR2 errors take for each row, and for each cubed size of a cluster."""
 REFITS = 3
 """Groups, the most influential ones, without which the model is fitted again."""
 
@@ -311,6 +313,7 @@ def remedies(
         "check_remedies",
         id=model.id,
         cluster=cluster.group if cluster else "",
+        too_long=_sandwich_too_long(context, model, cluster) if cluster else "",
         keys=[it.key for it in without],
         scale=scale,
         samples=samples,
@@ -382,6 +385,14 @@ def _cluster(context: Context, model: FittedModel) -> Level | None:
     if not used or (len(used) > 1 and context.spec.structure == "crossed"):
         return None
     return used[-1]
+
+
+def _sandwich_too_long(context: Context, model: FittedModel, cluster: Level) -> str:
+    """Why there are no CR2 errors, which take matrices of the size of each cluster."""
+    sizes = context.data.frame[cluster.group].value_counts().to_numpy(dtype=float)
+    seconds = float((SANDWICH[0] * sizes + SANDWICH[1] * sizes**3).sum())
+    part = f"cluster-robust standard errors (CR2) of {model.plan.label}"
+    return too_long(context, STEP, part, model, seconds)
 
 
 def _clusters_not_drawn(context: Context, model: FittedModel, cluster: Level | None) -> str:

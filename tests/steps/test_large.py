@@ -34,10 +34,10 @@ inference: {df: asymptotic, r2_bootstrap: 0, check_bootstrap: 0}
 
 def rows() -> pd.DataFrame:
     rng = np.random.default_rng(3)
-    school = rng.integers(0, 60, 60_000)
-    x = rng.normal(size=60_000)
+    school = rng.integers(0, 60, 40_000)
+    x = rng.normal(size=40_000)
     slope = 0.4 + 0.3 * rng.normal(size=60)[school]
-    y = rng.normal(size=60)[school] + slope * x + rng.normal(size=60_000)
+    y = rng.normal(size=60)[school] + slope * x + rng.normal(size=40_000)
     return pd.DataFrame({"school": [f"s{k}" for k in school], "x": x, "y": y})
 
 
