@@ -44,6 +44,8 @@ class Fit:
         Nominal seconds of one evaluation of its deviance.
     parameters
         Its covariance parameters, relative to the residual SD.
+    ahead
+        Whether its optimum was found on compressed data, and lme4 built the model there.
     """
 
     id: str
@@ -56,6 +58,7 @@ class Fit:
     optimizer: str
     evaluation: float
     parameters: int
+    ahead: bool
 
 
 @dataclass
@@ -185,6 +188,7 @@ def _fit(model: str, facts: Mapping[str, Any]) -> Fit:
         optimizer=facts["optimizer"][0],
         evaluation=facts["evaluation"][0],
         parameters=int(facts["theta"][0]),
+        ahead=facts["ahead"][0],
     )
 
 

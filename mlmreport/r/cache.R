@@ -42,7 +42,7 @@ content_key <- function(call) {
 # A model rests on the columns it names, so that another column for another model leaves it as it
 # is; any other call may rest on all, by way of `update`.
 data_key <- function(call) {
-  if (is.call(call) && identical(call[[1L]], as.name("lmer"))) {
+  if (is.call(call) && deparse1(call[[1L]]) %in% c("lmer", "lmer_at")) {
     named <- intersect(all.vars(call), names(cache$columns))
     return(paste(named, cache$columns[named]))
   }

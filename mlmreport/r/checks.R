@@ -251,12 +251,13 @@ variances_without <- function(at, reason, name, m, b) {
 
 # The fixed effects with other standard errors, without the most influential group of each grouping,
 # and with the outcome on another scale. `cluster` is the grouping that all others lie in, or empty;
-# `keys` name the groupings as in `check_influence`; `scale` is that of a refit, or empty.
-check_remedies <- function(id, cluster, keys, scale, samples, clusters, seed) {
+# `too_long` is why there are no CR2 errors, or empty; `keys` name the groupings as in `check_influence`;
+# `scale` is that of a refit, or empty.
+check_remedies <- function(id, cluster, too_long, keys, scale, samples, clusters, seed) {
   name <- paste0("m_", id)
   m <- get(name, envir = analysis)
   b <- list(M = as.name(name))
-  remedy_robust_errors(name, m, cluster, b)
+  remedy_robust_errors(name, m, cluster, too_long, b)
   for (key in keys) remedy_without(key, m)
   if (nzchar(scale)) remedy_scale(scale, m)
   if (samples > 0) {
@@ -340,10 +341,12 @@ remedy_scale <- function(scale, m) {
   }
 }
 
-remedy_robust_errors <- function(name, m, cluster, b) {
+remedy_robust_errors <- function(name, m, cluster, too_long, b) {
   reason <- ""
   if (!nzchar(cluster)) {
     reason <- "the groupings are crossed, so no grouping holds all dependence"
+  } else if (nzchar(too_long)) {
+    reason <- too_long
   } else if (weighted()) {
     reason <- "the R package clubSandwich takes no multilevel model with prior weights"
   } else if (!nzchar(system.file(package = "clubSandwich"))) {
@@ -412,8 +415,7 @@ check_exogeneity <- function(id, formula, reml, terms, groups, keys, means, with
   if (length(terms)) {
     object("with_means", with_group_means(M, d, TERMS, NEW, GROUPS), bind = b)
     if (have("with_means")) {
-      b$CALL <- lmer_call(f, reml, data = quote(with_means))
-      object("mundlak", CALL, bind = b)
+      model_object("mundlak", lmer_call(f, reml, data = quote(with_means)))
     }
   } else {
     object("mundlak", M, bind = b)
@@ -602,8 +604,7 @@ check_curves <- function(id, group, formula, reml, columns, kinds) {
   )
   object("with_squared", with_squares(d, COLUMNS, KINDS, NEW, d$G), bind = b)
   if (have("with_squared")) {
-    b$CALL <- lmer_call(f, reml, data = quote(with_squared))
-    object("curved", CALL, bind = b)
+    model_object("curved", lmer_call(f, reml, data = quote(with_squared)))
   }
   if (have("curved")) object("curved_tests", satterthwaite(curved), bind = b)
   for (k in seq_along(columns)) {

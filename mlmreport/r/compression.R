@@ -14,6 +14,7 @@
 #   optimum(problem)          problem             -> theta, criterion, beta, sigma, vcov, ...
 #   derivatives(batch, theta) gradient and Hessian of a single problem's criterion
 #   lmer_compressed(formula, ...)                 -> a genuine lmerMod, and why it is none of ours
+#   lmer_at(formula, ..., theta)                  -> the same at a theta found before
 #   all_optimizers(problem)                       -> what lme4's allFit() gives
 #
 # lme4, Matrix, base and stats only.
@@ -681,61 +682,106 @@ derivatives <- function(batch, theta, step = 1e-4) {
 # itself, and `reason` says why.
 lmer_compressed <- function(formula, ...) {
   call <- match.call(lme4::lmer, sys.call())
-  call[[1L]] <- quote(lme4::lmer)
-  here <- parent.frame()
-  control <- if (is.null(call$control)) lmerControl() else eval(call$control, here)
-  design <- call
-  design$control <- control
-  design[[1L]] <- quote(lme4::lFormula)
-  design <- eval(design, here)
-  fit <- warm_start(design, control)
-  if (is.null(fit$model)) {
-    return(list(model = eval(call, here), reason = fit$reason))
+  design <- design_of(call, parent.frame())
+  found <- optimum_of(design)
+  model <- if (is.null(found$reason)) model_at(design, call, found)
+  if (is.null(model)) {
+    call[[1L]] <- quote(lmer)
+    if (is.null(found$reason)) found$reason <- CRITERIA_DIFFER
+    return(list(model = eval(call, parent.frame()), reason = found$reason))
   }
-  call$formula <- design$formula
-  fit$model@call <- call
-  fit
+  list(model = model, problem = found$problem, optimum = found$fit, reason = NULL)
 }
 
-# The model of a design (of lme4's lFormula) from the optimum on its compressed rows.
-warm_start <- function(design, control = lmerControl()) {
+# lmer() with theta given: lme4 builds the model of all rows there, without a search. Theta is that of
+# the optimum on the compressed rows, from which the derivatives for lme4's convergence checks come
+# again. update() and refit() of the model search as they do for any other.
+lmer_at <- function(formula, ..., theta) {
+  call <- sys.call()
+  call$theta <- NULL
+  call <- match.call(lme4::lmer, call)
+  design <- design_of(call, parent.frame())
+  model <- model_at(design, call, optimum_of(design, theta))
+  if (is.null(model)) stop(CRITERIA_DIFFER, call. = FALSE)
+  model
+}
+
+CRITERIA_DIFFER <- "the criterion of all rows differs from that of the compressed rows"
+
+# The design of a call of lmer, as lme4's lFormula has it, with the control of the call. A design that
+# was made for the call that comes next is in `designs` and taken out of it.
+designs <- new.env()
+design_of <- function(call, frame) {
+  call[[1L]] <- quote(lme4::lFormula)
+  if (identical(designs$call, call)) {
+    made <- designs$made
+    rm(list = ls(designs), envir = designs)
+    return(made)
+  }
+  call$control <- if (is.null(call$control)) lmerControl() else eval(call$control, frame)
+  c(eval(call, frame), list(control = call$control))
+}
+keep_design <- function(call, design, problem) {
+  call[[1L]] <- quote(lme4::lFormula)
+  designs$call <- call
+  designs$made <- c(design, list(problem = problem))
+}
+
+# The optimum of a design on its compressed rows, or what is found at `theta`; why it is none.
+optimum_of <- function(design, theta = NULL) {
   y <- stats::model.response(design$fr)
   weights <- stats::model.weights(design$fr)
   offset <- stats::model.offset(design$fr)
   if (is.null(weights)) weights <- rep(1, length(y))
   if (is.null(offset)) offset <- 0
-  problem <- compressed_rows(design$X, design$reTrms, y, weights, offset, design$REML)
+  problem <- design$problem
+  if (is.null(problem)) {
+    problem <- compressed_rows(design$X, design$reTrms, y, weights, offset, design$REML)
+  }
   if (!is.null(problem$reason)) {
     return(list(reason = problem$reason))
   }
   batch <- batch_of(problem)
-  fit <- optimum(problem, batch = batch)
-  derivatives <- derivatives(batch, fit$theta)
-  checks <- lme4_checks(derivatives, fit$theta, control, problem$lower)
-  if (!fit$converged || any(c(checks$code, 0L) < 0L)) {
-    return(list(reason = paste(c("the optimum does not pass the checks", checks$messages), collapse = ": ")))
+  fit <- if (is.null(theta)) {
+    optimum(problem, batch = batch)
+  } else {
+    list(theta = theta, criterion = evaluate_batch(batch, matrix(theta, 1L))$criterion, steps = 1L)
   }
+  derivatives <- derivatives(batch, fit$theta)
+  checks <- lme4_checks(derivatives, fit$theta, design$control, problem$lower)
+  reason <- if (isFALSE(fit$converged) || any(c(checks$code, 0L) < 0L)) {
+    paste(c("the optimum does not pass the checks", checks$messages), collapse = ": ")
+  }
+  list(problem = problem, fit = fit, derivatives = derivatives, checks = checks, reason = reason)
+}
+
+# The model of all rows at the theta of `found`; NULL where its criterion is not that of the
+# compressed rows.
+model_at <- function(design, call, found) {
+  fit <- found$fit
   terms <- design$reTrms
   terms$theta <- fit$theta
   devfun <- mkLmerDevfun(
-    fr = design$fr, X = design$X, reTrms = terms, REML = design$REML, start = fit$theta, control = control
+    fr = design$fr, X = design$X, reTrms = terms, REML = design$REML, start = fit$theta,
+    control = design$control
   )
   criterion <- devfun(fit$theta)
   if (abs(criterion - fit$criterion) > 1e-9 * abs(criterion) + 1e-6) {
-    return(list(reason = "the criterion of all rows differs from that of the compressed rows"))
+    return(NULL)
   }
   opt <- structure(
     list(
       par = fit$theta, fval = criterion, feval = fit$steps, conv = 0L,
       message = "quasi-Newton on compressed rows"
     ),
-    optimizer = control$optimizer, control = control$optCtrl, # what refit() uses later
-    derivs = derivatives, warnings = list()
+    optimizer = design$control$optimizer, control = design$control$optCtrl, # what refit() uses later
+    derivs = found$derivatives, warnings = list()
   )
-  list(
-    model = mkMerMod(environment(devfun), opt, terms, fr = design$fr, lme4conv = checks),
-    problem = problem, optimum = fit, reason = NULL
-  )
+  call[[1L]] <- quote(lmer)
+  call$formula <- design$formula
+  model <- mkMerMod(environment(devfun), opt, terms, fr = design$fr, lme4conv = found$checks)
+  model@call <- call
+  model
 }
 
 # lme4's checks of an optimum, whose messages stay in the model instead of being raised.

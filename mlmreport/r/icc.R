@@ -167,7 +167,7 @@ icc_ignoring <- function(id, formulas, reml, terms, unit) {
     b$CALL <- lmer_call(
       str2lang(formulas[[k]]), reml, control = quote(lmerControl(calc.derivs = FALSE))
     )
-    object(refit, CALL, bind = b)
+    model_object(refit, b$CALL)
     for (term in terms) {
       b$TERM <- term
       at <- paste("icc/ignoring", names(formulas)[k], term, sep = "/")
@@ -341,7 +341,9 @@ ols_robust_kind <- function(clusters) {
   }
   cluster <- clusters
   b <- list(C = as.name(cluster))
-  small <- nrow(analysis$d) <= 50000 && max(table(analysis$d[[cluster]])) <= 1000
+  # Nominal seconds, as for the CR2 errors of the model: each cluster has a matrix of its size.
+  sizes <- as.numeric(table(analysis$d[[cluster]]))
+  small <- sum(2e-4 * sizes + 1e-8 * sizes^3) <= 20
   if (small && suppressMessages(requireNamespace("clubSandwich", quietly = TRUE))) {
     b$ROBUST <- quote(clubSandwich::vcovCR(icc_pooled, cluster = d$C, type = "CR2"))
     if (weighted()) b$ROBUST$target <- quote(1 / weights(icc_pooled))

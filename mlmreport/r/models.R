@@ -8,7 +8,7 @@ fit_model <- function(id, formula, reml, optimizer) {
   } else {
     lmer_call(formula, reml, control = bquote(lmerControl(optimizer = .(optimizer))))
   }
-  object(name, CALL, bind = list(CALL = call))
+  model_object(name, call)
   if (!have(name)) {
     return(list(failed = record$entries[[length(record$entries)]]$reason))
   }
@@ -23,7 +23,7 @@ fit_facts <- function(m) {
     groupings = block_groups(m),
     block_names = names(VarCorr(m)),
     messages = complaints(m), evaluation = evaluation_cost(m), theta = length(getME(m, "theta")),
-    optimizer = as.character(m@optinfo$optimizer)
+    optimizer = as.character(m@optinfo$optimizer), ahead = found_ahead(m)
   )
 }
 
@@ -41,7 +41,13 @@ complaints <- function(m) {
 # A comparison needs ML when the fixed parts differ; the ML refit is an object of its own.
 fit_by_ml <- function(id) {
   b <- list(M = as.name(paste0("m_", id)))
-  if (isREML(get(paste0("m_", id), envir = analysis))) {
+  m <- get(paste0("m_", id), envir = analysis)
+  if (isREML(m) && found_ahead(m)) {
+    call <- m@call
+    call$formula <- str2lang(deparse1(formula(m)))
+    call$REML <- FALSE
+    model_object(paste0("ml_", id), call)
+  } else if (isREML(m)) {
     object(paste0("ml_", id), refitML(M), bind = b)
   } else {
     object(paste0("ml_", id), M, bind = b)
@@ -460,7 +466,7 @@ fit_structure <- function(key, id, formula, labels, unit, level, same) {
     control <- get(m, envir = analysis)@call$control
     call <- lmer_call(b$FORMULA, b$REML)
     if (!is.null(control)) call$control <- control
-    object(name, CALL, bind = list(CALL = call))
+    model_object(name, call)
   }
   if (!have(name)) {
     return(list(fitted = FALSE, singular = FALSE))
@@ -570,6 +576,6 @@ slope_model <- function(name, what, reml) {
   if (!grepl("~", what, fixed = TRUE)) {
     return(what)
   }
-  object(name, CALL, bind = list(CALL = lmer_call(str2lang(what), reml)))
+  model_object(name, lmer_call(str2lang(what), reml))
   name
 }

@@ -1,6 +1,50 @@
 # What several steps take from a model: its data compressed (compression.R), its parametric bootstrap.
 # Made once, under names of their own, when the first step asks for them.
 
+# A model as an object. Where lme4's own search is predicted to take more than a second and the data
+# compress, theta is found on the compressed data and lme4 builds the model there (lmer_at): `call` is
+# one of lmer. What fails by that way is fitted by lme4 from its own start.
+model_object <- function(name, call) {
+  ahead <- call_at_optimum(call)
+  if (!is.null(ahead)) {
+    object(name, CALL, bind = list(CALL = ahead), failing = "warning")
+    rm(list = ls(designs), envir = designs)
+  }
+  if (is.null(ahead) || !have(name)) object(name, CALL, bind = list(CALL = call))
+}
+
+# The call of lmer_at in the place of one of lmer; NULL where lme4 is to search for itself.
+call_at_optimum <- function(call) {
+  if (nrow(eval(call$data, analysis)) < 5000L) {
+    return(NULL)
+  }
+  key <- if (nzchar(cache$folder)) digest_of(c(content_key(call), "at its optimum")) else ""
+  known <- recall(key)
+  if (!is.null(known)) {
+    return(known$value)
+  }
+  call <- match.call(lme4::lmer, call)
+  design <- tryCatch(
+    suppressMessages(suppressWarnings(design_of(call, analysis))), error = function(e) NULL
+  )
+  k <- length(design$reTrms$theta)
+  if (170e-9 * length(design$reTrms$Zt@x) * (20 * k + 2 * k^2) < 1) {
+    return(NULL) # see fit_cost; this also where lme4 is to say what is wrong with the call
+  }
+  found <- optimum_of(design)
+  ahead <- if (is.null(found$reason)) {
+    keep_design(call, design, found$problem)
+    call[[1L]] <- as.name("lmer_at")
+    call$theta <- found$fit$theta
+    call
+  }
+  if (nzchar(key)) keep(key, ahead, list())
+  ahead
+}
+
+# Whether the search of a model was made on compressed data.
+found_ahead <- function(m) identical(m@optinfo$message, "quasi-Newton on compressed rows")
+
 # Whether refits on compressed data are to be had: always with one grouping factor, which is solved in
 # closed form; with several where there are fewer rows. Otherwise why not.
 uncompressed <- function(name) {

@@ -37,6 +37,10 @@ __all__ = [
 ]
 
 STEP = "assumptions"
+NLME_ROW = 1.5e-4
+"""Nominal seconds that nlme's fit of correlated errors takes for each row and parameter."""
+SANDWICH = (2e-4, 1e-8)
+"""Nominal seconds that CR2 errors take for each row, and for each cubed size of a cluster."""
 REFITS = 3
 """Groups, the most influential ones, without which the model is fitted again."""
 
@@ -309,6 +313,7 @@ def remedies(
         "check_remedies",
         id=model.id,
         cluster=cluster.group if cluster else "",
+        too_long=_sandwich_too_long(context, model, cluster) if cluster else "",
         keys=[it.key for it in without],
         scale=scale,
         samples=samples,
@@ -341,6 +346,7 @@ def remedies(
         "without": [{"name": it.name, "unit": it.unit} for it in without],
         "scale": WORDS.get(scale, "") if scale else "",
         "no_samples": no_samples,
+        "drawn": not no_clusters,
         "no_clusters": "" if no_samples else no_clusters,
         "columns": [
             *(["cluster-robust standard errors"] if robust else []),
@@ -379,6 +385,14 @@ def _cluster(context: Context, model: FittedModel) -> Level | None:
     if not used or (len(used) > 1 and context.spec.structure == "crossed"):
         return None
     return used[-1]
+
+
+def _sandwich_too_long(context: Context, model: FittedModel, cluster: Level) -> str:
+    """Why there are no CR2 errors, which take matrices of the size of each cluster."""
+    sizes = context.data.frame[cluster.group].value_counts().to_numpy(dtype=float)
+    seconds = float((SANDWICH[0] * sizes + SANDWICH[1] * sizes**3).sum())
+    part = f"cluster-robust standard errors (CR2) of {model.plan.label}"
+    return too_long(context, STEP, part, model, seconds)
 
 
 def _clusters_not_drawn(context: Context, model: FittedModel, cluster: Level | None) -> str:
@@ -488,7 +502,8 @@ def exogeneity(context: Context, model: FittedModel) -> dict[str, Any]:
     }  # fmt: skip
     if not added and len(pairs) < 2:
         return facts
-    if reason := _means_too_long(context, model):
+    part = f"{model.plan.label} with the means of its predictors added"
+    if reason := _refit_too_long(context, model, part):
         return facts | {"too_long": reason}
     keys = [_exogeneity_key(context, entry, level) for entry, level in added]
     context.run(
@@ -519,11 +534,10 @@ def exogeneity(context: Context, model: FittedModel) -> dict[str, Any]:
     return facts
 
 
-def _means_too_long(context: Context, model: FittedModel) -> str:
-    """Why the model is not fitted again with group means among its predictors."""
+def _refit_too_long(context: Context, model: FittedModel, part: str) -> str:
+    """Why the model is not fitted again with other predictors and their tests."""
     k = model.fit.parameters
     needed = evaluations(k) + df_evaluations(k)
-    part = f"{model.plan.label} with the means of its predictors added"
     return too_long(context, STEP, part, model, needed * model.fit.evaluation)
 
 
@@ -758,6 +772,9 @@ def _curved(
     context: Context, model: FittedModel, bent: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """The squares of the predictors whose smooths bend, in a refit with all of them."""
+    part = f"{model.plan.label} with squares of its predictors added"
+    if reason := _refit_too_long(context, model, part):
+        return {"too_long": reason}
     context.run(
         STEP,
         "check_curves",
@@ -781,6 +798,7 @@ def _curved(
     ]
     change = context.value(f"{at}/change")
     return {
+        "too_long": "",
         "squares": squares,
         "curved": [entry for entry in squares if entry["curved"]],
         "change": context.item(f"{at}/change"),
@@ -919,6 +937,10 @@ def _by_distance(context: Context, time: Variable, bins: int) -> Table | None:
 
 def _correlated_errors(context: Context, model: FittedModel, time: Variable) -> dict[str, Any]:
     """The model with autoregressive errors, and what it changes."""
+    seconds = NLME_ROW * (model.fit.parameters + 1) * len(context.data.frame)
+    part = f"{model.plan.label} with autoregressive errors"
+    if reason := too_long(context, STEP, part, model, seconds):
+        return {"have": False, "too_long": reason}
     context.run(
         STEP,
         "check_correlated_errors",
@@ -932,6 +954,7 @@ def _correlated_errors(context: Context, model: FittedModel, time: Variable) -> 
     return {
         **context.all(at, "phi", "change", "ratio", "least_ratio"),
         "have": change is not None,
+        "too_long": "",
         "matters": (change or 0) > RULES["shift"].value
         or any(abs(r - 1) > RULES["se_ratio"].value for r in ratios if r is not None),
     }

@@ -253,6 +253,7 @@ def _model(context: Context, model: FittedModel) -> dict[str, Any]:
         "formula": model.plan.r,
         "singular": model.fit.singular,
         "optimizer": model.fit.optimizer,
+        "ahead": model.fit.ahead,
         "messages": _said(context, model.fitted_as),
         "dropped": list(model.fit.dropped),
         "first": {
@@ -394,7 +395,7 @@ def _convergence_table(context: Context) -> Table:
                 model.plan.label,
                 (
                     f"`{model.plan.r}`",
-                    model.fit.optimizer,
+                    "quasi-Newton, on compressed data" if model.fit.ahead else model.fit.optimizer,
                     context.item(f"{model.id}/gradient"),
                     verdict,
                 ),

@@ -102,6 +102,14 @@ say("warm call", !identical(deparse(formula(warm)), deparse(formula(ordinary))),
 say("warm profile", confint(profile(warm, 4)) - confint(profile(ordinary, 4)), 1e-3)
 weighted <- lmer_compressed(y ~ cses + (1 | school), part_of_hsb, REML = FALSE, weights = weight, offset = shift)
 say("warm weights", deviance(weighted$model) - crit(kept[["weights ML"]]$m), 1e-7)
+at <- lmer_at(Reaction ~ Days + (Days | Subject), data = sleepstudy, REML = TRUE, theta = getME(warm, "theta"))
+say("warm, theta given", c(fixef(at) - fixef(warm), crit(at) - crit(warm), at@optinfo$derivs$Hessian - warm@optinfo$derivs$Hessian), 1e-10)
+say("warm, theta given, update", crit(update(at, . ~ . - Days)) - crit(update(ordinary, . ~ . - Days)), 1e-8)
+say("warm, theta given, ML", deviance(refitML(at)) - deviance(refitML(ordinary)), 1e-6)
+y <- simulate(ordinary, 1, seed = 2)[[1L]]
+say("warm, theta given, refit", fixef(refit(at, y)) - fixef(refit(ordinary, y)), 1e-3)
+spelt <- lmer(Reaction ~ Days + (Days | Subject), data = sleepstudy, REML = TRUE)
+say("warm, theta given, call", !identical(deparse(at@call), deparse(spelt@call)), 0)
 crossed <- lmer_compressed(diameter ~ 1 + (1 | plate) + (1 | sample), Penicillin)
 say("uncompressed says why", !grepl("too few", crossed$reason), 0)
 

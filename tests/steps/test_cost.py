@@ -28,6 +28,7 @@ models:
     - {id: "null", fixed: [], random: {rater: [1], lecture: [1]}}
     - {id: full, fixed: [x, kind], random: {rater: [1], lecture: [1]}}
 estimation: {patience: 0}
+inference: {fixed_ci: profile, r2_bootstrap: 50, check_bootstrap: 50}
 """
 
 
@@ -56,6 +57,9 @@ def test_without_patience_the_report_is_made_and_says_what_is_missing(impatient:
     for said in (
         steps["models"]["asymptotic"],
         steps["models"]["no_intervals"],
+        steps["models"]["no_fixed_ci"],
+        steps["fit"]["bootstrap"]["too_long"],
+        steps["assumptions"]["remedies"]["no_samples"],
         steps["icc"]["no_profile"],
         steps["icc"]["no_bootstrap"],
         steps["models"]["examined"]["optimizers"]["reason"],
@@ -65,7 +69,7 @@ def test_without_patience_the_report_is_made_and_says_what_is_missing(impatient:
     ):
         assert "estimation.patience" in said
     left_out = [d for d in found.decisions if d.outcome.startswith("left out")]
-    assert len(left_out) >= 7
+    assert len(left_out) >= 10
     assert "icc/rater/lower" not in found.items
     assert "full/var/rater/(Intercept)/sd/lower" not in found.items
 

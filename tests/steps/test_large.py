@@ -1,0 +1,83 @@
+"""Models of many rows: the optimum is found on compressed data, lme4 builds the model there."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from support import check_sound, value
+
+from mlmreport.analysis import analyse
+from mlmreport.engine.session import definitions
+from mlmreport.quantities import Results
+from mlmreport.spec.reader import load
+
+pytestmark = [pytest.mark.r, pytest.mark.long]
+
+SPEC = """
+title: Large
+data: {file: rows.csv}
+levels: [{name: pupil}, {name: school, id: school}]
+outcome: {name: y}
+predictors: {x: {level: pupil}}
+models:
+  list:
+    - {id: "null", fixed: [], random: {school: [1]}}
+    - {id: slopes, fixed: [x], random: {school: [1, x]}}
+estimation: {check_optimizers: false, compare_structures: false, slope_tests: 0}
+inference: {df: asymptotic, r2_bootstrap: 0, check_bootstrap: 0}
+"""
+
+
+def rows() -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    school = rng.integers(0, 60, 40_000)
+    x = rng.normal(size=40_000)
+    slope = 0.4 + 0.3 * rng.normal(size=60)[school]
+    y = rng.normal(size=60)[school] + slope * x + rng.normal(size=40_000)
+    return pd.DataFrame({"school": [f"s{k}" for k in school], "x": x, "y": y})
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    folder = tmp_path_factory.mktemp("large")
+    rows().to_csv(folder / "rows.csv", index=False)
+    (folder / "analysis.yml").write_text(SPEC, encoding="utf-8")
+    return analyse(load(folder / "analysis.yml"), lambda *_: None)[0]
+
+
+def test_the_model_is_built_by_lme4_at_the_optimum(large: Results) -> None:
+    check_sound(large)
+    code = {entry.name: entry.code for entry in large.trace if entry.kind == "object"}
+    assert code["m_null"].startswith("lmer(")  # a second or less by lme4's own search
+    for name in ("m_slopes", "ml_slopes"):
+        assert code[name].startswith("lmer_at(")
+        assert "theta = c(" in code[name]
+    assert "lmer_at <- function" in definitions(code.values())
+    assert value(large, "slopes/gradient") < 0.002
+    table = large.steps["models"]["tables"]["convergence"]
+    assert "compressed" in table.rows[1].cells[1]
+
+
+def test_lme4_finds_no_better_one(large: Results, tmp_path: Path) -> None:
+    """By its own search from its own start."""
+    rows().to_csv(tmp_path / "rows.csv", index=False)
+    script = """
+    library(lme4, quietly = TRUE)
+    d <- read.csv("rows.csv")
+    m <- suppressWarnings(lmer(y ~ 1 + x + (1 + x | school), d))
+    cat(format(c(REMLcrit(m), fixef(m), sqrt(diag(as.matrix(vcov(m))))), digits = 15))
+    """
+    (tmp_path / "m.R").write_text(script, encoding="utf-8")
+    done = subprocess.run(
+        ["Rscript", "--vanilla", "m.R"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    criterion, *others = map(float, done.stdout.split())
+    assert criterion >= value(large, "slopes/criterion") - 1e-6
+    assert criterion == pytest.approx(value(large, "slopes/criterion"), abs=1e-3)
+    ours = [value(large, f"slopes/fixef/{name}/{what}")
+            for what in ("estimate", "se") for name in ("(Intercept)", "x")]  # fmt: skip
+    assert others == pytest.approx(ours, rel=1e-3)
