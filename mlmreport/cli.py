@@ -1,21 +1,25 @@
-"""The command line: ``mlmreport new | check | run | render | verify | doctor | schema``."""
+"""The command line: ``mlmreport new | check | run | render | verify | crosscheck | ...``."""
 
 from __future__ import annotations
 
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from mlmreport.cache import Cache
+    from mlmreport.verify.bench import Workbench
+    from mlmreport.verify.checks import Check
 
 __all__ = ["app", "main"]
 
@@ -31,6 +35,8 @@ app = typer.Typer(
 
 VERIFICATION_FAILED = 4
 INTERRUPTED = 130
+PLAIN_WIDTH = 160
+"""Columns of a table that goes to a file or another program."""
 DEBUG = "MLMREPORT_DEBUG"
 """The environment variable that asks for the traceback of an internal error."""
 
@@ -226,6 +232,68 @@ def verify(folder: Folder) -> None:
     _print(clean_room.summary(found))
     if not found.ok:
         raise typer.Exit(VERIFICATION_FAILED)
+
+
+@_command("mlmreport crosscheck analyses/hsb-textbook/analysis.yml")
+def crosscheck(
+    spec: Spec,
+    data_root: Roots = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="The report whose checks.json gets the rows; report/ beside the spec."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit every model by other engines and optimizers; exit 4 on a substantive difference."""
+    from mlmreport.verify import engines, telling
+
+    with _progress(quiet) as progress:
+        bench = _bench(spec, data_root)
+        estimation = bench.document.spec.estimation
+        models = engines.crosscheck(
+            bench, estimation.method == "REML", estimation.optimizer, progress
+        )
+    _keep_checks(report or spec.parent / "report", "engines", engines.as_checks(models))
+    _show(as_json, models, telling.engines)
+    if not all(model.ok for model in models):
+        raise typer.Exit(VERIFICATION_FAILED)
+
+
+def _bench(spec: Path, data_root: Roots) -> Workbench:
+    """The data of a spec, prepared and handed to R."""
+    from dataclasses import replace
+
+    from mlmreport import analysis
+    from mlmreport.spec import reader
+    from mlmreport.verify.bench import Workbench
+
+    document = replace(reader.load(spec), roots=(spec.parent, *(data_root or ())))
+    return Workbench.of(document, analysis.check(document))
+
+
+def _keep_checks(folder: Path, kind: str, checks: Iterable[Check]) -> None:
+    """Into the table of checks of a report, where there is one."""
+    from mlmreport.verify.checks import write_checks
+    from mlmreport.workflow import RESULTS
+
+    if (folder / RESULTS).is_file():
+        write_checks(folder, {kind}, checks)
+
+
+def _show(as_json: bool, found: Sequence[Any], told: Callable[[Any], RenderableType]) -> None:
+    """What cross-checks found: as JSON, or as tables."""
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        entries = [asdict(entry) for entry in found]
+        _print(json.dumps(entries, ensure_ascii=False, allow_nan=False, indent=1))
+        return
+    from rich.console import Console
+
+    wide = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
+    wide.print(told(found))
 
 
 @_command("mlmreport new students.csv --outcome math --group school > analysis.yml")
