@@ -234,9 +234,26 @@ def verify(folder: Folder) -> None:
         raise typer.Exit(VERIFICATION_FAILED)
 
 
-@_command("mlmreport crosscheck analyses/hsb-textbook/analysis.yml")
+@_command("mlmreport crosscheck analyses/hsb-textbook/analysis.yml --against table2.csv")
 def crosscheck(
     spec: Spec,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            help="Numbers of a paper or another program: a csv table with the columns term and "
+            "estimate, or text output of Stata's mixed or SPSS MIXED; see docs/crosscheck.md.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="The model that the numbers are of; the final one if not given.")
+    ] = "",
+    name: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="THEIRS=OURS: what the numbers' source calls a variable; may be repeated."
+        ),
+    ] = None,
     data_root: Roots = None,
     report: Annotated[
         Path | None,
@@ -245,7 +262,17 @@ def crosscheck(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fit every model by other engines and optimizers; exit 4 on a substantive difference."""
+    """Fit every model by other engines, or judge someone else's numbers; exit 4 on a difference."""
+    folder = report or spec.parent / "report"
+    if against is None:
+        ok = _by_engines(spec, data_root, folder, as_json, quiet)
+    else:
+        ok = _by_claims(spec, against, model, name or (), data_root, folder, as_json, quiet)
+    if not ok:
+        raise typer.Exit(VERIFICATION_FAILED)
+
+
+def _by_engines(spec: Path, data_root: Roots, folder: Path, as_json: bool, quiet: bool) -> bool:
     from mlmreport.verify import engines, telling
 
     with _progress(quiet) as progress:
@@ -254,10 +281,34 @@ def crosscheck(
         models = engines.crosscheck(
             bench, estimation.method == "REML", estimation.optimizer, progress
         )
-    _keep_checks(report or spec.parent / "report", "engines", engines.as_checks(models))
+    _keep_checks(folder, "engines", engines.as_checks(models))
     _show(as_json, models, telling.engines)
-    if not all(model.ok for model in models):
-        raise typer.Exit(VERIFICATION_FAILED)
+    return all(model.ok for model in models)
+
+
+def _by_claims(
+    spec: Path,
+    file: Path,
+    model: str,
+    names: Sequence[str],
+    data_root: Roots,
+    folder: Path,
+    as_json: bool,
+    quiet: bool,
+) -> bool:
+    from mlmreport.errors import InputError
+    from mlmreport.verify import against, outputs, telling
+
+    bad = [entry for entry in names if entry.count("=") != 1]
+    if bad:
+        raise InputError.of(f"--name {bad[0]}", "write THEIRS=OURS")
+    renamed = dict(entry.split("=") for entry in names)
+    printed = outputs.read(file)
+    with _progress(quiet) as progress:
+        judged = against.against(_bench(spec, data_root), printed, model, renamed, progress)
+    _keep_checks(folder, "against", against.as_checks(judged))
+    _show(as_json, judged, lambda found: telling.against(found, printed))
+    return all(found.ok for found in judged)
 
 
 def _bench(spec: Path, data_root: Roots) -> Workbench:

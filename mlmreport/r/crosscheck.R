@@ -452,3 +452,84 @@ refit_without <- function(m, formula) {
   call$formula <- formula
   tryCatch(suppressMessages(suppressWarnings(eval(call, analysis))), error = function(e) NULL)
 }
+
+# --- a model as others may have fitted it ---------------------------------------------------------
+
+# All numbers that a paper prints of a model, fitted to `data`; `coding` are matrices of contrasts
+# by column, each a list of rows and the names of its columns; `ddf` is empty where no tests are
+# asked for.
+crosscheck_values <- function(data, formula, reml, coding, ddf, level) {
+  room <- new.env(parent = analysis)
+  for (column in names(coding)) {
+    rows <- coding[[column]]
+    coded <- matrix(unlist(rows$values), nrow = nlevels(data[[column]]), byrow = TRUE)
+    colnames(coded) <- unlist(rows$names)
+    contrasts(data[[column]], how.many = ncol(coded)) <- coded
+  }
+  assign("d", data, envir = room)
+  formula <- str2lang(formula)
+  fitted_by({
+    m <- eval(lmer_call(formula, reml), room)
+    list(
+      status = "fitted", reason = "", rows = nobs(m), values = named_list(printed_of(m, ddf, level))
+    )
+  })
+}
+
+printed_of <- function(m, ddf, level) {
+  components <- components_lme4(m)
+  variances <- components[startsWith(names(components), "var/")]
+  errors <- component_errors(m)
+  names(errors) <- paste0(names(errors), rep("/se", length(errors)))
+  sds <- setNames(sqrt(variances), sub("^var/", "sd/", names(variances)))
+  # The delta method: a square root's standard error.
+  sd_errors <- errors[paste0(names(variances), "/se")] / (2 * sqrt(variances))
+  names(sd_errors) <- paste0(names(sds), "/se")
+  groups <- block_groups(m)
+  correlations <- do.call(c, unname(Map(block_correlations, VarCorr(m), groups)))
+  intercepts <- variances[endsWith(names(variances), "/(Intercept)")]
+  found <- c(
+    components, sds, correlations, errors, sd_errors,
+    sigma = sigma(m), "sigma/se" = unname(errors["sigma2/se"]) / (2 * sigma(m)),
+    setNames(
+      intercepts / (sum(intercepts) + sigma(m)^2),
+      sub("^var/(.*)/[^/]*$", "icc/\\1", names(intercepts))
+    ),
+    icc_adjusted = icc_adjusted(m), icc_unadjusted = icc_unadjusted(m),
+    loglik = as.numeric(logLik(m)), deviance = -2 * as.numeric(logLik(m)), aic = AIC(m),
+    bic = BIC(m), nobs = nobs(m), parameters = attr(logLik(m), "df"), fixed = length(fixef(m)),
+    setNames(ngrps(m), paste0("ngroups/", names(ngrps(m)))),
+    log_det = as.numeric(determinant(crossprod(getME(m, "X")))$modulus),
+    fixed_values(m, ddf, level)
+  )
+  found[is.finite(found)]
+}
+
+block_correlations <- function(block, group) {
+  r <- attr(block, "correlation")
+  names_ <- lower_names(block, group)
+  values <- setNames(r[lower.tri(r, TRUE)], sub("^cov/", "cor/", names_))
+  values[startsWith(names(values), "cor/")]
+}
+
+fixed_values <- function(m, ddf, level) {
+  table <- cbind(estimate = fixef(m), se = fixed_errors_of(m))
+  table <- cbind(table, t = table[, "estimate"] / table[, "se"])
+  if (nzchar(ddf)) {
+    tests <- if (ddf == "asymptotic") {
+      asymptotic_tests(m)
+    } else {
+      coef(summary(lmerTest::as_lmerModLmerTest(m), ddf = ddf))
+    }
+    half <- qt(1 - (1 - level) / 2, tests[, "df"]) * table[, "se"]
+    table <- cbind(
+      table,
+      df = tests[, "df"], p = tests[, "Pr(>|t|)"], lower = table[, "estimate"] - half,
+      upper = table[, "estimate"] + half
+    )
+  }
+  setNames(
+    as.vector(table),
+    paste("fixef", rep(rownames(table), ncol(table)), rep(colnames(table), each = nrow(table)), sep = "/")
+  )
+}

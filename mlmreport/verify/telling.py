@@ -9,10 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from mlmreport.display import number
+from mlmreport.verify.against import BY_DEFINITION, DIFFERS, ROUNDING, Judged
 from mlmreport.verify.bench import Fit
+from mlmreport.verify.claims import Printed
 from mlmreport.verify.engines import EXPLAINED, OTHERS, ModelCheck, Row
 
-__all__ = ["engines"]
+__all__ = ["against", "engines"]
 
 COLOURS = {
     "substantive": "red",
@@ -21,6 +23,9 @@ COLOURS = {
     "failed": "yellow",
     "stopped short": "yellow",
     "singular": "yellow",
+    DIFFERS: "red",
+    BY_DEFINITION: "yellow",
+    ROUNDING: "yellow",
 }
 
 
@@ -67,7 +72,7 @@ def _estimates(model: ModelCheck) -> Table:
     for row in model.rows:
         cells = [_cell(fit, row) for fit in (model.reported, *model.others)]
         verdict = Text(row.verdict, style=COLOURS.get(row.verdict, "green"))
-        table.add_row(row.name, *cells, f"{row.difference:.1e} ({row.farthest})", verdict)
+        table.add_row(Text(row.name), *cells, f"{row.difference:.1e} ({row.farthest})", verdict)
     return table
 
 
@@ -104,3 +109,41 @@ def _conclusion(models: Sequence[ModelCheck]) -> Text:
         f"\n{len(models)} models, {len(verdicts)} parameters: {told}{end}. The reported fit of "
         "each model is the one with the highest log-likelihood."
     )
+
+
+# --- someone else's numbers -------------------------------------------------------------------
+
+
+def against(judged: Sequence[Judged], printed: Printed) -> RenderableType:
+    """Each number as printed beside lme4's, and what gives it where they differ."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("term", no_wrap=True)
+    table.add_column("what")
+    table.add_column("printed", justify="right")
+    table.add_column("lme4", justify="right")
+    table.add_column("verdict")
+    for found in judged:
+        claim = found.claim
+        verdict = Text(found.verdict, style=COLOURS.get(found.verdict, "green"))
+        words = verdict + Text(f": {found.cause}" if found.cause else "")
+        table.add_row(Text(claim.term), claim.what, claim.text, _beside(found), words)
+    counts = {name: sum(found.verdict == name for found in judged) for name in _VERDICTS}
+    told = ", ".join(f"{count} {_VERDICTS[name]}" for name, count in counts.items() if count)
+    notes = [Text(note) for note in printed.notes]
+    return Group(table, *notes, Text(f"\n{len(judged)} numbers of {printed.program}: {told}."))
+
+
+_VERDICTS = {
+    "agrees": "agree",
+    ROUNDING: "differ by rounding only",
+    BY_DEFINITION: "agree by another definition",
+    DIFFERS: "differ",
+}
+
+
+def _beside(found: Judged) -> str:
+    """lme4's value with two digits more than the printed number."""
+    if found.found is None:
+        return "none"
+    exponent = found.claim.number.as_tuple().exponent
+    return number(found.found, max(0, 2 - int(exponent)))
