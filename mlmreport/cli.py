@@ -76,6 +76,16 @@ class EngineName(StrEnum):
     embedded = "embedded"
 
 
+class ProgramName(StrEnum):
+    """Programs that models can be written for."""
+
+    stata = "stata"
+    spss = "spss"
+    sas = "sas"
+    nlme = "nlme"
+    statsmodels = "statsmodels"
+
+
 Spec = Annotated[Path, typer.Argument(help="The analysis spec, a YAML file.", show_default=False)]
 Folder = Annotated[
     Path, typer.Argument(help="A folder that `mlmreport run` wrote.", show_default=False)
@@ -345,6 +355,31 @@ def _show(as_json: bool, found: Sequence[Any], told: Callable[[Any], RenderableT
 
     wide = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
     wide.print(told(found))
+
+
+@_command("mlmreport export analysis.yml --to stata")
+def export(
+    spec: Spec,
+    to: Annotated[
+        ProgramName, typer.Option("--to", "-t", help="stata, spss, sas, nlme or statsmodels.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder to write; export-PROGRAM/ beside the spec."),
+    ] = None,
+    data_root: Roots = None,
+) -> None:
+    """Write the models in another program's syntax, and the prepared data as csv."""
+    from dataclasses import replace
+
+    from mlmreport import analysis
+    from mlmreport.spec import reader
+    from mlmreport.verify import export as programs
+
+    document = replace(reader.load(spec), roots=(spec.parent, *(data_root or ())))
+    folder = output or spec.parent / f"export-{to.value}"
+    for file in programs.export(document, analysis.check(document), to.value, folder):
+        _print(f"wrote {file}")
 
 
 @_command("mlmreport new students.csv --outcome math --group school > analysis.yml")
