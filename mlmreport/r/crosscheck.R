@@ -533,3 +533,30 @@ fixed_values <- function(m, ddf, level) {
     paste("fixef", rep(rownames(table), ncol(table)), rep(colnames(table), each = nrow(table)), sep = "/")
   )
 }
+
+# --- published tables -----------------------------------------------------------------------------
+
+# A generalised model of a published table; lme4's own numbers, as no report is made of it.
+published_glmer <- function(formula, family, nagq) {
+  m <- suppressWarnings(suppressMessages(eval(
+    bquote(glmer(.(str2lang(formula)), data = d, family = .(family), nAGQ = .(nagq))), analysis
+  )))
+  blocks <- do.call(c, unname(Map(block_components, lapply(VarCorr(m), as.matrix), block_groups(m))))
+  sds <- blocks[startsWith(names(blocks), "var/")]
+  parts <- m@devcomp$cmp
+  named_list(c(
+    setNames(fixef(m), paste("fixef", names(fixef(m)), "estimate", sep = "/")),
+    setNames(fixed_errors_of(m), paste("fixef", names(fixef(m)), "se", sep = "/")),
+    setNames(sqrt(sds), paste0(names(sds), "/sd")),
+    loglik = as.numeric(logLik(m)), deviance = -2 * as.numeric(logLik(m)), aic = AIC(m),
+    bic = BIC(m), laplace = sum(parts[c("drsum", "ussq", "ldL2")])
+  ))
+}
+
+# The likelihood ratio of two models by ML, and its p by the chi-square distribution alone.
+published_ratio <- function(smaller, larger) {
+  fits <- lapply(c(smaller, larger), function(f) eval(lmer_call(str2lang(f), FALSE), analysis))
+  ratio <- 2 * as.numeric(logLik(fits[[2L]]) - logLik(fits[[1L]]))
+  df <- attr(logLik(fits[[2L]]), "df") - attr(logLik(fits[[1L]]), "df")
+  list(chisq = ratio, p = pchisq(ratio, df, lower.tail = FALSE))
+}

@@ -13,8 +13,9 @@ from mlmreport.verify.against import BY_DEFINITION, DIFFERS, ROUNDING, Judged
 from mlmreport.verify.bench import Fit
 from mlmreport.verify.claims import Printed
 from mlmreport.verify.engines import EXPLAINED, OTHERS, ModelCheck, Row
+from mlmreport.verify.published import AGREES, KNOWN, Outcome
 
-__all__ = ["against", "engines"]
+__all__ = ["against", "engines", "published"]
 
 COLOURS = {
     "substantive": "red",
@@ -26,6 +27,7 @@ COLOURS = {
     DIFFERS: "red",
     BY_DEFINITION: "yellow",
     ROUNDING: "yellow",
+    KNOWN: "yellow",
 }
 
 
@@ -147,3 +149,30 @@ def _beside(found: Judged) -> str:
         return "none"
     exponent = found.claim.number.as_tuple().exponent
     return number(found.found, max(0, 2 - int(exponent)))
+
+
+# --- published tables -------------------------------------------------------------------------
+
+
+def published(outcomes: Sequence[Outcome]) -> RenderableType:
+    """Each table with how many of its numbers agree, and every number that does not."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("table", no_wrap=True)
+    table.add_column("printed", justify="right")
+    table.add_column("reproduced", justify="right")
+    table.add_column("verdict")
+    for outcome in outcomes:
+        agreeing = sum(number.verdict == AGREES for number in outcome.numbers)
+        told = f"{agreeing} of {len(outcome.numbers)} agree" if outcome.numbers else "not run"
+        table.add_row(Text(outcome.id, style="bold"), "", "", f"{told} {outcome.reason}".rstrip())
+        for number_ in outcome.numbers:
+            if number_.verdict != AGREES:
+                verdict = Text(number_.verdict, style=COLOURS.get(number_.verdict, "red"))
+                words = verdict + Text(f": {number_.why}" if number_.why else "")
+                found = f"{number_.found:.9g}"
+                table.add_row(Text(f"  {number_.name}"), number_.printed, found, words)
+    total = [number_ for outcome in outcomes for number_ in outcome.numbers]
+    wrong = sum(number_.verdict == DIFFERS for number_ in total)
+    return Group(
+        table, Text(f"\n{len(outcomes)} tables, {len(total)} numbers: {wrong} differ unexplained.")
+    )
