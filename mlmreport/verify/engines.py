@@ -361,15 +361,15 @@ def _shifts(reported: Fit, other: Fit) -> dict[str, tuple[float, float]]:
 
 def _singular_text(found: Mapping[str, Any]) -> str:
     parts = [
-        f"the {effects} random effects of {group} vary in {dimensions} dimensions, "
-        f"{zero or 'none'} is zero"
+        f"the random effects of {group} vary in {dimensions} of {effects} dimensions: {zero} is "
+        "zero"
         for group, effects, dimensions, zero in zip(
             found["groupings"], found["effects"], found["dimensions"], found["zero"], strict=True
         )
         if zero
     ]
     text = "; ".join(parts) or "a variance or correlation is at its limit"
-    return f"{text}. Without it the model is {found['simpler'][0]}"
+    return f"{text}; the simpler model is {found['simpler'][0]}"
 
 
 def _effects(found: Mapping[str, Any]) -> dict[str, tuple[float, float]]:

@@ -45,15 +45,17 @@ def _model(model: ModelCheck) -> Iterator[RenderableType]:
     yield Text.assemble(
         "Convergence: ",
         (verdict.verdict, COLOURS.get(verdict.verdict, "green")),
-        f". {verdict.text}",
+        f": {verdict.text}",
     )
     for name, (shift, ratio) in verdict.effects.items():
-        yield Text(f"  {name}: moves by {number(shift, 3)} SE, its SE times {number(ratio, 3)}")
+        yield Text(
+            f"  {name}: there moved by {number(shift, 3)} SE, its SE times {number(ratio, 3)}"
+        )
     explained = [found for found in model.criteria if found.verdict == EXPLAINED]
     for found in explained:
         yield Text(
-            f"{found.name} by {found.engine} is {number(found.found, 1)}, not "
-            f"{number(found.expected, 1)}: {found.explanation}"
+            f"{found.name} by {found.engine} is {number(found.found, 3)}, not "
+            f"{number(found.expected, 3)}: {found.explanation}"
         )
     for fit in model.others:
         if fit.df:
