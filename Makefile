@@ -14,7 +14,7 @@ report: setup ## write the school achievement report
 	@$(BIN)/mlmreport run analyses/school-achievement/analysis.yml
 
 test: ## lint, check types, run the tests
-	@bash .ci/setup lintr
+	@bash .ci/setup tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -1,21 +1,25 @@
-"""The command line: ``mlmreport new | check | run | render | verify | doctor | schema``."""
+"""The command line: ``mlmreport new | check | run | render | verify | crosscheck | ...``."""
 
 from __future__ import annotations
 
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from mlmreport.cache import Cache
+    from mlmreport.verify.bench import Workbench
+    from mlmreport.verify.checks import Check
 
 __all__ = ["app", "main"]
 
@@ -31,6 +35,8 @@ app = typer.Typer(
 
 VERIFICATION_FAILED = 4
 INTERRUPTED = 130
+PLAIN_WIDTH = 160
+"""Columns of a table that goes to a file or another program."""
 DEBUG = "MLMREPORT_DEBUG"
 """The environment variable that asks for the traceback of an internal error."""
 
@@ -68,6 +74,16 @@ class EngineName(StrEnum):
     auto = "auto"
     quarto = "quarto"
     embedded = "embedded"
+
+
+class ProgramName(StrEnum):
+    """Programs that models can be written for."""
+
+    stata = "stata"
+    spss = "spss"
+    sas = "sas"
+    nlme = "nlme"
+    statsmodels = "statsmodels"
 
 
 Spec = Annotated[Path, typer.Argument(help="The analysis spec, a YAML file.", show_default=False)]
@@ -226,6 +242,168 @@ def verify(folder: Folder) -> None:
     _print(clean_room.summary(found))
     if not found.ok:
         raise typer.Exit(VERIFICATION_FAILED)
+
+
+@_command("mlmreport crosscheck analyses/hsb-textbook/analysis.yml --against table2.csv")
+def crosscheck(
+    spec: Annotated[
+        Path | None,
+        typer.Argument(
+            help="The analysis spec, a YAML file; none with --published.", show_default=False
+        ),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            help="Numbers of a paper or another program: a csv table with the columns term and "
+            "estimate, or text output of Stata's mixed or SPSS MIXED; see docs/crosscheck.md.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="The model that the numbers are of; the final one if not given.")
+    ] = "",
+    name: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="THEIRS=OURS: what the numbers' source calls a variable; may be repeated."
+        ),
+    ] = None,
+    published: Annotated[
+        bool,
+        typer.Option("--published", help="Fit published tables again, which takes a minute."),
+    ] = False,
+    data_root: Roots = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="The report whose checks.json gets the rows; report/ beside the spec."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit every model by other engines, or judge someone else's numbers; exit 4 on a difference."""
+    if published:
+        ok = _by_published(as_json, quiet)
+    elif spec is None:
+        from mlmreport.errors import InputError
+
+        raise InputError.of("no spec is named", "name one, or ask for --published")
+    elif against is None:
+        ok = _by_engines(spec, data_root, report or spec.parent / "report", as_json, quiet)
+    else:
+        folder = report or spec.parent / "report"
+        ok = _by_claims(spec, against, model, name or (), data_root, folder, as_json, quiet)
+    if not ok:
+        raise typer.Exit(VERIFICATION_FAILED)
+
+
+def _by_published(as_json: bool, quiet: bool) -> bool:
+    from mlmreport.verify import published, telling
+
+    with _progress(quiet) as progress:
+        outcomes = published.reproduce(published.load(), progress)
+    _show(as_json, outcomes, telling.published)
+    return all(outcome.ok for outcome in outcomes)
+
+
+def _by_engines(spec: Path, data_root: Roots, folder: Path, as_json: bool, quiet: bool) -> bool:
+    from mlmreport.verify import engines, telling
+
+    with _progress(quiet) as progress:
+        bench = _bench(spec, data_root)
+        estimation = bench.document.spec.estimation
+        models = engines.crosscheck(
+            bench, estimation.method == "REML", estimation.optimizer, progress
+        )
+    _keep_checks(folder, "engines", engines.as_checks(models))
+    _show(as_json, models, telling.engines)
+    return all(model.ok for model in models)
+
+
+def _by_claims(
+    spec: Path,
+    file: Path,
+    model: str,
+    names: Sequence[str],
+    data_root: Roots,
+    folder: Path,
+    as_json: bool,
+    quiet: bool,
+) -> bool:
+    from mlmreport.errors import InputError
+    from mlmreport.verify import against, outputs, telling
+
+    bad = [entry for entry in names if entry.count("=") != 1]
+    if bad:
+        raise InputError.of(f"--name {bad[0]}", "write THEIRS=OURS")
+    renamed = dict(entry.split("=") for entry in names)
+    printed = outputs.read(file)
+    with _progress(quiet) as progress:
+        judged = against.against(_bench(spec, data_root), printed, model, renamed, progress)
+    _keep_checks(folder, "against", against.as_checks(judged))
+    _show(as_json, judged, lambda found: telling.against(found, printed))
+    return all(found.ok for found in judged)
+
+
+def _bench(spec: Path, data_root: Roots) -> Workbench:
+    """The data of a spec, prepared and handed to R."""
+    from dataclasses import replace
+
+    from mlmreport import analysis
+    from mlmreport.spec import reader
+    from mlmreport.verify.bench import Workbench
+
+    document = replace(reader.load(spec), roots=(spec.parent, *(data_root or ())))
+    return Workbench.of(document, analysis.check(document))
+
+
+def _keep_checks(folder: Path, kind: str, checks: Iterable[Check]) -> None:
+    """Into the table of checks of a report, where there is one."""
+    from mlmreport.verify.checks import write_checks
+    from mlmreport.workflow import RESULTS
+
+    if (folder / RESULTS).is_file():
+        write_checks(folder, {kind}, checks)
+
+
+def _show(as_json: bool, found: Sequence[Any], told: Callable[[Any], RenderableType]) -> None:
+    """What cross-checks found: as JSON, or as tables."""
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        entries = [asdict(entry) for entry in found]
+        _print(json.dumps(entries, ensure_ascii=False, allow_nan=False, indent=1))
+        return
+    from rich.console import Console
+
+    wide = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
+    wide.print(told(found))
+
+
+@_command("mlmreport export analysis.yml --to stata")
+def export(
+    spec: Spec,
+    to: Annotated[
+        ProgramName, typer.Option("--to", "-t", help="stata, spss, sas, nlme or statsmodels.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder to write; export-PROGRAM/ beside the spec."),
+    ] = None,
+    data_root: Roots = None,
+) -> None:
+    """Write the models in another program's syntax, and the prepared data as csv."""
+    from dataclasses import replace
+
+    from mlmreport import analysis
+    from mlmreport.spec import reader
+    from mlmreport.verify import export as programs
+
+    document = replace(reader.load(spec), roots=(spec.parent, *(data_root or ())))
+    folder = output or spec.parent / f"export-{to.value}"
+    for file in programs.export(document, analysis.check(document), to.value, folder):
+        _print(f"wrote {file}")
 
 
 @_command("mlmreport new students.csv --outcome math --group school > analysis.yml")

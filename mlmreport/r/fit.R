@@ -382,8 +382,46 @@ criteria_before <- function(ids, transform, scales) {
 
 have_each <- function(names) vapply(names, have, FALSE)
 
+# AIC and BIC of a REML fit as other programs define them.
+criteria_of_programs <- function(m, entry) {
+  entry(
+    "aic_covariance", quote(criterion_by(M, 2, fixed = FALSE)), "AIC, covariance parameters alone",
+    "criterion", "REML"
+  )
+  said <- sprintf("REML, n = %d", nobs(m) - length(fixef(m)))
+  entry(
+    "bic_residual_n", quote(criterion_by(M, log(nobs(M) - length(fixef(M))))),
+    "BIC, n less the fixed effects", "criterion", said
+  )
+  entry(
+    "bic_covariance", quote(criterion_by(M, log(nobs(M) - length(fixef(M))), fixed = FALSE)),
+    "BIC, covariance parameters alone, n less the fixed effects", "criterion", said
+  )
+  if (length(ngrps(m)) == 1L) {
+    entry(
+      "bic_subjects", quote(criterion_by(M, log(ngrps(M)[[1L]]), fixed = FALSE)),
+      "BIC, covariance parameters alone, n = groups", "criterion",
+      sprintf("REML, n = %d", ngrps(m)[[1L]])
+    )
+  }
+}
+
+# Wald's test of the group variance, of the null model; it takes a second of the patience at most.
+wald_definition <- function(null, group) {
+  m <- get(null, envir = analysis)
+  at <- "fit/definitions/wald_p"
+  label <- "p of the group variance by Wald's test"
+  if (evaluation_cost(m) * 2 * (length(getME(m, "theta")) + 1)^2 > 1) {
+    return(absent(at, "its standard error is not computed for a model of this size", label))
+  }
+  statistic(
+    at, wald_variance_p(M, G), label, "p", "", "Wald z, one-sided", null,
+    list(M = as.name(null), G = group)
+  )
+}
+
 # The same quantities by other definitions, for the final model.
-other_definitions <- function(id) {
+other_definitions <- function(id, null, group) {
   name <- paste0("m_", id)
   m <- get(name, envir = analysis)
   b <- list(M = as.name(name))
@@ -416,6 +454,10 @@ other_definitions <- function(id) {
       paste(what, "R2 by performance"), otherwise = none
     )
   }
+  if (!weighted()) {
+    entry("r2m_blocks", quote(r2_by_blocks(M)), "Marginal R2 by MuMIn")
+    entry("r2c_blocks", quote(r2_by_blocks(M, conditional = TRUE)), "Conditional R2 by MuMIn")
+  }
   entry("r2m_intercepts", quote(r2_without_slopes(M)), "Marginal R2 with intercept variances only")
   entry(
     "r2c_intercepts", quote(r2_without_slopes(M, conditional = TRUE)),
@@ -433,7 +475,9 @@ other_definitions <- function(id) {
     said <- sprintf("REML, n = %d", nobs(m))
     entry("aic_reml", quote(AIC(M)), "AIC with the REML criterion", "criterion", said)
     entry("bic_reml", quote(BIC(M)), "BIC with the REML criterion", "criterion", said)
+    criteria_of_programs(m, entry)
   }
+  if (nzchar(null)) wald_definition(null, group)
   if (have("without_1")) {
     entry("cook_refit", quote(refit_cook(M, without_1)), "Cook's distance with a refit", "distance")
   }

@@ -91,7 +91,14 @@ Entry = tuple[str, str, str]
 
 def others(context: Context) -> Table:
     """One table: which definition of a statistic is printed, and what others give here."""
-    context.run(STEP, "other_definitions", id=context.final.id)
+    null = context.null
+    context.run(
+        STEP,
+        "other_definitions",
+        id=context.final.id,
+        null=null.object if null else "",
+        group=context.lowest_group,
+    )
     rows: list[Row] = []
     for head, entries in _families(context):
         known = [entry for entry in entries if entry[1] in context.engine.items]
@@ -122,6 +129,8 @@ def _families(context: Context) -> Iterator[tuple[str, list[Entry]]]:
         ("By ML", f"{at}/aic", "printed; models of different fixed parts are comparable"),
         ("By REML", "fit/definitions/aic_reml",
          "what AIC() of R gives for a REML fit; comparable between equal fixed parts only"),
+        ("By REML, covariance parameters", "fit/definitions/aic_covariance",
+         "what SPSS and SAS print for a REML fit: the fixed effects are not counted"),
     ]  # fmt: skip
     yield "BIC", [
         ("By ML, n = rows", f"{at}/bic", "printed; what BIC() of R gives for an ML fit"),
@@ -129,6 +138,12 @@ def _families(context: Context) -> Iterator[tuple[str, list[Entry]]]:
          "printed beside it; counts the groups that are independent of each other"),
         ("By REML, n = rows", "fit/definitions/bic_reml",
          "what BIC() of R gives for a REML fit; comparable between equal fixed parts only"),
+        ("By REML, n less fixed effects", "fit/definitions/bic_residual_n",
+         "what nlme gives: the rows that REML leaves for the variances are n"),
+        ("By REML, covariance parameters", "fit/definitions/bic_covariance",
+         "what SPSS prints: that n, and the fixed effects not counted"),
+        ("By REML, covariance parameters, n = groups", "fit/definitions/bic_subjects",
+         "what SAS prints: the groups are n, and the fixed effects not counted"),
     ]  # fmt: skip
     yield from _tests(context)
     yield "Largest Cook's distance", [
@@ -169,6 +184,12 @@ PERFORMANCE = (
 )
 
 
+MUMIN = (
+    "as the R package MuMIn has it: term by term, so that uncorrelated slopes (||) and singular "
+    "fits are averaged like all others; computed here by its definition"
+)
+
+
 def _marginal(context: Context) -> list[Entry]:
     at = f"fit/{context.final.id}"
     return [
@@ -176,6 +197,7 @@ def _marginal(context: Context) -> list[Entry]:
         ("Intercepts only", "fit/definitions/r2m_intercepts",
          "random part without slopes (Nakagawa & Schielzeth, 2013); depends on where zero is"),
         ("By performance", "fit/definitions/r2_performance_marginal", PERFORMANCE),
+        ("By MuMIn", "fit/definitions/r2m_blocks", MUMIN),
         ("Squared correlation", "fit/definitions/r2m_correlation",
          "of the outcome with the fixed part's predictions; observed, not implied"),
     ]  # fmt: skip
@@ -188,6 +210,7 @@ def _conditional(context: Context) -> list[Entry]:
         ("Intercepts only", "fit/definitions/r2c_intercepts",
          "random part without slopes (Nakagawa & Schielzeth, 2013); depends on where zero is"),
         ("By performance", "fit/definitions/r2_performance_conditional", PERFORMANCE),
+        ("By MuMIn", "fit/definitions/r2c_blocks", MUMIN),
         ("Squared correlation", "fit/definitions/r2c_correlation",
          "of the outcome with the fitted values, which were estimated from the same rows"),
     ]  # fmt: skip
@@ -204,4 +227,14 @@ def _tests(context: Context) -> Iterator[tuple[str, list[Entry]]]:
                  "printed; zero is the boundary of a variance (Stram & Lee, 1994)"),
                 ("Chi-square alone", f"{at}/p_naive",
                  "what anova() of R gives: as if the variance could be negative; too large"),
+                *(_other_tests() if at == "fit/grouping" else []),
             ]  # fmt: skip
+
+
+def _other_tests() -> list[Entry]:
+    return [
+        ("Simulated null distribution", "icc/exact/p",
+         "exact for one variance and normal errors (Crainiceanu & Ruppert, 2004)"),
+        ("Wald z, one-sided", "fit/definitions/wald_p",
+         "what SAS prints, SPSS twice that; an estimate near zero is not normal as it assumes"),
+    ]  # fmt: skip

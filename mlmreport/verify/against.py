@@ -1,0 +1,360 @@
+"""Someone else's numbers beside lme4's, and the most likely cause of each difference.
+
+A number agrees where lme4's rounds to it, or by a definition that is computed. What differs is
+compared with refits that depart from the spec in one respect; a cause is named where the refit
+gives the number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from mlmreport.errors import InputError, Problem, did_you_mean
+from mlmreport.spec.sequence import ModelPlan
+from mlmreport.verify.bench import FITTED, Workbench
+from mlmreport.verify.checks import Check
+from mlmreport.verify.claims import Claim, Printed, half_a_unit
+from mlmreport.verify.terms import Lineup
+from mlmreport.verify.variants import Variant, variants
+
+__all__ = ["AGREES", "BY_DEFINITION", "DIFFERS", "ROUNDING", "Judged", "against", "as_checks"]
+
+AGREES = "agrees"
+ROUNDING = "differs by rounding only"
+BY_DEFINITION = "agrees by another definition"
+DIFFERS = "differs"
+NOISE = 1e-4
+"""Standard errors within which two optimizers stop: printed digits beyond that are not compared."""
+
+Values = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A claim and what lme4 gives.
+
+    Parameters
+    ----------
+    claim
+        The number as printed.
+    model, name
+        What it is a number of.
+    found
+        lme4's value; None where the model, as specified, has no such number.
+    verdict
+        `AGREES`, `ROUNDING`, `BY_DEFINITION` or `DIFFERS`.
+    cause
+        The definition, or the departure from the spec, that gives the printed number.
+    """
+
+    claim: Claim
+    model: str
+    name: str
+    found: float | None
+    verdict: str
+    cause: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the number is reproduced."""
+        return self.verdict != DIFFERS
+
+
+def against(
+    bench: Workbench,
+    printed: Printed,
+    chosen: str,
+    renamed: Mapping[str, str],
+    progress: Callable[[str, str], None],
+) -> tuple[Judged, ...]:
+    """Judge every number of a source.
+
+    Parameters
+    ----------
+    bench
+        The data, handed to R.
+    printed
+        The numbers.
+    chosen
+        The id of the model of rows that name none; empty for the final one.
+    renamed
+        What the source calls a variable, to the spec's name of it.
+    progress
+        Is told the model and what is refitted.
+
+    Raises
+    ------
+    InputError
+        Located at every term or model that the analysis does not have.
+    """
+    models = _models(bench, printed, chosen)
+    named: list[tuple[Claim, ModelPlan, str]] = []
+    problems: list[Problem] = []
+    lineups = {
+        model.id: Lineup(bench.plan, model, _categories(bench), renamed)
+        for model in models.values()
+    }
+    for claim in printed.claims:
+        model = models[claim.model]
+        name = lineups[model.id].name(claim)
+        if isinstance(name, Problem):
+            problems.append(name)
+        else:
+            named.append((claim, model, name))
+    if problems:
+        raise InputError(tuple(problems))
+    judged: list[Judged] = []
+    for model in {model.id: model for model in models.values()}.values():
+        own = [(claim, name) for claim, of, name in named if of is model]
+        judged += _judge(bench, model, own, progress)
+    order = {id(claim): place for place, claim in enumerate(printed.claims)}
+    return tuple(sorted(judged, key=lambda found: order[id(found.claim)]))
+
+
+def _categories(bench: Workbench) -> dict[str, list[str]]:
+    frame = bench.data.frame.select_dtypes("category")
+    return {str(name): [str(c) for c in column.cat.categories] for name, column in frame.items()}
+
+
+def _models(bench: Workbench, printed: Printed, chosen: str) -> dict[str, ModelPlan]:
+    """The model behind each name that the source has for one."""
+    known = {alias: model for model in bench.plan.models for alias in (model.id, model.label)}
+    if chosen and chosen not in known:
+        raise InputError.of(f"there is no model '{chosen}'", did_you_mean(chosen, known))
+    found, problems = {"": known[chosen] if chosen else bench.plan.final}, []
+    for claim in printed.claims:
+        if claim.model and claim.model not in known:
+            hint = did_you_mean(claim.model, known)
+            problems.append(Problem(f"there is no model '{claim.model}'", hint, claim.location))
+        elif claim.model:
+            found[claim.model] = known[claim.model]
+    if problems:
+        raise InputError(tuple(problems))
+    return found
+
+
+# --- judging ----------------------------------------------------------------------------------
+
+Named = tuple[Claim, str]
+
+
+def _judge(
+    bench: Workbench,
+    model: ModelPlan,
+    named: Sequence[Named],
+    progress: Callable[[str, str], None],
+) -> Iterator[Judged]:
+    if not named:
+        return
+    reml = bench.document.spec.estimation.method == "REML"
+    ddf = _ddf(bench, named)
+    progress(model.label, "as specified")
+    base = _values(bench, Variant("", bench.data.frame, model.r, reml), ddf)
+    if base is None:
+        raise InputError.of(f"lme4 cannot fit the model '{model.id}'")
+    first = [_as_specified(claim, model, name, base, reml) for claim, name in named]
+    differing = [found for found in first if not found.ok]
+    causes: list[tuple[str, Values, bool]] = []
+    if differing:
+        for variant in variants(bench, model, reml):
+            progress(model.label, variant.words)
+            values = _values(bench, variant, ddf)
+            if values is not None:
+                causes.append((variant.words, values, variant.reml))
+    ranked = sorted(causes, key=lambda cause: -_score(first, cause[1], cause[2]))
+    for found in first:
+        yield found if found.ok else _explained(found, ranked)
+
+
+def _ddf(bench: Workbench, named: Sequence[Named]) -> str:
+    """The df method where any number asks for tests."""
+    words = {"satterthwaite": "Satterthwaite", "kenward-roger": "Kenward-Roger"}
+    if not any(claim.what in {"df", "p", "lower", "upper"} for claim, _ in named):
+        return ""
+    return words.get(bench.document.spec.inference.df, "asymptotic")
+
+
+def _values(bench: Workbench, variant: Variant, ddf: str) -> dict[str, float] | None:
+    """All numbers of a variant by name; None where lme4 gives no fit."""
+    found = bench.engine.session.call(
+        "crosscheck_values",
+        data=variant.frame,
+        formula=variant.formula,
+        reml=variant.reml,
+        coding={
+            column: {"values": [list(row) for row in coding.values], "names": list(coding.names)}
+            for column, coding in variant.coding.items()
+        },
+        ddf=ddf,
+        level=bench.document.spec.inference.level,
+    )
+    if found["status"][0] != FITTED:
+        return None
+    values = {name: float(value[0]) for name, value in found["values"].items()}
+    return values | _under_our_names(values, variant.renamed)
+
+
+def _under_our_names(values: Values, renamed: Mapping[str, str]) -> dict[str, float]:
+    """A coefficient of two categories under the name that the spec's model has for it too."""
+    found = {}
+    for name, value in values.items():
+        kind, _, rest = name.partition("/")
+        term, _, what = rest.rpartition("/")
+        parts = [renamed.get(part, part) for part in term.split(":")]
+        if kind == "fixef" and ":".join(parts) != term:
+            found["/".join((kind, ":".join(parts), what))] = value
+    return found
+
+
+def _as_specified(claim: Claim, model: ModelPlan, name: str, base: Values, reml: bool) -> Judged:
+    verdict, cause = _fits(claim, name, base)
+    if verdict == DIFFERS:
+        for words, value in _definitions(claim, name, base, reml):
+            if _fits(claim, name, {**base, name: value})[0] != DIFFERS:
+                verdict, cause = BY_DEFINITION, words
+                break
+    return Judged(claim, model.id, name, base.get(name), verdict, cause)
+
+
+def _fits(claim: Claim, name: str, values: Values) -> tuple[str, str]:
+    """Whether a value is the printed one, to its precision, or to the last digit."""
+    if name not in values:
+        return DIFFERS, ""
+    value, half = values[name], half_a_unit(claim.number)
+    if claim.below:
+        return (AGREES if value < claim.value else DIFFERS), ""
+    apart = abs(value - claim.value)
+    if apart <= half * (1 + 1e-9):
+        return AGREES, ""
+    if apart <= 2 * half * (1 + 1e-9):
+        return ROUNDING, "less than a unit of the last digit apart"
+    if apart <= NOISE * _unit(name, values):
+        return ROUNDING, f"less than {NOISE:g} standard errors apart, where optimizers stop"
+    return DIFFERS, ""
+
+
+def _unit(name: str, values: Values) -> float:
+    """The standard error that a difference is measured by; 0 for what has none."""
+    kind, _, rest = name.partition("/")
+    if kind == "fixef" and rest.endswith(("/estimate", "/se", "/lower", "/upper")):
+        return values[f"fixef/{rest.rpartition('/')[0]}/se"]
+    return values.get(f"{name.removesuffix('/se')}/se", 0.0)
+
+
+def _score(first: Sequence[Judged], values: Values, reml: bool) -> int:
+    """How many of all numbers a variant gives."""
+    return sum(_gives(found, values, reml) is not None for found in first)
+
+
+def _gives(found: Judged, values: Values, reml: bool) -> str | None:
+    """The definition by which a variant gives a number; empty for the report's own."""
+    if _fits(found.claim, found.name, values)[0] != DIFFERS:
+        return ""
+    for words, value in _definitions(found.claim, found.name, values, reml):
+        if _fits(found.claim, found.name, {**values, found.name: value})[0] != DIFFERS:
+            return words
+    return None
+
+
+def _explained(found: Judged, ranked: Sequence[tuple[str, Values, bool]]) -> Judged:
+    for words, values, reml in ranked:
+        definition = _gives(found, values, reml)
+        if definition is not None:
+            cause = f"{words}; {definition}" if definition else words
+            return Judged(found.claim, found.model, found.name, found.found, DIFFERS, cause)
+    cause = f"none of {len(ranked)} departures from the spec that were tried gives it"
+    return Judged(found.claim, found.model, found.name, found.found, DIFFERS, cause)
+
+
+# --- other definitions ------------------------------------------------------------------------
+
+
+def _definitions(
+    claim: Claim, name: str, values: Values, reml: bool
+) -> Iterator[tuple[str, float]]:
+    """The same number by other definitions, computed from one fit."""
+    kind, _, rest = name.partition("/")
+    if kind == "fixef":
+        yield from _by_normal(rest.rpartition("/")[0], claim.what, values)
+    elif kind in {"var", "sd"} or name in {"sigma2", "sigma"}:
+        yield from _by_scale(name, values)
+    elif kind == "icc":
+        yield from _by_icc(name, values)
+    elif name in {"aic", "bic"}:
+        yield from _by_count(name, values, reml)
+    elif name in {"loglik", "deviance"} and reml:
+        sign = 0.5 if name == "loglik" else -1.0
+        yield (
+            "the REML criterion has the constant log|X'X|",
+            values[name] + sign * values["log_det"],
+        )
+
+
+def _by_normal(term: str, what: str, values: Values) -> Iterator[tuple[str, float]]:
+    t, se = values.get(f"fixef/{term}/t"), values.get(f"fixef/{term}/se")
+    if t is None or se is None:
+        return
+    words = "by the normal distribution, not by t with df"
+    if what == "p":
+        yield words, math.erfc(abs(t) / math.sqrt(2))
+    elif what in {"lower", "upper"}:
+        sign = 1 if what == "upper" else -1
+        yield words, values[f"fixef/{term}/estimate"] + sign * NORMAL * se
+
+
+NORMAL = 1.959963984540054
+"""The 97.5 % point of the normal distribution: printed intervals are of 95 %."""
+
+
+def _by_scale(name: str, values: Values) -> Iterator[tuple[str, float]]:
+    if name in values and not name.endswith("/se"):
+        squared = name.startswith("var/") or name == "sigma2"
+        words = "a standard deviation" if squared else "a variance"
+        yield f"it is {words}", math.sqrt(values[name]) if squared else values[name] ** 2
+
+
+def _by_icc(name: str, values: Values) -> Iterator[tuple[str, float]]:
+    if name in values:
+        yield "it is in percent", 100 * values[name]
+    for what in ("adjusted", "unadjusted"):
+        if f"icc_{what}" in values:
+            yield f"the {what} ICC, slopes averaged over the rows", values[f"icc_{what}"]
+
+
+def _by_count(name: str, values: Values, reml: bool) -> Iterator[tuple[str, float]]:
+    """AIC and BIC by other counts of parameters, and BIC by other n."""
+    k, fixed, rows = values["parameters"], values["fixed"], values["nobs"]
+    counts = {"": k, "covariance parameters alone counted": k - fixed}
+    sizes = {"": rows, "n is the rows less the fixed effects": rows - fixed}
+    for group, number in values.items():
+        if group.startswith("ngroups/"):
+            sizes[f"n is the {number:,.0f} groups of {group.partition('/')[2]}"] = number
+    for counted, parameters in counts.items():
+        for size, n in sizes.items() if name == "bic" else [("", math.e**2)]:
+            words = ", ".join(part for part in (counted, size) if part)
+            if words:
+                yield words, values["deviance"] + parameters * math.log(n)
+    if reml:
+        yield "-2 log-likelihood alone", values["deviance"]
+
+
+# --- as rows of the table of checks -----------------------------------------------------------
+
+
+def as_checks(judged: Sequence[Judged]) -> Iterator[Check]:
+    """A row a number."""
+    for found in judged:
+        claim, half = found.claim, half_a_unit(found.claim.number)
+        difference = None if found.found is None else claim.value - found.found
+        yield Check(
+            id=f"{found.model}/{found.name}",
+            kind="against",
+            what=f"{claim.term}, {claim.what}, {claim.location}",
+            expected=found.found,
+            found=claim.text,
+            difference=difference,
+            tolerance=f"{half:g}, half a unit of the last printed digit",
+            verdict=f"{found.verdict}: {found.cause}" if found.cause else found.verdict,
+        )
