@@ -136,3 +136,12 @@ class TestRuns:
             content[len(content) // 2] ^= 1
             file.write_bytes(content)
         assert results(cache) == computed
+
+    def test_models_that_leave_memory_change_nothing(self, place: Path, told: Told) -> None:
+        document = load(small_spec(place))
+
+        def results(cache: Cache | None) -> str:
+            return analyse(document, lambda *_: None, cache)[0].to_json()
+
+        shelved = Cache(place / "shelved", costly=0, large=1, room=0)
+        assert results(shelved) == results(None)
