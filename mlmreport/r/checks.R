@@ -138,13 +138,12 @@ variances_without <- function(at, reason, name, m, b) {
 
 # The fixed effects with other standard errors, without the most influential group of each grouping,
 # and with the outcome on another scale. `cluster` is the grouping that all others lie in, or empty;
-# `no_robust` tells why robust errors are left out, or is empty; `keys` name the groupings as in
-# `check_influence`; `scale` is that of a refit, or empty.
-check_remedies <- function(id, cluster, no_robust, keys, scale, samples, seed) {
+# `keys` name the groupings as in `check_influence`; `scale` is that of a refit, or empty.
+check_remedies <- function(id, cluster, keys, scale, samples, seed) {
   name <- paste0("m_", id)
   m <- get(name, envir = analysis)
   b <- list(M = as.name(name), N = samples, SEED = seed)
-  remedy_robust_errors(name, m, cluster, no_robust, b)
+  remedy_robust_errors(name, m, cluster, b)
   for (key in keys) remedy_without(key, m)
   if (nzchar(scale)) remedy_scale(scale, m)
   if (samples > 0) {
@@ -223,22 +222,15 @@ remedy_scale <- function(scale, m) {
   }
 }
 
-# Why cluster-robust standard errors cannot be had; empty where they can.
-no_robust_errors <- function(cluster) {
+remedy_robust_errors <- function(name, m, cluster, b) {
+  reason <- ""
   if (!nzchar(cluster)) {
-    "the groupings are crossed, so no grouping holds all dependence"
+    reason <- "the groupings are crossed, so no grouping holds all dependence"
   } else if (weighted()) {
-    "the R package clubSandwich takes no multilevel model with prior weights"
+    reason <- "the R package clubSandwich takes no multilevel model with prior weights"
   } else if (!nzchar(system.file(package = "clubSandwich"))) {
-    "the R package clubSandwich is not installed"
+    reason <- "the R package clubSandwich is not installed"
   } else {
-    ""
-  }
-}
-
-remedy_robust_errors <- function(name, m, cluster, reason, b) {
-  if (!nzchar(reason)) reason <- no_robust_errors(cluster)
-  if (!nzchar(reason)) {
     b$G <- as.name(cluster)
     object("robust", clubSandwich::vcovCR(M, cluster = d$G, type = "CR2"), bind = b)
     if (have("robust")) {

@@ -31,9 +31,6 @@ STEP = "assumptions"
 REFITS = 3
 """Groups, the most influential ones, without which the model is fitted again."""
 
-ROOT_SECONDS = 1e-8
-"""Seconds that the eigenvalues of a matrix take, by the cube of its size; as measured for CR2."""
-
 
 # --- influence --------------------------------------------------------------------------------
 
@@ -232,13 +229,11 @@ def remedies(
     """
     without = [_Without(it["key"], it["name"], it["units"][0]) for it in left_out if it["units"]]
     samples = context.spec.inference.check_bootstrap
-    cluster = _cluster(context, model)
     found = context.run(
         STEP,
         "check_remedies",
         id=model.id,
-        cluster=cluster,
-        no_robust=_robust_too_long(context, model, cluster),
+        cluster=_cluster(context, model),
         keys=[it.key for it in without],
         scale=scale,
         samples=samples,
@@ -305,15 +300,6 @@ def _cluster(context: Context, model: FittedModel) -> str:
     if not used or (len(used) > 1 and context.spec.structure == "crossed"):
         return ""
     return used[-1]
-
-
-def _robust_too_long(context: Context, model: FittedModel, cluster: str) -> str:
-    """Why no robust standard errors are computed: CR2 takes roots of a matrix of all of a group."""
-    if not cluster:
-        return ""
-    sizes = context.data.frame[cluster].value_counts().to_numpy(dtype="float64")
-    part = f"cluster-robust standard errors of {model.plan.label}"
-    return too_long(context, STEP, part, model, ROOT_SECONDS * float((sizes**3).sum()))
 
 
 def _have(context: Context, model: FittedModel, what: str) -> bool:
