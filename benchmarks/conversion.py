@@ -5,39 +5,26 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable
-from time import process_time
-
 import numpy as np
 import pandas as pd
+from measure import SPREAD, asked, cpu_seconds, report, spread, table, times
 
 from mlmreport.engine.session import session
 
-ROWS, GROUPS, RUNS = 1_000_000, 1_000, 5
+GROUPS = 1_000
 
 
-def frame() -> pd.DataFrame:
+def frame(rows: int) -> pd.DataFrame:
     rng = np.random.default_rng(1)
     names = np.array([f"school {i}" for i in range(GROUPS)])
     return pd.DataFrame(
         {
-            "x": rng.normal(size=ROWS),
-            "y": rng.normal(size=ROWS),
-            "school": pd.Series(names[rng.integers(0, GROUPS, ROWS)], dtype="str"),
-            "count": rng.integers(0, 100, ROWS),
+            "x": rng.normal(size=rows),
+            "y": rng.normal(size=rows),
+            "school": pd.Series(names[rng.integers(0, GROUPS, rows)], dtype="str"),
+            "count": rng.integers(0, 100, rows),
         }
     )
-
-
-def seconds(act: Callable[[], object]) -> list[float]:
-    """CPU seconds of each run."""
-    found = []
-    for _ in range(RUNS):
-        began = process_time()
-        act()
-        found.append(process_time() - began)
-    return found
 
 
 def stock(data: pd.DataFrame) -> object:
@@ -47,22 +34,20 @@ def stock(data: pd.DataFrame) -> object:
         return converter.py2rpy(data)
 
 
-def line(name: str, found: list[float]) -> str:
-    figures = (min(found), statistics.median(found), max(found))
-    return f"{name:<28}" + "".join(f"{figure:9.3f}" for figure in figures)
-
-
 def main() -> None:
+    wanted = asked(__doc__)
     session()
     from mlmreport.engine.convert import frame_to_r
 
-    data = frame()
-    ours = seconds(lambda: frame_to_r(data))
-    theirs = seconds(lambda: stock(data))
-    print(f"{ROWS:,} x {data.shape[1]}, CPU seconds        min   median      max  of {RUNS}")
-    print(line("mlmreport", ours))
-    print(line("rpy2's pandas converter", theirs))
-    print(f"ratio of the medians: {statistics.median(theirs) / statistics.median(ours):.0f}")
+    data = frame(10_000 if wanted.smoke else 1_000_000)
+    ours = cpu_seconds(lambda: frame_to_r(data), wanted.runs)
+    theirs = cpu_seconds(lambda: stock(data), wanted.runs)
+    rows = [
+        ["rpy2's pandas converter", *spread(theirs), ""],
+        ["mlmreport", *spread(ours), times(theirs, ours)],
+    ]
+    text = table([f"CPU seconds, {len(data):,} rows", *SPREAD, "times faster"], rows)
+    report("conversion", text, wanted.smoke)
 
 
 if __name__ == "__main__":

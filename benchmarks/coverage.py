@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+from measure import publish
 
 from mlmreport.analysis import analyse
 from mlmreport.engine.session import definitions
@@ -33,7 +34,6 @@ from mlmreport.verify.script import r_string
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "coverage.csv"
-README = HERE / "README.md"
 SEED = 20261122
 
 SPEC = """\
@@ -240,15 +240,6 @@ def times(found: pd.DataFrame) -> str:
     )
 
 
-def publish() -> None:
-    """Put the tables of ``coverage.csv`` into ``README.md``."""
-    page = README.read_text(encoding="utf-8")
-    before, begin, rest = page.partition("<!-- coverage -->\n")
-    _, end, after = rest.partition("<!-- /coverage -->")
-    text = tables(pd.read_csv(RESULTS))
-    README.write_text(f"{before}{begin}\n{text}\n\n{end}{after}", encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=30, help="no new block after that; 30")
@@ -267,7 +258,7 @@ def main() -> None:
         RESULTS.unlink(missing_ok=True)
     if not asked.tables:
         simulate(RESULTS, asked.minutes, asked.cells)
-    publish()
+    publish("coverage", tables(pd.read_csv(RESULTS)))
 
 
 if __name__ == "__main__":

@@ -1,76 +1,110 @@
-"""The school achievement report from a cold start, beside a plain R that computes the same numbers.
+"""The school achievement report: cold, unchanged, after a changed sentence; and beside plain R.
 
-Both run in processes of their own. Beside the times: where they go, and the most memory held.
+``plain.R`` does the same work by the packages' own functions, without a page, figures, script.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
+import statistics
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from time import perf_counter
 
-ROOT = Path(__file__).parents[1]
-SPEC = ROOT / "analyses" / "school-achievement" / "analysis.yml"
-PLAIN_R = Path(__file__).with_name("plain.R")
-RUNS = 3
+from measure import (
+    HERE,
+    MLMREPORT,
+    SPREAD,
+    Cost,
+    asked,
+    report,
+    rscript,
+    run,
+    shown,
+    spread,
+    table,
+    times,
+)
 
-
-@dataclass(frozen=True)
-class Cost:
-    """Seconds on the clock and of the CPU, the peak resident memory in MB, and what was said."""
-
-    wall: float
-    cpu: float
-    memory: float
-    said: str
-
-
-def run(command: list[str]) -> Cost:
-    began = perf_counter()
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    assert process.stderr
-    said = process.stderr.read().decode()
-    _, status, used = os.wait4(process.pid, 0)
-    if status:
-        sys.exit(said)
-    mega = 1024.0**2 if sys.platform == "darwin" else 1024.0
-    wall = perf_counter() - began
-    return Cost(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / mega, said)
+ROOT = HERE.parent
+ANALYSIS = ROOT / "analyses" / "school-achievement"
+FEW = 2
+"""Runs of plain R, which takes most of a minute."""
+SAMPLES = (200, 200, 0)
+"""Bootstrap samples that the report draws: for the ICC, for R2, for the standard errors."""
 
 
-def median(costs: list[Cost]) -> Cost:
-    return sorted(costs, key=lambda cost: cost.cpu)[len(costs) // 2]
+def median(costs: Sequence[Cost]) -> Cost:
+    return sorted(costs, key=lambda cost: cost.wall)[len(costs) // 2]
 
 
-def phases(cost: Cost) -> list[tuple[str, float]]:
+def phases(said: str, end: float = 0.0) -> list[tuple[float, str]]:
     """The lines of the progress, each with the seconds until the next."""
-    lines = re.findall(r"\[ *([\d.]+) s\] (.*)", cost.said)
-    ends = [float(at) for at, _ in lines[1:]] + [cost.wall]
-    return [(what, end - float(at)) for (at, what), end in zip(lines, ends, strict=True)]
+    lines = re.findall(r"\[ *([\d.]+) s\] (.*)", said)
+    ends = [float(at) for at, _ in lines[1:]] + [end]
+    return [(until - float(at), what) for (at, what), until in zip(lines, ends, strict=True)]
+
+
+class Reports:
+    """Runs of the report from a folder with its own copy of spec, data and templates."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        shutil.copytree(ANALYSIS, folder / "analysis", ignore=shutil.ignore_patterns("report"))
+        shutil.copytree(ROOT / "templates", folder / "analysis" / "templates")
+        self.section = next((folder / "analysis" / "templates").glob("base/sections/4-*.qmd.j2"))
+        self.output = folder / "report"
+
+    def run(self) -> Cost:
+        spec = self.folder / "analysis" / "analysis.yml"
+        cache = {"MLMREPORT_CACHE": str(self.folder / "cache")}
+        return run([*MLMREPORT, "run", str(spec), "-o", str(self.output)], cache)
+
+    def cold(self) -> Cost:
+        shutil.rmtree(self.folder / "cache", ignore_errors=True)
+        return self.run()
+
+    def reworded(self) -> Cost:
+        with self.section.open("a", encoding="utf-8") as text:
+            text.write("\nOne more sentence.\n")
+        return self.run()
 
 
 def main() -> None:
-    rscript = shutil.which("Rscript")
-    if rscript is None:
-        sys.exit("Rscript is not on the PATH")
-    program = [sys.executable, "-c", "from mlmreport.cli import main; main()"]
-    with tempfile.TemporaryDirectory() as folder:
-        ours = [run([*program, "run", str(SPEC), "-o", f"{folder}/{i}"]) for i in range(RUNS)]
-        data = f"{folder}/0/data.csv"
-        plain = [run([rscript, "--vanilla", str(PLAIN_R), data]) for _ in range(RUNS)]
-    print(f"median of {RUNS} by CPU        wall s    CPU s   peak MB")
-    for name, cost in (("mlmreport run", median(ours)), ("plain R", median(plain))):
-        print(f"{name:<24}{cost.wall:8.1f}{cost.cpu:9.1f}{cost.memory:10.0f}")
-    print(f"ratio of the CPU times: {median(ours).cpu / median(plain).cpu:.2f}")
-    print("\nwhere the time of mlmreport goes (wall s)")
-    for what, length in phases(median(ours)):
-        print(f"{length:6.1f}  {what}")
+    wanted = asked(__doc__)
+    samples = (2, 2, 2) if wanted.smoke else SAMPLES
+    with tempfile.TemporaryDirectory() as name:
+        reports = Reports(Path(name))
+        ways = {"cold": reports.cold, "nothing changed": reports.run}
+        ways["a sentence of a template changed"] = reports.reworded
+        costs = {way: [act() for _ in range(wanted.runs)] for way, act in ways.items()}
+        data = reports.output / "data.csv"
+        few = range(min(FEW, wanted.runs))
+        costs["plain R"] = [run(rscript(HERE / "plain.R", data, *samples)) for _ in few]
+    walls = {way: [cost.wall for cost in found] for way, found in costs.items()}
+    rows = [
+        [
+            way,
+            *spread(walls[way]),
+            shown(statistics.median(cost.cpu for cost in found)),
+            f"{median(found).memory:.0f}",
+            times(walls["plain R"], walls[way]),
+        ]
+        for way, found in costs.items()
+    ]
+    heads = ["Seconds on the clock", *SPREAD, "CPU", "peak MB", "times faster"]
+    cold, plain = median(costs["cold"]), median(costs["plain R"])
+    parts = [[f"{length:.1f}", what] for length, what in phases(cold.said, cold.wall)]
+    plain_parts = [line.split("\t") for line in plain.said.splitlines() if "\t" in line]
+    text = [
+        table(heads, rows),
+        f"Samples of the bootstraps, in both: {samples[0]} for the ICC, {samples[1]} for *R*², "
+        f"{samples[2]} for the standard errors. Where the time of the cold run went:",
+        table(["s", "mlmreport"], parts),
+        table(["s", "plain R"], plain_parts),
+    ]
+    report("report", "\n\n".join(text), wanted.smoke)
 
 
 if __name__ == "__main__":

@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import resource
-import statistics
-import subprocess
 import sys
-from time import perf_counter
 
-RUNS = 5
+from measure import MLMREPORT, SPREAD, asked, report, run, spread, table
+
 CASES = {
-    "python (nothing)": ["-c", "pass"],
-    "import mlmreport": ["-c", "import mlmreport"],
-    "mlmreport --help": ["-c", "from mlmreport.cli import main; main()", "--help"],
+    "`python -c pass`": [sys.executable, "-c", "pass"],
+    "`import mlmreport`": [sys.executable, "-c", "import mlmreport"],
+    "`mlmreport --help`": [*MLMREPORT, "--help"],
 }
 
 
-def run(arguments: list[str]) -> tuple[float, float]:
-    """Wall and CPU seconds of a new Python."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), perf_counter()
-    command = [sys.executable, *arguments]
-    subprocess.run(command, stdout=subprocess.DEVNULL, check=True, env=os.environ)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-    return perf_counter() - began, cpu
-
-
 def main() -> None:
-    print(f"{'seconds, median (max) of ' + str(RUNS):<28}{'wall':>16}{'CPU':>16}")
-    for name, arguments in CASES.items():
-        pairs = [run(arguments) for _ in range(RUNS)]
-        cells = [f"{statistics.median(f):.3f} ({max(f):.3f})" for f in zip(*pairs, strict=True)]
-        print(f"{name:<28}" + "".join(f"{cell:>16}" for cell in cells))
+    wanted = asked(__doc__)
+    rows = []
+    for name, command in CASES.items():
+        costs = [run(command) for _ in range(wanted.runs)]
+        rows.append([name, *spread([cost.wall for cost in costs])])
+    report("startup", table(["Seconds on the clock", *SPREAD], rows), wanted.smoke)
 
 
 if __name__ == "__main__":

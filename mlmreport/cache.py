@@ -59,11 +59,17 @@ class Cache:
         Whether entries are only written: what is there is computed anew.
     costly
         Seconds from which on the value of an R call is kept; what is faster is not worth a file.
+    large
+        Rows from which on models that are not in use leave memory, see ``r/shelf.R``.
+    room
+        Bytes of such models that may stay.
     """
 
     folder: Path
     fresh: bool = False
     costly: float = 0.05
+    large: int = 100_000
+    room: float = 3e8
 
     @classmethod
     def of_user(cls, *, fresh: bool = False) -> Cache:

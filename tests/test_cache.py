@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
+import pandas as pd
 import pytest
 from support import small_spec
 
 from mlmreport import workflow
 from mlmreport.analysis import analyse
-from mlmreport.cache import Cache
+from mlmreport.cache import FOLDER_VARIABLE, Cache
+from mlmreport.engine.fits import Engine
+from mlmreport.engine.session import session
+from mlmreport.quantities import Results
 from mlmreport.spec.reader import load
 
 
@@ -47,8 +56,6 @@ class TestEntries:
         assert cache.find("a1") is not None
 
     def test_the_longest_unused_go_first(self, cache: Cache) -> None:
-        import os
-
         for number, name in enumerate(("a1", "b2", "c3")):
             cache.keep(name, {"x.bin": bytes(1000)})
             entry = cache.find(name)
@@ -136,3 +143,67 @@ class TestRuns:
             content[len(content) // 2] ^= 1
             file.write_bytes(content)
         assert results(cache) == computed
+
+    def test_models_that_leave_memory_change_nothing(self, place: Path, told: Told) -> None:
+        document = load(small_spec(place))
+
+        def results(cache: Cache | None) -> str:
+            return analyse(document, lambda *_: None, cache)[0].to_json()
+
+        shelved = Cache(place / "shelved", costly=0, large=1, room=0)
+        assert results(shelved) == results(None)
+
+
+@pytest.mark.r
+class TestModels:
+    """Of a sequence only the models that changed are fitted again."""
+
+    FORMULAS: ClassVar = {"a": "y ~ x + (1 | g)", "b": "y ~ x + w + (1 | g)"}
+
+    @pytest.fixture
+    def frame(self) -> pd.DataFrame:
+        rng = np.random.default_rng(1)
+        columns = {name: rng.normal(size=100) for name in ("y", "x", "w")}
+        return pd.DataFrame(columns).assign(g=pd.Categorical([str(i % 10) for i in range(100)]))
+
+    def fit(self, cache: Cache, frame: pd.DataFrame, formulas: dict[str, str]) -> set[str]:
+        """Fit the models; the names of the values that were not there before."""
+        before = set(cache.values.iterdir())
+        engine = Engine(session(), cache)
+        engine.begin(frame)
+        for name, formula in formulas.items():
+            engine.fit(name, formula, reml=True, optimizer="nloptwrap")
+        return {file.name for file in set(cache.values.iterdir()) - before}
+
+    def test_a_changed_model_is_fitted_alone(self, tmp_path: Path, frame: pd.DataFrame) -> None:
+        cache = Cache(tmp_path, costly=0)
+        assert len(self.fit(cache, frame, self.FORMULAS)) == 2
+        assert not self.fit(cache, frame, self.FORMULAS)
+        changed = {**self.FORMULAS, "b": "y ~ x + w + (1 + x | g)"}
+        assert len(self.fit(cache, frame, changed)) == 1
+
+    def test_a_changed_column_changes_its_models(self, tmp_path: Path, frame: pd.DataFrame) -> None:
+        cache = Cache(tmp_path, costly=0)
+        self.fit(cache, frame, self.FORMULAS)
+        assert len(self.fit(cache, frame.assign(w=frame["w"] + 1), self.FORMULAS)) == 1
+        assert len(self.fit(cache, frame.assign(x=frame["x"] + 1), self.FORMULAS)) == 2
+
+
+@pytest.mark.r
+def test_two_runs_at_once_share_a_cache(tmp_path: Path) -> None:
+    """Both compute the same, at the same time, and each gives what a run alone gives."""
+    alone = analyse(load(small_spec(tmp_path / "alone")), lambda *_: None)[0]
+    code = "from mlmreport.cli import main; main()"
+    places = [tmp_path / name for name in ("one", "two")]
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, "run", "--quiet", str(small_spec(place))],
+            env={**os.environ, FOLDER_VARIABLE: str(tmp_path / "cache")},
+        )
+        for place in places
+    ]
+    assert [run.wait(timeout=300) for run in runs] == [0, 0]
+    for place in places:
+        text = (place / "report" / "results.json").read_text(encoding="utf-8")
+        assert Results.from_json(text, "results.json").items == alone.items
+    assert not list((tmp_path / "cache").rglob("*new-*"))

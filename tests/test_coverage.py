@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -19,6 +20,7 @@ def coverage() -> ModuleType:
     spec = importlib.util.spec_from_file_location("coverage_benchmark", SCRIPT)
     assert spec
     assert spec.loader
+    sys.path.append(str(SCRIPT.parent))  # where it finds its `measure`, as when it is run
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -36,5 +38,5 @@ def test_two_replicates_give_every_measure(coverage: ModuleType, tmp_path: Path)
 
 
 def test_the_tables_stand_in_the_readme(coverage: ModuleType) -> None:
-    page = coverage.README.read_text(encoding="utf-8")
+    page = SCRIPT.with_name("README.md").read_text(encoding="utf-8")
     assert coverage.tables(pd.read_csv(coverage.RESULTS)) in page

@@ -104,6 +104,8 @@ class Engine:
             columns=[_digest(frame[name]) for name in frame],
             fresh=self.cache.fresh,
             costly=self.cache.costly,
+            rows=self.cache.large,
+            most=self.cache.room,
         )
 
     def run(self, step: str, function: str, **arguments: object) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ open_cache <- function(folder, salt, columns, fresh, costly) {
   cache$keys <- character()
   cache$last <- ""
   cache$files <- character()
+  cache$sound <- character() # keys of the files that this run has checked
   if (nzchar(folder) && !fresh) {
     files <- list.files(folder, "^[0-9a-f]{32}-[0-9a-f]{32}[.]rds$")
     cache$files <- setNames(files, substr(files, 1L, 32L))
@@ -69,9 +70,14 @@ recall <- function(key) {
     return(NULL)
   }
   path <- file.path(cache$folder, file)
-  sound <- identical(unname(tools::md5sum(path)), substr(file, 34L, 65L)[[1L]])
+  sound <- key %in% cache$sound || identical(unname(tools::md5sum(path)), substr(file, 34L, 65L)[[1L]])
   found <- if (sound) tryCatch(readRDS(path, refhook = inward), error = function(e) NULL)
-  if (is.null(found)) unlink(path) else Sys.setFileTime(path, Sys.time())
+  if (is.null(found)) {
+    unlink(path)
+  } else {
+    Sys.setFileTime(path, Sys.time())
+    cache$sound <- union(cache$sound, key) # a model is read again and again, see shelf.R
+  }
   found
 }
 
@@ -80,6 +86,8 @@ keep <- function(key, value, said) {
   # A cache that cannot be written to costs time, not the analysis.
   tryCatch({
     saveRDS(list(value = value, said = said), path, compress = FALSE, refhook = outward)
-    file.rename(path, file.path(cache$folder, paste0(key, "-", tools::md5sum(path), ".rds")))
+    file <- paste0(key, "-", tools::md5sum(path), ".rds")
+    file.rename(path, file.path(cache$folder, file))
+    cache$files[[key]] <- file
   }, error = function(e) unlink(path), warning = function(w) unlink(path))
 }

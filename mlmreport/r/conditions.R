@@ -65,10 +65,12 @@ installed_files <- function() {
 }
 
 # Start a new analysis on a data frame; `weights` is the column of the prior weights, empty where
-# there are none, and `offset` tells whether the models have one; see cache.R for the others.
+# there are none, and `offset` tells whether the models have one; see cache.R for the others, and
+# shelf.R for `rows` and `most`.
 begin_analysis <- function(data, weights = "", offset = FALSE, folder = "", salt = "",
-                           columns = NULL, fresh = FALSE, costly = Inf) {
+                           columns = NULL, fresh = FALSE, costly = Inf, rows = Inf, most = 0) {
   open_cache(folder, salt, if (nzchar(folder)) setNames(columns, names(data)), fresh, costly)
+  open_shelf(rows, most)
   rm(list = ls(analysis, all.names = TRUE), envir = analysis)
   parent.env(analysis) <- environment(begin_analysis)
   assign("d", data, envir = analysis)
@@ -194,7 +196,7 @@ object <- function(name, expr, bind = list(), failing = "error") {
     record$reasons[[name]] <- reason_of(name, value, failing)
     return(invisible(NULL))
   }
-  assign(name, value, envir = analysis)
+  hold(name, value, call)
   cache$keys[[name]] <- cache$last
   add_entry(list(kind = "object", id = name, code = code_text(call)))
   invisible(value)
