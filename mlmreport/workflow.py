@@ -11,18 +11,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mlmreport import kept
 from mlmreport.cache import Cache, file_digest
 from mlmreport.errors import InputError
-from mlmreport.quantities import FORMAT, Results
+from mlmreport.quantities import FORMAT, Results, Table
 from mlmreport.report import houses
 from mlmreport.report.render import FORMATS, Engine, render
 from mlmreport.spec import reader
-
-if TYPE_CHECKING:
-    from mlmreport.verify.checks import Outcome
 
 __all__ = ["DATA", "RESULTS", "render_again", "run"]
 
@@ -159,11 +155,12 @@ def _holds(folder: Path, results: str) -> bool:
     return known.is_file() and known.read_text(encoding="utf-8") == results
 
 
-def _outcome(folder: Path, results: str) -> tuple[Outcome, ...]:
+def _outcome(folder: Path, results: str) -> Table | None:
     """What came of verifying a folder, if the results in it are still the same."""
     from mlmreport.verify import checks
 
-    return checks.outcome(checks.checks_of_results(folder)) if _holds(folder, results) else ()
+    held = checks.checks_of_results(folder) if _holds(folder, results) else ()
+    return checks.outcome_table(checks.outcome(held))
 
 
 def render_again(
@@ -204,7 +201,7 @@ def _write_report(
     engine: Engine,
     progress: Progress,
     cache: Cache | None,
-    checked: Sequence[Outcome],
+    checked: Table | None,
 ) -> None:
     from mlmreport.report import document
 

@@ -45,7 +45,7 @@ def write(
     folder: Path,
     formats: Sequence[str],
     cache: Cache | None = None,
-    checked: Sequence[object] = (),
+    checked: Table | None = None,
 ) -> Path:
     """Write ``report.qmd`` and all it refers to into a folder.
 
@@ -62,7 +62,7 @@ def write(
     cache
         Where figures are kept from one run to the next; None for nowhere.
     checked
-        What came of a verification of these results; empty where there was none.
+        What came of a verification of these results; None where there was none.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def write(
 
 
 def compose(
-    results: Results, house: House, formats: Sequence[str], checked: Sequence[object] = ()
+    results: Results, house: House, formats: Sequence[str], checked: Table | None = None
 ) -> str:
     """The text of the document."""
     environment = _environment(house)
@@ -91,9 +91,7 @@ def compose(
     return f"---\n{_front_matter(results, formats)}---\n\n{body}\n\n{_cards(results, body)}\n"
 
 
-def _rendered(
-    environment: _Environment, name: str, results: Results, checked: Sequence[object]
-) -> str:
+def _rendered(environment: _Environment, name: str, results: Results, checked: Table | None) -> str:
     try:
         template = environment.get_template(name)
         return template.render(

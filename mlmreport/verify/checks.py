@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mlmreport.errors import InputError
-from mlmreport.quantities import fingerprint
+from mlmreport.quantities import Row, Table, fingerprint
 
 __all__ = [
     "CHECKS",
@@ -22,6 +22,7 @@ __all__ = [
     "checks_of_results",
     "judged",
     "outcome",
+    "outcome_table",
     "results_checks",
     "told",
     "write_checks",
@@ -165,8 +166,10 @@ class Outcome:
     ----------
     title
         The kind in words.
-    checked, differing
-        How many were checked, and how many of them differ.
+    checked
+        How many were checked.
+    differing
+        The ids of those that differ.
     unchecked
         Why others were not.
     largest
@@ -177,7 +180,7 @@ class Outcome:
 
     title: str
     checked: int
-    differing: int
+    differing: tuple[str, ...]
     unchecked: tuple[str, ...]
     largest: float | None
     tolerance: float | None
@@ -185,12 +188,19 @@ class Outcome:
     @property
     def told(self) -> str:
         """All of it but the title, as a phrase."""
-        said = [f"{self.checked:,} checked, {self.differing:,} differ"] if self.checked else []
+        said = [f"{self.checked:,} checked, {len(self.differing):,} differ"] * bool(self.checked)
         if self.largest is not None and self.tolerance is not None:
-            largest = f"{self.largest:.0e}" if self.largest else "0"
-            said.append(f"largest difference {largest}, {self.tolerance:.0e} allowed")
+            largest, allowed = _short(self.largest), _short(self.tolerance)
+            said.append(f"largest difference {largest}, {allowed} allowed")
         said += [f"not checked: {reason}" for reason in self.unchecked]
         return ", ".join(said)
+
+    @property
+    def row(self) -> Row:
+        """The same as a line of a table."""
+        counts = (f"{self.checked:,}", f"{len(self.differing):,}") if self.checked else ("0", "")
+        sizes = (_short(self.largest), _short(self.tolerance))
+        return Row(self.title, (*counts, *sizes))
 
 
 def outcome(checks: Iterable[Check]) -> tuple[Outcome, ...]:
@@ -211,10 +221,31 @@ def _outcome(kind: str, checks: Sequence[Check]) -> Outcome:
     return Outcome(
         TITLES.get(kind, kind),
         len(done),
-        sum(not check.ok for check in done),
+        tuple(dict.fromkeys(check.id or "text" for check in done if not check.ok)),
         tuple(sorted({str(check.found) for check in checks if check.verdict == NOT_CHECKED})),
         max((check.difference or 0.0 for check in measured), default=None),
         max((_number(check.tolerance) for check in measured), default=None),
+    )
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:.0e}" if value else "0"
+
+
+def outcome_table(outcomes: Sequence[Outcome]) -> Table | None:
+    """What came of a verification, for the report; None where there was none."""
+    if not outcomes:
+        return None
+    wrong = dict.fromkeys(name for kind in outcomes for name in kind.differing)
+    unchecked = dict.fromkeys(reason for kind in outcomes for reason in kind.unchecked)
+    notes = [f"Not checked: {reason}." for reason in unchecked]
+    notes += [f"Different: {', '.join(wrong)}."] * bool(wrong)
+    return Table(
+        "checks",
+        "what was checked, and what came of it",
+        ("What", "Checked", "Different", "Largest difference", "Allowed"),
+        tuple(kind.row for kind in outcomes),
+        " ".join(notes),
     )
 
 

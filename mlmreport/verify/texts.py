@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from mlmreport.errors import InputError
 __all__ = ["docx_text", "pdf_text"]
 
 _WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_PAGE_NUMBER = re.compile(r"^\d+ / \d+$", re.MULTILINE)
 _PARTS = frozenset(f"{_WORD}{name}" for name in ("p", "tab", "br", "tc"))
 
 
@@ -40,7 +42,7 @@ def _word_pieces(root: ElementTree.Element) -> Iterator[str]:
 
 
 def pdf_text(path: Path) -> str:
-    """The text of a PDF, page by page, with its running heads and page numbers.
+    """The text of a PDF, page by page, with its running heads but without page numbers.
 
     Raises
     ------
@@ -51,9 +53,10 @@ def pdf_text(path: Path) -> str:
     from pypdf.errors import PyPdfError
 
     try:
-        return "\n".join(page.extract_text() for page in PdfReader(path).pages)
+        pages = [page.extract_text() for page in PdfReader(path).pages]
     except (OSError, ValueError, PyPdfError) as error:
         raise _damaged(path, error) from None
+    return "\n".join(_PAGE_NUMBER.sub("", page) for page in pages)
 
 
 def _damaged(path: Path, error: Exception) -> InputError:

@@ -68,6 +68,32 @@ class Wording:
     places: tuple[Place, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """A word, a run of digits or a sign, and where it stands."""
+
+    text: str
+    start: int
+    stop: int
+
+
+_NUMBERED = frozenset({"Table", "Figure", "Section", "Equation"})
+
+
+def _words(text: str) -> list[_Word]:
+    """A text taken apart; a table's number is marked, and so is no other number's equal."""
+    found: list[_Word] = []
+    numbering = False
+    for match in _WORDS.finditer(text):
+        word, start, stop = match[0], *match.span()
+        close = bool(found) and found[-1].stop == start
+        after_name = bool(found) and found[-1].text in _NUMBERED
+        numbering = after_name or (numbering and close and (word == "." or word.isdecimal()))
+        mark = "#" if numbering and word.isdecimal() else ""
+        found.append(_Word(word + mark, start, stop))
+    return found
+
+
 def wording_of(qmd: str, results: Results, form: str) -> Wording:
     """The words of a document as a format shows them.
 
@@ -96,19 +122,37 @@ def differing(wording: Wording, text: str) -> Iterator[tuple[Place, str, str]]:
     text
         What a finished file says.
     """
-    found = list(_WORDS.finditer(text))
-    at = _matched(wording.words, [match[0] for match in found])
+    found = _words(text)
+    at = _matched(wording.words, [word.text for word in found])
     for place in wording.places:
-        inside = at[place.start : place.stop]
-        if None not in inside and inside[-1] - inside[0] == len(inside) - 1:  # type: ignore[operator]
-            continue
-        if not place.id and all(
-            there is not None
-            for word, there in zip(wording.words[place.start : place.stop], inside, strict=True)
-            if word.isdecimal()
-        ):
-            continue  # the line of a text may be broken by a page's head
-        yield place, *_instead(place, at, found, text)
+        if not _is_there(wording, place, at):
+            inside = _between(place, at, found)
+            wanted = wording.words[place.start : place.stop]
+            if not _holds([word.text for word in found[inside]], wanted):
+                yield place, *_instead(inside, found, text)
+
+
+def _is_there(wording: Wording, place: Place, at: Sequence[int | None]) -> bool:
+    """Whether all words of a number stand together, or all numerals of another text are there."""
+    inside = at[place.start : place.stop]
+    if place.id:
+        there = [n for n in inside if n is not None]
+        return len(there) == len(inside) and there[-1] - there[0] == len(there) - 1
+    words = wording.words[place.start : place.stop]
+    return all(n is not None for word, n in zip(words, inside, strict=True) if word.isdecimal())
+
+
+def _between(place: Place, at: Sequence[int | None], found: Sequence[_Word]) -> slice:
+    """What stands between the words before and after a place."""
+    before = next((n for n in reversed(at[: place.start]) if n is not None), -1)
+    after = next((n for n in at[place.stop :] if n is not None), len(found))
+    return slice(before + 1, after)
+
+
+def _holds(words: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Whether words stand together among others; alignments of equal length may part them."""
+    n = len(wanted)
+    return any(tuple(words[i : i + n]) == tuple(wanted) for i in range(len(words) - n + 1))
 
 
 def _matched(words: Sequence[str], found: Sequence[str]) -> list[int | None]:
@@ -123,14 +167,10 @@ def _matched(words: Sequence[str], found: Sequence[str]) -> list[int | None]:
     return at
 
 
-def _instead(
-    place: Place, at: Sequence[int | None], found: Sequence[re.Match[str]], text: str
-) -> tuple[str, str]:
-    """What stands between the words before and after a place, and the text around it."""
-    before = next((n for n in reversed(at[: place.start]) if n is not None), -1)
-    after = next((n for n in at[place.stop :] if n is not None), len(found))
-    start = found[before].end() if before >= 0 else 0
-    stop = found[after].start() if after < len(found) else len(text)
+def _instead(inside: slice, found: Sequence[_Word], text: str) -> tuple[str, str]:
+    """The text of some words, and that around it."""
+    start = found[inside.start - 1].stop if inside.start else 0
+    stop = found[inside.stop].start if inside.stop < len(found) else len(text)
     around = text[max(0, start - _CONTEXT) : min(stop, start + 2 * _CONTEXT) + _CONTEXT]
     return _spaced(text[start:stop][: 2 * _CONTEXT]), _spaced(around)
 
@@ -248,17 +288,17 @@ class _Reading:
         if mark and text.strip():
             self._mark(mark, text)
             return
-        for word in _WORDS.findall(text):
-            if word.isdecimal():
-                self.places.append(Place("", word, len(self.words), len(self.words) + 1))
-            self.words.append(word)
+        for word in _words(text):
+            if word.text.isdecimal():
+                self.places.append(Place("", word.text, len(self.words), len(self.words) + 1))
+            self.words.append(word.text)
 
     def _mark(self, mark: Mapping[str, str], text: str) -> None:
         name, start = html.unescape(mark.get("data-id", "")), len(self.words)
         item, form = self.results.items.get(name), mark.get("data-f", "plain")
         if isinstance(item, Quantity) and mark["class"] == "q" and form in display.FORMATS:
             text = display.text(item, form)
-        self.words += _WORDS.findall(text)
+        self.words += [word.text for word in _words(text)]
         self.places.append(Place(name, _spaced(text), start, len(self.words), form))
 
 

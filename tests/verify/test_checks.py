@@ -76,7 +76,7 @@ def test_the_command_leaves_the_table_and_the_report_tells_it(copy: Callable[[],
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout) == json.loads((folder / CHECKS).read_text("utf-8"))
     render_again(folder, ["html", "docx", "pdf"], lambda *_: None)
-    assert "This report was verified" in (folder / "report.qmd").read_text("utf-8")
+    assert "These results were verified" in (folder / "report.qmd").read_text("utf-8")
     again = CliRunner().invoke(app, ["verify", str(folder)])
     assert again.exit_code == 0, again.output
     told = outcome(checks_of_results(folder))

@@ -82,6 +82,21 @@ def test_a_number_whose_sign_is_lost_or_that_is_cut_differs() -> None:
         assert [place.id for place, *_ in found] == ["m/x"], shown
 
 
+def test_the_number_of_a_table_is_no_other_number() -> None:
+    qmd = QMD.replace("see @tbl-one", "as in").replace("−1.27</td", "7</td")
+    text = "Schools of 1982 The slope is −1.27 (p < .001), as in Table 7. class 3-b {} n & 7"
+    assert [
+        p.id for p, *_ in differing(wording_of(qmd, RESULTS, "docx"), text.format("−1.27"))
+    ] == []
+    found = list(differing(wording_of(qmd, RESULTS, "docx"), text.format("Table 1.27")))
+    assert [place.id for place, *_ in found] == ["m/x"]
+
+
+def test_a_number_beside_others_like_it_is_there() -> None:
+    text = "Schools of 1982 The slope is −1.27 . 27 (p < .001) Slopes of class 3-b −1.27 27 n & 7"
+    assert list(differing(wording_of(QMD, RESULTS, "docx"), text)) == []
+
+
 def test_the_results_decide_not_the_document() -> None:
     other = QMD.replace(">−1.27<", ">−1.28<")
     assert wording_of(other, RESULTS, "docx") == wording_of(QMD, RESULTS, "docx")
@@ -123,14 +138,14 @@ def test_all_formats_say_what_the_document_says(
 
 def _digits(words: wording.Wording, text: str) -> list[tuple[int, str]]:
     """Where the digits of the document's numbers stand in a text, each with the number's id."""
-    found = list(wording._WORDS.finditer(text))
-    at = wording._matched(words.words, [match[0] for match in found])
+    found = wording._words(text)
+    at = wording._matched(words.words, [word.text for word in found])
     return [
         (place, entry.id)
         for entry in words.places
         for there in at[entry.start : entry.stop]
         if there is not None
-        for place in range(*found[there].span())
+        for place in range(found[there].start, found[there].stop)
         if text[place].isdecimal()
     ]
 
