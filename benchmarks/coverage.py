@@ -29,8 +29,8 @@ from measure import publish
 from mlmreport.analysis import analyse
 from mlmreport.engine.session import definitions
 from mlmreport.quantities import TraceEntry
+from mlmreport.spec.quoting import r_string
 from mlmreport.spec.reader import parse
-from mlmreport.verify.script import r_string
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "coverage.csv"

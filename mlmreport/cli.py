@@ -234,12 +234,18 @@ def check(spec: Spec, data_root: Roots = None) -> None:
 
 
 @_command("mlmreport verify analyses/school-achievement/report")
-def verify(folder: Folder) -> None:
-    """Derive every number again in a clean R and read the page back; exit 4 on a difference."""
-    from mlmreport.verify import clean_room
+def verify(
+    folder: Folder,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all checks as JSON.")] = False,
+) -> None:
+    """Derive all numbers and data again in a clean R, read the files back; exit 4 on a difference.
 
-    found = clean_room.verify(folder)
-    _print(clean_room.summary(found))
+    All checks are written to checks.json in the folder.
+    """
+    from mlmreport.verify import checks, verification
+
+    found = verification.verify(folder)
+    _print(checks.told(found.checks) if as_json else verification.summary(found))
     if not found.ok:
         raise typer.Exit(VERIFICATION_FAILED)
 

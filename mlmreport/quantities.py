@@ -218,12 +218,25 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class PrepStep:
-    """A step of the data preparation: what was done, and rows before and after."""
+    """A step of the data preparation.
+
+    Parameters
+    ----------
+    action
+        What was done, in words.
+    code
+        The same in pandas.
+    rows_before, rows_after
+        How many rows there were, and are.
+    r
+        The same in base R; None where it cannot be had there.
+    """
 
     action: str
     code: str
     rows_before: int
     rows_after: int
+    r: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

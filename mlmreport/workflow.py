@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import tempfile
@@ -14,7 +15,7 @@ from pathlib import Path
 from mlmreport import kept
 from mlmreport.cache import Cache, file_digest
 from mlmreport.errors import InputError
-from mlmreport.quantities import FORMAT, Results
+from mlmreport.quantities import FORMAT, Results, Table
 from mlmreport.report import houses
 from mlmreport.report.render import FORMATS, Engine, render
 from mlmreport.spec import reader
@@ -24,7 +25,10 @@ __all__ = ["DATA", "RESULTS", "render_again", "run"]
 RESULTS = "results.json"
 DATA = "data.csv"
 SCRIPT = "reproduce.R"
-RESULT_FILES = (RESULTS, DATA, SCRIPT)
+DEFINITIONS = "definitions.R"
+PREPARATION = "prepare.R"
+CHECKS = "checks.json"
+RESULT_FILES = (RESULTS, DATA, SCRIPT, DEFINITIONS)
 Progress = Callable[[str, str], None]
 
 
@@ -92,11 +96,13 @@ def run(
                 )
         stored_text = (folder / RESULTS).read_text(encoding="utf-8")
         results = Results.from_json(stored_text, str(folder / RESULTS))
-        _write_report(results, house, folder, wanted, engine, progress, cache)
+        _write_preparation(results, folder, _seen_from(target, spec.parent))
+        outdated = _earlier(target, wanted, stored_text)
+        checked = _outcome(target, stored_text)
+        _write_report(results, house, folder, wanted, engine, progress, cache, checked)
         written = kept.written_key(_digest(folder / RESULTS), house.folders, wanted, engine)
-    for row_name, row in FORMATS.items():
-        if row_name not in wanted:  # of an earlier run, with other numbers
-            (target / f"report{row.suffix}").unlink(missing_ok=True)
+    for file in outdated:
+        (target / file).unlink(missing_ok=True)
     if cache:
         kept.keep_written(cache, written, target)
         cache.tidy()
@@ -113,7 +119,7 @@ def _analyse(
     """Compute, and write data, results and script; the files of R that they rest on."""
     from mlmreport.analysis import analyse
     from mlmreport.engine.session import definitions, installation
-    from mlmreport.verify.script import digest, reproduce_r, write_data
+    from mlmreport.verify.script import definitions_r, digest, reproduce_r, write_data
 
     results, data = analyse(read, progress, cache)
     progress("report", "data, results and script")
@@ -122,9 +128,39 @@ def _analyse(
     results = replace(results, session=session)
     (folder / RESULTS).write_text(results.to_json(), encoding="utf-8")
     code = definitions(entry.code for entry in results.trace)
-    script = reproduce_r(results, DATA, code)
-    (folder / SCRIPT).write_text(script, encoding="utf-8")
+    (folder / SCRIPT).write_text(reproduce_r(results, DATA, code), encoding="utf-8")
+    (folder / DEFINITIONS).write_text(definitions_r(code), encoding="utf-8")
     return installation()
+
+
+def _write_preparation(results: Results, folder: Path, sources: str) -> None:
+    from mlmreport.verify.preparation import prepare_r
+
+    (folder / PREPARATION).write_text(prepare_r(results, sources), encoding="utf-8")
+
+
+def _seen_from(folder: Path, other: Path) -> str:
+    """The way from one folder to another, with forward slashes."""
+    return Path(os.path.relpath(other.resolve(), folder.resolve())).as_posix()
+
+
+def _earlier(folder: Path, formats: Sequence[str], results: str) -> tuple[str, ...]:
+    """The files of an earlier run, with other numbers, that this one does not replace."""
+    files = [f"report{row.suffix}" for name, row in FORMATS.items() if name not in formats]
+    return (*files, *([] if _holds(folder, results) else [CHECKS]))
+
+
+def _holds(folder: Path, results: str) -> bool:
+    known = folder / RESULTS
+    return known.is_file() and known.read_text(encoding="utf-8") == results
+
+
+def _outcome(folder: Path, results: str) -> Table | None:
+    """What came of verifying a folder, if the results in it are still the same."""
+    from mlmreport.verify import checks
+
+    held = checks.checks_of_results(folder) if _holds(folder, results) else ()
+    return checks.outcome_table(checks.outcome(held))
 
 
 def render_again(
@@ -146,11 +182,14 @@ def render_again(
     stored = folder / RESULTS
     if not stored.is_file():
         raise InputError.of(f"{stored}: no such file", "name a folder that `mlmreport run` wrote")
-    results = Results.from_json(stored.read_text(encoding="utf-8"), str(stored))
+    text = stored.read_text(encoding="utf-8")
+    results = Results.from_json(text, str(stored))
     wanted = tuple(formats) or tuple(results.spec["report"]["formats"])
     found = houses.find(house or results.spec["house"], folder.parent)
     with staged(folder) as scratch:
-        _write_report(results, found, scratch, wanted, engine, progress, cache)
+        _write_report(
+            results, found, scratch, wanted, engine, progress, cache, _outcome(folder, text)
+        )
     return folder
 
 
@@ -162,11 +201,12 @@ def _write_report(
     engine: Engine,
     progress: Progress,
     cache: Cache | None,
+    checked: Table | None,
 ) -> None:
     from mlmreport.report import document
 
     progress("report", "text, tables and figures")
-    qmd = document.write(results, house, folder, formats, cache)
+    qmd = document.write(results, house, folder, formats, cache, checked)
     progress("report", f"rendering {', '.join(formats)}")
     render(qmd, formats, folder, engine=engine)
 

@@ -66,7 +66,8 @@ def leftovers(folder: Path) -> list[str]:
 
 def test_a_run_writes_all_that_belongs_to_a_report(report: Path) -> None:
     names = set(contents(report))
-    expected = {"report.html", "report.qmd", "results.json", "data.csv", "reproduce.R"}
+    expected = {"report.html", "report.qmd", "results.json", "data.csv"}
+    expected |= {"reproduce.R", "definitions.R", "prepare.R"}
     assert expected <= names
     assert any(name.startswith("figures/") for name in names)
     assert not leftovers(report)
@@ -86,6 +87,16 @@ def test_a_second_run_gives_the_same_numbers_and_clears_older_formats(
     assert after["results.json"] == before["results.json"]
     assert after["data.csv"] == before["data.csv"]
     (report / "notes.txt").unlink()
+
+
+def test_checks_stay_while_the_results_do(spec: Path, report: Path) -> None:
+    checks, results = report / "checks.json", report / "results.json"
+    checks.write_text("[]")
+    workflow.run(spec, None, (), quiet)
+    assert checks.is_file()
+    results.write_text(results.read_text("utf-8").replace("\n", "\n ", 1), encoding="utf-8")
+    workflow.run(spec, None, (), quiet)
+    assert not checks.exists()
 
 
 def test_a_run_whose_rendering_fails_leaves_the_last_report(

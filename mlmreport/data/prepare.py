@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlmreport.data import sources
+from mlmreport.data import in_r, sources
 from mlmreport.data.simulate import simulate
 from mlmreport.errors import InputError, Location, Problem, did_you_mean
 from mlmreport.quantities import PrepStep
@@ -72,7 +72,7 @@ class _Work:
 
     `known` are the names of all columns of the tables, read or not; `bad` those read columns that
     cannot be used further, so that the others are examined all the same; `codes` are the numbers
-    behind value labels.
+    behind value labels; `untold` is R code for the next step, of what is too small for its own.
     """
 
     document: Document
@@ -85,11 +85,14 @@ class _Work:
     known: dict[str, None] = field(default_factory=dict)
     bad: set[str] = field(default_factory=set)
     codes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    untold: list[str] = field(default_factory=list)
 
-    def did(self, action: str, code: str, frame: pd.DataFrame) -> None:
-        """Take a new frame and write down what led to it."""
-        self.steps.append(PrepStep(action, code, len(self.frame), len(frame)))
+    def did(self, action: str, code: str, frame: pd.DataFrame, r: str | None) -> None:
+        """Take a new frame and write down what led to it, in pandas and in R."""
+        told = None if r is None else "\n".join(filter(None, [*self.untold, r]))
+        self.steps.append(PrepStep(action, code, len(self.frame), len(frame), told))
         self.frame = frame
+        self.untold.clear()
 
     def wrong(self, message: str, hint: str, *path: str | int) -> None:
         """Note a problem located at a key of the spec."""
@@ -172,14 +175,17 @@ def _read(work: _Work, r_dataset: RDataset | None) -> None:
     if spec.simulate is not None:
         group, outcome = work.plan.groups[0].id or "group", spec.outcome.name
         frame = simulate(spec.simulate, outcome, group, spec.levels[0].name)
-        work.did(f"drew {len(frame):,} rows from the model of `simulate:`", "simulate(spec)", frame)
+        work.did(
+            f"drew {len(frame):,} rows from the model of `simulate:`", "simulate(spec)", frame, None
+        )
         work.known |= dict.fromkeys(map(str, frame.columns))
         return
     assert spec.data is not None
     keys = {key for join in spec.data.join for key in _keys(join)}
     wanted = {name for name, _ in _named_columns(work)} | keys
     first = _table(work, spec.data, wanted, ("data",), r_dataset)
-    work.steps.append(PrepStep(f"read {first.description}", "read", 0, len(first.frame)))
+    r = in_r.table(first.r_code, list(map(str, first.frame)))
+    work.steps.append(PrepStep(f"read {first.description}", "read", 0, len(first.frame), r))
     work.frame = first.frame
     for index, join in enumerate(spec.data.join):
         table = _table(work, join, wanted, ("data", "join", index), r_dataset)
@@ -266,7 +272,9 @@ def _join(work: _Work, table: sources.RawTable, join: JoinSpec, index: int) -> N
             *place,
         )
     code = f"frame.merge(table, on={keys!r}, how='left', validate='m:1')"
-    work.did(f"joined {table.description} by {', '.join(keys)}", code, joined.drop(columns=_FOUND))
+    what = f"joined {table.description} by {', '.join(keys)}"
+    r = in_r.joined(table.r_code, list(map(str, table.frame)), keys)
+    work.did(what, code, joined.drop(columns=_FOUND), r)
 
 
 # A zero byte can stand in no column that a spec names.
@@ -415,13 +423,16 @@ def _require_columns(work: _Work) -> None:
 
 
 def _identify_groups(work: _Work) -> None:
-    frame = work.frame.copy(deep=False)
+    frame, lines = work.frame.copy(deep=False), []
     # From the top down, because an id that is unique within a group only is joined to the group's.
     for level in reversed(work.plan.groups):
         assert level.id is not None
         if level.id in frame:
             frame[level.group] = _group_ids(work, level, frame)
-    work.did("took the ids of the groups as categories", "astype('category')", frame)
+            above = next((up.group for up in work.plan.groups if up.name == level.within), "")
+            lines.append(in_r.group(level.group, level.id, above))
+    what = "took the ids of the groups as categories"
+    work.did(what, "astype('category')", frame, "\n".join(lines))
     _check_nesting(work)
     _check_lowest_id(work)
 
@@ -501,18 +512,29 @@ def _check_lowest_id(work: _Work) -> None:
 
 
 def _code_categories(work: _Work) -> None:
-    frame, coded = work.frame.copy(deep=False), []
+    frame, coded, lines = work.frame.copy(deep=False), [], []
     for key, predictor in work.document.spec.predictors.items():
         column = predictor.column or key
         if predictor.type != "category" or column not in frame:
             continue
-        values = _recoded(work, key, predictor, _coded(frame[column]))
+        raw = _coded(frame[column])
+        values = _recoded(work, key, predictor, raw)
+        lines.append(in_r.category(key, column, _labels(raw, values, predictor)))
         levels = _category_levels(work, key, predictor, values)
         frame[key] = values.categorical(levels)
         coded.append(key)
     if coded:
         what = f"coded {', '.join(coded)} as categories, the reference first"
-        work.did(what, "pd.Categorical(values, categories=[reference, ...])", frame)
+        code = "pd.Categorical(values, categories=[reference, ...])"
+        work.did(what, code, frame, "\n".join(lines))
+
+
+def _labels(raw: _Coded, coded: _Coded, predictor: PredictorSpec) -> Mapping[str, str] | None:
+    """For each text in the data its label; None where texts stay as they are."""
+    if predictor.categories is None:
+        return None
+    pairs = dict(zip(raw.codes.tolist(), coded.codes.tolist(), strict=True))
+    return {raw.texts[a]: coded.texts[b] for a, b in sorted(pairs.items()) if a >= 0 and b >= 0}
 
 
 def _recoded(work: _Work, key: str, predictor: PredictorSpec, values: _Coded) -> _Coded:
@@ -615,6 +637,7 @@ def _code_numbers(work: _Work) -> None:
             work.wrong(f"'{column}' {fault[0]}", fault[1], *place)
         frame[column] = numbers
     work.frame = frame
+    work.untold.append(in_r.numbers(name for name in _number_columns(work) if name in frame))
 
 
 def _number_columns(work: _Work) -> dict[str, Place]:
@@ -710,6 +733,7 @@ def _drop_incomplete(work: _Work) -> None:
         "kept the rows that are complete in every variable of any model",
         f"frame.dropna(subset={needed!r})",
         frame,
+        in_r.complete(needed),
     )
     for variable in work.plan.used:
         if empty := _empty_categories(work, variable):
@@ -717,6 +741,7 @@ def _drop_incomplete(work: _Work) -> None:
                 f"left out what no row has: {', '.join(empty)} ({variable.label})",
                 f"frame[{variable.key!r}].cat.remove_unused_categories()",
                 frame,
+                "",
             )
 
 
@@ -944,7 +969,8 @@ def _transform(work: _Work) -> None:
             )
             continue
         frame = work.frame.assign(**{target: function(work.frame[source])})
-        work.did(f"made {target} = {name}({source})", f"np.{name}(frame[{source!r}])", frame)
+        code, r = f"np.{name}(frame[{source!r}])", in_r.transformed(target, source, name)
+        work.did(f"made {target} = {name}({source})", code, frame, r)
 
 
 def _cut(work: _Work) -> None:
@@ -964,6 +990,7 @@ def _cut(work: _Work) -> None:
             f"made {key}: the piece of {source} {' '.join(ends)}",
             f"frame[{source!r}]{low}{high}{less}",
             work.frame.assign(**{key: values}),
+            in_r.piece(key, source, piece.after, piece.before),
         )
 
 
@@ -984,27 +1011,39 @@ def _centre(work: _Work) -> None:
         predictor = spec.predictors[variable.key]
         source = _base(variable.key, predictor)
         values = work.frame[source]
-        made, what, code = _CENTRED[variable.role](work, variable, values, predictor)
+        made, what, code, r = _CENTRED[variable.role](work, variable, values, predictor)
         work.did(
             f"made {variable.column}: {source} {what}",
             code.format(source=source),
             work.frame.assign(**{variable.column: made}),
+            r,
         )
 
 
 def _copy_plain(work: _Work, variable: Variable) -> None:
     if variable.column not in work.frame:
         work.frame = work.frame.assign(**{variable.column: work.frame[variable.source]})
+        work.untold.append(f"{in_r.column(variable.column)} <- {in_r.column(variable.source)}")
 
 
-Centred = tuple[pd.Series, str, str]
+Centred = tuple[pd.Series, str, str, str]
+"""The column, how it is made in words, in pandas and in R."""
 
 
-def _within(work: _Work, variable: Variable, values: pd.Series, _: PredictorSpec) -> Centred:
+def _within(
+    work: _Work, variable: Variable, values: pd.Series, predictor: PredictorSpec
+) -> Centred:
     above = work.plan.levels[variable.level]
+    source = _base(variable.key, predictor)
     code = f"frame[{{source!r}}] - frame.groupby({above.group!r})[{{source!r}}].transform('mean')"
     made = values - _units_mean(work, variable.level, values)
-    return made, f"minus its mean in the {above.name}, {_SAMPLE}", code
+    r = in_r.within(variable.column, source, above.group, _unit(work, variable.level))
+    return made, f"minus its mean in the {above.name}, {_SAMPLE}", code, r
+
+
+def _unit(work: _Work, level: int) -> str:
+    """The grouping whose units are averaged over; empty where they are the rows."""
+    return "" if level == 1 else work.plan.levels[level - 1].group
 
 
 _SAMPLE = "over the rows of the analysis sample"
@@ -1021,7 +1060,8 @@ def _units_mean(work: _Work, level: int, values: pd.Series) -> pd.Series:
     return pd.Series(by_group[above.cat.codes.to_numpy()], index=values.index)
 
 
-def _mean(work: _Work, variable: Variable, values: pd.Series, _: PredictorSpec) -> Centred:
+def _mean(work: _Work, variable: Variable, values: pd.Series, predictor: PredictorSpec) -> Centred:
+    source = _base(variable.key, predictor)
     level = work.plan.levels[variable.level - 1]
     below = work.plan.levels[variable.level - 2]
     code = f"frame.groupby({level.group!r})[{{source!r}}].transform('mean')"
@@ -1029,15 +1069,18 @@ def _mean(work: _Work, variable: Variable, values: pd.Series, _: PredictorSpec) 
         _units_mean(work, below.index, values),
         f"averaged over the {below.plural} of each {level.name}, {_SAMPLE}",
         code,
+        in_r.within(variable.column, source, level.group, _unit(work, below.index), mean=True),
     )
 
 
 def _grand(work: _Work, variable: Variable, values: pd.Series, predictor: PredictorSpec) -> Centred:
+    made, source = variable.column, _base(variable.key, predictor)
     if isinstance(predictor.center, float):
         return (
             values - predictor.center,
             f"minus {predictor.center:g}",
             f"frame[{{source!r}}] - {predictor.center!r}",
+            in_r.centred(made, source, predictor.center),
         )
     level = work.plan.levels[variable.level - 1]
     if variable.level == 1:
@@ -1045,11 +1088,12 @@ def _grand(work: _Work, variable: Variable, values: pd.Series, predictor: Predic
             values - values.mean(),
             "minus its mean over all rows of the analysis sample",
             "frame[{source!r}] - frame[{source!r}].mean()",
+            in_r.centred(made, source, None),
         )
     units = values[~work.frame[level.group].duplicated()]
     what = f"minus its mean over the {len(units):,} {level.plural}"
     code = f"frame[{{source!r}}] - frame.drop_duplicates({level.group!r})[{{source!r}}].mean()"
-    return values - units.mean(), what, code
+    return values - units.mean(), what, code, in_r.centred(made, source, None, level.group)
 
 
 _CENTRED: Mapping[str, Callable[[_Work, Variable, pd.Series, PredictorSpec], Centred]] = {
@@ -1095,9 +1139,10 @@ def _final_columns(work: _Work) -> pd.DataFrame:
     """The columns of the analysis only, ids first, as a frame of its own."""
     columns = list(dict.fromkeys(_wanted(work.plan)))
     frame = work.frame[columns].copy()
-    work.steps.append(
-        PrepStep(
-            "kept the columns of the analysis", f"frame[{columns!r}]", len(work.frame), len(frame)
-        )
+    work.did(
+        "kept the columns of the analysis",
+        f"frame[{columns!r}]",
+        frame,
+        in_r.selected(columns),
     )
     return frame

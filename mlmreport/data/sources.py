@@ -52,6 +52,7 @@ from mlmreport.errors import (
     Problem,
     did_you_mean,
 )
+from mlmreport.spec.quoting import r_string
 
 __all__ = ["MISSING", "READERS", "Chooser", "DataSource", "RawTable", "Reader", "read"]
 
@@ -111,8 +112,9 @@ class RawTable:
     labels
         Variable labels of SPSS and Stata files, by column.
     r_code
-        An R expression that reads the same table in plain R; empty where base R cannot. File names
-        in it are as the user wrote them.
+        An R expression that reads the same table in plain R, with the functions of
+        ``verify/preparation.R``; empty where base R cannot. File names in it are as the user wrote
+        them.
     notes
         What the reader noticed or did, in full sentences.
     codes
@@ -589,27 +591,23 @@ def _require_even_rows(data: bytes, delimiter: str, width: int, request: Request
 
 def _r_delimited(function: str, shown: str, frame: pd.DataFrame, bom: bool) -> str:
     """R code that reads the same columns with the same types."""
-    missing = ", ".join(_r_string(text) for text in MISSING)
+    missing = ", ".join(r_string(text) for text in MISSING)
     text = [str(name) for name in frame if frame[name].dtype == "str"]
     arguments = [
-        _r_string(Path(shown).as_posix()),
+        _r_file(shown),
         "check.names = FALSE",
         "stringsAsFactors = FALSE",
         f"na.strings = c({missing})",
         'fileEncoding = "UTF-8-BOM"' if bom else 'encoding = "UTF-8"',
     ]
     if text:
-        classes = ", ".join(f'{_r_string(name)} = "character"' for name in text)
+        classes = ", ".join(f'{r_string(name)} = "character"' for name in text)
         arguments.append(f"colClasses = c({classes})")
     return f"{function}({', '.join(arguments)})"
 
 
-def _r_string(text: str) -> str:
-    """An R string literal."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    for character, code in (("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t")):
-        escaped = escaped.replace(character, code)
-    return f'"{escaped}"'
+def _r_file(shown: str) -> str:
+    return f"source_file({r_string(Path(shown).as_posix())})"
 
 
 # ---------------------------------------------------------------- from text to types
@@ -967,7 +965,7 @@ def _read_rds(request: Request) -> Content:
         raise _not_a_frame(request)
     chosen = _select(header, request)
     frame = _plain_frame(frame, chosen.names)
-    code = f"readRDS({_r_string(Path(request.shown).as_posix())})"
+    code = f"read_rds({_r_file(request.shown)})"
     return Content(frame, chosen.width, chosen.notes, r_code=code)
 
 
@@ -1014,7 +1012,7 @@ def _read_package(request: Request) -> Content:
     frame = _plain_frame(
         frame.set_axis([str(name) for name in frame.columns], axis=1), chosen.names
     )
-    code = f"get(data(list = {_r_string(dataset)}, package = {_r_string(package)}))"
+    code = f"read_package({r_string(package)}, {r_string(dataset)})"
     return Content(frame, chosen.width, chosen.notes, r_code=code)
 
 

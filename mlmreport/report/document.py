@@ -45,6 +45,7 @@ def write(
     folder: Path,
     formats: Sequence[str],
     cache: Cache | None = None,
+    checked: Table | None = None,
 ) -> Path:
     """Write ``report.qmd`` and all it refers to into a folder.
 
@@ -60,6 +61,8 @@ def write(
         The formats that will be rendered.
     cache
         Where figures are kept from one run to the next; None for nowhere.
+    checked
+        What came of a verification of these results; None where there was none.
 
     Returns
     -------
@@ -72,21 +75,23 @@ def write(
     draw_all(results, folder / "figures", png="docx" in formats, cache=cache)
     _write_tables(results, folder / "tables")
     document = folder / "report.qmd"
-    document.write_text(compose(results, house, formats), encoding="utf-8")
+    document.write_text(compose(results, house, formats, checked), encoding="utf-8")
     return document
 
 
-def compose(results: Results, house: House, formats: Sequence[str]) -> str:
+def compose(
+    results: Results, house: House, formats: Sequence[str], checked: Table | None = None
+) -> str:
     """The text of the document."""
     environment = _environment(house)
     body = "\n\n".join(
-        _rendered(environment, f"sections/{name}", results) for name in house.sections()
+        _rendered(environment, f"sections/{name}", results, checked) for name in house.sections()
     )
     body = re.sub(r"\n{3,}", "\n\n", body).strip()
     return f"---\n{_front_matter(results, formats)}---\n\n{body}\n\n{_cards(results, body)}\n"
 
 
-def _rendered(environment: _Environment, name: str, results: Results) -> str:
+def _rendered(environment: _Environment, name: str, results: Results, checked: Table | None) -> str:
     try:
         template = environment.get_template(name)
         return template.render(
@@ -95,6 +100,7 @@ def _rendered(environment: _Environment, name: str, results: Results) -> str:
             results=results,
             session=results.session,
             code=_code(results),
+            checked=checked,
         )
     except (TemplateError, TypeError, KeyError) as error:
         line = getattr(error, "lineno", None)

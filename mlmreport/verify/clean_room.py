@@ -14,17 +14,31 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 from mlmreport.errors import EnvironmentFault, InputError, VerificationError
 from mlmreport.quantities import Quantity, Results, Series, TraceEntry
-from mlmreport.verify.displayed import Mismatch, PageCheck, compare_page, untraced_numerals
-from mlmreport.verify.script import DATA_FILE, SCRIPT_FILE, digest, statement
+from mlmreport.verify.checks import DIFFERS, Check, judged
+from mlmreport.verify.script import (
+    DATA_FILE,
+    DEFINITIONS_FILE,
+    SCRIPT_FILE,
+    statement,
+)
 
-__all__ = ["Difference", "Rederived", "Verification", "rederive", "summary", "verify"]
+__all__ = [
+    "KINDS",
+    "Rederived",
+    "data_file",
+    "existing",
+    "read_values",
+    "rederive",
+    "run_script",
+    "stored",
+]
 
 RESULTS_FILE = "results.json"
-PAGE_FILE = "report.html"
 
 CLOSED_FORM = 1e-12
 """Tolerance for functions of the data alone: rounding in sums, some thousand units in the last
@@ -32,8 +46,12 @@ place, and the one unit by which R's reader of numbers may be off."""
 
 FROM_A_MODEL = 1e-6
 """Tolerance for all that rests on a fitted model: an optimizer stops where the criterion is flat,
-and with another BLAS it stops elsewhere on the flat part. Simulations start from a fixed seed, so
-they are as near as the model that they draw from."""
+and with another BLAS it stops elsewhere on the flat part."""
+
+KINDS = ("setting", "closed form", "optimizer", "simulation")
+"""The kinds of check by what their tolerance comes from; see `_Comparison.tolerance`."""
+
+_DRAWS = re.compile(r"([\d,]+) (?:simulated values|samples|draws)")
 
 _ABSOLUTE = frozenset(
     {"share", "proportion", "correlation", "ratio", "gradient", "shape", "statistic", "df"}
@@ -49,34 +67,9 @@ _KEPT = (
 )  # fmt: skip
 """All that the clean R gets of the environment: where programs and packages are, no settings."""
 
-_NO_PACKAGE = 3  # the exit code of reproduce.R when a package is missing
+_NO_PACKAGE = 3  # the exit code of the scripts when a package is missing
 
 Value = float | str
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A stored value that was not derived again.
-
-    Parameters
-    ----------
-    id, label
-        Of the quantity or series.
-    stored, derived
-        The value in the results and the new one; a text where there is none, or in a series of
-        names.
-    relative
-        The absolute difference over the scale of the quantity; infinite where there is none.
-    where
-        Where it was found; of a series the element that differs most, and how many do.
-    """
-
-    id: str
-    label: str
-    stored: Value
-    derived: Value
-    relative: float
-    where: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,62 +78,27 @@ class Rederived:
 
     Parameters
     ----------
-    compared
-        Quantities and series that were compared.
-    largest
-        The largest relative difference of any number, also within the tolerance.
-    differences
-        What lies outside the tolerance.
-    not_derived
-        Ids of counts of the preparation, which precedes R.
-    data_changed
-        Whether the data file is another one than that of the report.
+    checks
+        One a quantity and series, in the order of the results; but for counts of the preparation,
+        which precedes the data that the script reads.
     r_version
         The R that was used.
     """
 
-    compared: int
-    largest: float
-    differences: tuple[Difference, ...]
-    not_derived: tuple[str, ...]
-    data_changed: bool
+    checks: tuple[Check, ...]
     r_version: str
 
     @property
-    def ok(self) -> bool:
-        """Whether all values agree and the data are those of the report."""
-        return not self.differences and not self.data_changed
+    def differences(self) -> tuple[Check, ...]:
+        """What lies outside its tolerance."""
+        return tuple(check for check in self.checks if not check.ok)
 
 
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """A report's folder, verified: the numbers derived again, and the page read back.
+def rederive(folder: Path, *, rscript: str | None = None, timeout: float = 1800) -> Rederived:
+    """Run ``reproduce.R`` in a clean R and compare every quantity and series.
 
-    Parameters
-    ----------
-    folder
-        Where the report is.
-    rederived
-        The comparison of the results with a clean R.
-    page
-        The comparison of the page with the results.
-    untraced
-        Numerals of the page that claim no quantity; a lab's own text may hold some.
-    """
-
-    folder: Path
-    rederived: Rederived
-    page: PageCheck
-    untraced: tuple[str, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing differs; untraced numerals are told, not counted."""
-        return self.rederived.ok and self.page.ok
-
-
-def verify(folder: Path, *, rscript: str | None = None, timeout: float = 1800) -> Verification:
-    """Derive every number of a report again, and compare the page with the results.
+    The script, its definitions and the data are copied to an empty folder and run by ``Rscript
+    --vanilla``: no profile, no saved workspace, and of the environment the search paths only.
 
     Parameters
     ----------
@@ -160,50 +118,20 @@ def verify(folder: Path, *, rscript: str | None = None, timeout: float = 1800) -
     VerificationError
         When the script as a whole does not run.
     """
-    page = _existing(folder, PAGE_FILE).read_text(encoding="utf-8")
-    results = _results(folder)
-    compared = compare_page(page, results)
-    derived = rederive(folder, rscript=rscript, timeout=timeout)
-    return Verification(folder, derived, compared, untraced_numerals(page))
-
-
-def rederive(folder: Path, *, rscript: str | None = None, timeout: float = 1800) -> Rederived:
-    """Run ``reproduce.R`` in a clean R and compare every quantity and series.
-
-    The script and the data are copied to an empty folder and run by ``Rscript --vanilla``: no
-    profile, no saved workspace, and of the environment the search paths only.
-
-    Parameters
-    ----------
-    folder, rscript, timeout
-        As in `verify`.
-
-    Raises
-    ------
-    InputError, EnvironmentFault, VerificationError
-        As in `verify`.
-    """
-    results = _results(folder)
-    script = _existing(folder, SCRIPT_FILE)
-    data = _existing(folder, _data_file(results))
-    derived, r_version = _run(rscript or _rscript(), script, data, timeout)
-    check = _Check(results, derived, script.read_text(encoding="utf-8"))
-    differences = tuple(check.differences())
-    stored = results.session.get("data", {}).get("sha256", "")
-    return Rederived(
-        compared=len(check.compared),
-        largest=max(check.relatives, default=0.0),
-        differences=differences,
-        not_derived=tuple(check.not_derived),
-        data_changed=bool(stored) and stored != digest(data),
-        r_version=r_version,
-    )
+    results = stored(folder)
+    script = existing(folder, SCRIPT_FILE)
+    data = existing(folder, data_file(results))
+    files = [script, existing(folder, DEFINITIONS_FILE), data]
+    derived, versions = run_script(files, (), rscript, timeout)
+    check = _Comparison(results, derived, script.read_text(encoding="utf-8"), versions)
+    return Rederived(tuple(check.checks()), versions["R"])
 
 
 # --- files ------------------------------------------------------------------------------------
 
 
-def _existing(folder: Path, name: str) -> Path:
+def existing(folder: Path, name: str) -> Path:
+    """A file of the report, or the error that it is not there."""
     path = folder / name
     if not path.is_file():
         raise InputError.of(
@@ -212,12 +140,13 @@ def _existing(folder: Path, name: str) -> Path:
     return path
 
 
-def _results(folder: Path) -> Results:
-    path = _existing(folder, RESULTS_FILE)
+def stored(folder: Path) -> Results:
+    """The results of a report."""
+    path = existing(folder, RESULTS_FILE)
     return Results.from_json(path.read_text(encoding="utf-8"), str(path))
 
 
-def _data_file(results: Results) -> str:
+def data_file(results: Results) -> str:
     """The name of the data file; a path that leaves the folder is not followed."""
     return Path(str(results.session.get("data", {}).get("file", DATA_FILE))).name
 
@@ -246,22 +175,41 @@ def _environment() -> dict[str, str]:
 Row = tuple[str, str]
 """Type (number, text, error) and text of a value."""
 
+_VERSIONS = (
+    'v <- function(p) tryCatch(as.character(packageVersion(p)), error = function(e) "");'
+    'cat(as.character(getRversion()), v("lme4"), sep = "\\n")'
+)
 
-def _run(
-    rscript: str, script: Path, data: Path, timeout: float
-) -> tuple[Mapping[str, list[Row]], str]:
-    """What the script writes, by id, and the version of R."""
+
+def run_script(
+    files: Sequence[Path], arguments: Sequence[str], rscript: str | None, timeout: float
+) -> tuple[Mapping[str, list[Row]], Mapping[str, str]]:
+    """Run the first of some files in a clean R.
+
+    Parameters
+    ----------
+    files
+        What is copied to an empty folder; the first is the script.
+    arguments
+        Of the script, before the name of the file that it writes its values to.
+    rscript, timeout
+        As in `rederive`.
+
+    Returns
+    -------
+    tuple
+        What the script wrote, by id, and the versions of R and lme4.
+    """
+    program, script = rscript or _rscript(), files[0].name
     with tempfile.TemporaryDirectory(prefix="mlmreport-") as room:
-        shutil.copyfile(script, Path(room, SCRIPT_FILE))
-        shutil.copyfile(data, Path(room, data.name))
-        done = _call([rscript, "--vanilla", SCRIPT_FILE, "values.csv"], room, timeout)
+        for file in files:
+            shutil.copyfile(file, Path(room, file.name))
+        done = _call([program, "--vanilla", script, *arguments, "values.csv"], room, timeout)
         values = Path(room, "values.csv")
         if not values.is_file():
-            raise _stopped(done)
-        version = _call(
-            [rscript, "--vanilla", "-e", "cat(as.character(getRversion()))"], room, timeout
-        )
-        return _read_values(values), version.stdout.strip()
+            raise _stopped(done, script)
+        told = _call([program, "--vanilla", "-e", _VERSIONS], room, timeout).stdout.splitlines()
+        return read_values(values), dict(zip(("R", "lme4"), told, strict=False))
 
 
 def _call(command: Sequence[str], room: str, timeout: float) -> subprocess.CompletedProcess[str]:
@@ -271,19 +219,20 @@ def _call(command: Sequence[str], room: str, timeout: float) -> subprocess.Compl
             capture_output=True, encoding="utf-8", errors="replace", check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise VerificationError(f"{SCRIPT_FILE} did not end within {timeout:g} s") from None
+        raise VerificationError(f"{command[2]} did not end within {timeout:g} s") from None
     except OSError as error:
         raise EnvironmentFault(f"{command[0]} cannot be run: {error}") from None
 
 
-def _stopped(done: subprocess.CompletedProcess[str]) -> Exception:
+def _stopped(done: subprocess.CompletedProcess[str], script: str) -> Exception:
     said = "\n".join(done.stderr.strip().splitlines()[-5:]) or "R said nothing"
     if done.returncode == _NO_PACKAGE:
         return EnvironmentFault(f"{said}\n  hint: `mlmreport doctor` says how to install them")
-    return VerificationError(f"{SCRIPT_FILE} stopped before its end:\n{said}")
+    return VerificationError(f"{script} stopped before its end:\n{said}")
 
 
-def _read_values(path: Path) -> Mapping[str, list[Row]]:
+def read_values(path: Path) -> Mapping[str, list[Row]]:
+    """The values that a script wrote, by id and in order."""
     found: dict[str, list[Row]] = {}
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -295,87 +244,116 @@ def _read_values(path: Path) -> Mapping[str, list[Row]]:
 
 
 @dataclass
-class _Check:
+class _Comparison:
     """The comparison of all items with what R wrote."""
 
     results: Results
     derived: Mapping[str, list[Row]]
     script: str
+    versions: Mapping[str, str]
 
-    def __post_init__(self) -> None:
-        self.compared: list[str] = []
-        self.relatives: list[float] = []
-        self.not_derived: list[str] = []
-
-    def differences(self) -> Iterator[Difference]:
-        """What differs, in the order of the results."""
+    def checks(self) -> Iterator[Check]:
+        """One an item, in the order of the results."""
         for item in self.results.items.values():
-            if isinstance(item, Quantity | Series):
-                yield from self._by_engine(item)
+            if isinstance(item, Quantity | Series) and item.source.engine != "pandas":
+                yield self._check(item)
 
-    def _by_engine(self, item: Quantity | Series) -> Iterator[Difference]:
-        if item.source.engine == "pandas":
-            self.not_derived.append(item.id)
-            return
-        self.compared.append(item.id)
+    def _check(self, item: Quantity | Series) -> Check:
         if item.source.engine == "spec" and isinstance(item, Quantity):
-            yield from self._setting(item)
-        elif not _is_in(self.script, item):
-            where = f"{SCRIPT_FILE} has another expression, or none"
-            yield _without(item, "not derived", where)
-        elif isinstance(item, Quantity):
-            yield from self._quantity(item)
-        else:
-            yield from self._series(item)
+            return self._setting(item)
+        if not _is_in(self.script, item):
+            return self._without(item, f"{SCRIPT_FILE} has another expression, or none")
+        return self._quantity(item) if isinstance(item, Quantity) else self._series(item)
 
-    def _setting(self, item: Quantity) -> Iterator[Difference]:
+    def _setting(self, item: Quantity) -> Check:
         numbers = list(_numbers_at(self.results.spec, item.source.expression))
-        if item.value not in numbers:
-            derived = numbers[0] if len(numbers) == 1 else "not in the spec"
-            yield _without(item, derived, f"the spec, {item.source.expression}")
+        other: Value = numbers[0] if numbers else "not in the spec"
+        found = item.value if item.value in numbers else other
+        what = f"{item.label}: the spec, {item.source.expression}"
+        verdict = judged(item.value in numbers)
+        return Check(item.id, "setting", what, item.value, found, None, None, verdict)
 
-    def _quantity(self, item: Quantity) -> Iterator[Difference]:
+    def _quantity(self, item: Quantity) -> Check:
         rows = self.derived.get(item.id, [])
         if len(rows) != 1 or rows[0][0] != "number":
-            yield _without(item, _said(rows), SCRIPT_FILE)
-            return
+            return self._without(item, _said(rows))
         derived = float(rows[0][1])
-        relative = self._relative(item.value, derived, self._scale(item))
-        if relative > self._tolerance(item):
-            yield Difference(item.id, item.label, item.value, derived, relative, SCRIPT_FILE)
+        relative = _relative(item.value, derived, self._scale(item))
+        return self._held(item, item.label, item.value, derived, relative)
 
-    def _series(self, item: Series) -> Iterator[Difference]:
+    def _series(self, item: Series) -> Check:
         rows = self.derived.get(item.id, [])
         if any(kind == "error" for kind, _ in rows) or len(rows) != len(item.values):
-            yield _without(item, _said(rows), SCRIPT_FILE)
-            return
+            return self._without(item, _said(rows))
         numbers = [abs(value) for value in item.values if not isinstance(value, str)]
-        scale, tolerance = max(numbers, default=0.0), self._tolerance(item)
+        scale = max(numbers, default=0.0)
         pairs = zip(item.values, rows, strict=True)
-        found = [(*self._element(stored, row, scale), stored) for stored, row in pairs]
-        differing = [place for place, (_, relative, _) in enumerate(found) if relative > tolerance]
-        if differing:
-            worst = max(differing, key=lambda place: found[place][1])
-            derived, relative, stored = found[worst]
-            where = f"{SCRIPT_FILE}, element {worst + 1}; {len(differing)} of {len(found)} differ"
-            yield Difference(item.id, item.label, stored, derived, relative, where)
+        found = [(*_element(value, row, scale), value) for value, row in pairs]
+        worst = max(range(len(found)), key=lambda place: found[place][1], default=None)
+        if worst is None or found[worst][1] == 0:
+            text = f"{len(found)} values"
+            return self._held(item, item.label, text, text, 0.0)
+        derived, relative, value = found[worst]
+        what = f"{item.label}, element {worst + 1} of {len(found)}, which differs most"
+        return self._held(item, what, value, derived, relative)
 
-    def _element(self, stored: Value, row: Row, scale: float) -> tuple[Value, float]:
-        kind, text = row
-        if kind == "number" and not isinstance(stored, str):
-            return float(text), self._relative(stored, float(text), scale)
-        return text, 0.0 if stored == text else math.inf
+    def _held(
+        self, item: Quantity | Series, what: str, expected: Value, found: Value, relative: float
+    ) -> Check:
+        kind, tolerance = self.tolerance(item)
+        verdict = judged(relative <= tolerance)
+        off = relative if math.isfinite(relative) else None
+        return Check(item.id, kind, what, expected, found, off, tolerance, verdict)
 
-    def _relative(self, stored: float, derived: float, scale: float) -> float:
-        difference = abs(stored - derived)
-        relative = 0.0 if difference == 0 else difference / scale if scale > 0 else math.inf
-        self.relatives.append(relative)
-        return relative
+    def _without(self, item: Quantity | Series, found: str) -> Check:
+        kind, tolerance = self.tolerance(item)
+        expected = item.value if isinstance(item, Quantity) else f"{len(item.values)} values"
+        return Check(item.id, kind, item.label, expected, found, None, tolerance, DIFFERS)
 
-    def _tolerance(self, item: Quantity | Series) -> float:
-        """Closed forms name nothing but the data: no model, and no object made before."""
+    def tolerance(self, item: Quantity | Series) -> tuple[str, float]:
+        """The kind of a number and how far it may be off, relative to its scale.
+
+        A closed form names nothing but the data: no model, and no object made before. What is
+        drawn at random starts from a fixed seed: the same R with the same lme4 draws the same, and
+        the number is as near as the model that is drawn from; another one is held to the error
+        of the simulation.
+        """
         words = set(re.findall(r"[\w.]+", item.source.expression))
-        return FROM_A_MODEL if item.source.model or words & self._objects else CLOSED_FORM
+        if not item.source.model and not words & self._objects:
+            return "closed form", CLOSED_FORM
+        error = self._simulation_error(item) if isinstance(item, Quantity) else None
+        if error is None:
+            return "optimizer", FROM_A_MODEL
+        return "simulation", FROM_A_MODEL if self._draws_alike else max(error, FROM_A_MODEL)
+
+    @cached_property
+    def _draws_alike(self) -> bool:
+        of_report = self.results.session.get("r", {})
+        return all(of_report.get(name) == version for name, version in self.versions.items())
+
+    def _simulation_error(self, item: Quantity) -> float | None:
+        """Two standard errors of a simulated number, relative to its scale; None for others.
+
+        Of a proportion, and of a quantile of normal draws (Stuart & Ord, 1994, section 10.10).
+        """
+        drawn = _DRAWS.search(item.method)
+        if drawn is None:
+            return None
+        draws, scale = int(drawn[1].replace(",", "")), self._scale(item)
+        if item.kind == "p":
+            error = max(1.0, 2 * math.sqrt(draws * item.value * (1 - item.value))) / draws
+            return error / scale if scale > 0 else math.inf
+        limits = [self._value(item.id, name) for name in ("lower", "upper")]
+        if item.id.rpartition("/")[2] not in {"lower", "upper"} or None in limits or scale == 0:
+            return None
+        tail = (1 - self._value("settings", "level", "settings/level")) / 2  # type: ignore[operator]
+        z = -NormalDist().inv_cdf(tail)
+        sd = (limits[1] - limits[0]) / (2 * z)  # type: ignore[operator]
+        return 2 * sd * math.sqrt(tail * (1 - tail) / draws) / NormalDist().pdf(z) / scale
+
+    def _value(self, sibling: str, name: str, full: str = "") -> float | None:
+        item = self.results.items.get(full or f"{sibling.rpartition('/')[0]}/{name}")
+        return item.value if isinstance(item, Quantity) else None
 
     @cached_property
     def _objects(self) -> frozenset[str]:
@@ -404,6 +382,19 @@ class _Check:
         return sizes
 
 
+def _relative(value: float, derived: float, scale: float) -> float:
+    difference = abs(value - derived)
+    return 0.0 if difference == 0 else difference / scale if scale > 0 else math.inf
+
+
+def _element(value: Value, row: Row, scale: float) -> tuple[Value, float]:
+    """An element of a series as it was derived, and how far off it is."""
+    kind, text = row
+    if kind == "number" and not isinstance(value, str):
+        return float(text), _relative(value, float(text), scale)
+    return text, 0.0 if value == text else math.inf
+
+
 def _family(item: Quantity) -> tuple[str, ...]:
     if item.kind in _SPREAD and item.source.model:
         return item.source.model, item.unit, _SPREAD[item.kind]
@@ -421,11 +412,6 @@ def _said(rows: Sequence[Row]) -> str:
     return f"{len(rows)} values" if rows else "not derived"
 
 
-def _without(item: Quantity | Series, derived: Value, where: str) -> Difference:
-    stored = item.value if isinstance(item, Quantity) else f"{len(item.values)} values"
-    return Difference(item.id, item.label, stored, derived, math.inf, where)
-
-
 def _numbers_at(spec: Mapping[str, Any], path: str) -> Iterator[float]:
     """The numbers under a dotted path of the spec."""
     node: Any = spec
@@ -440,61 +426,3 @@ def _leaves(node: Any) -> Iterator[float]:
             yield from _leaves(value)
     elif isinstance(node, int | float) and not isinstance(node, bool):
         yield float(node)
-
-
-# --- telling ----------------------------------------------------------------------------------
-
-
-def summary(verification: Verification) -> str:
-    """A verification in words: what was compared, and each difference by name.
-
-    Parameters
-    ----------
-    verification
-        What came out.
-    """
-    lines = [*_derivation(verification.rederived), *_page(verification.page)]
-    if verification.untraced:
-        lines.append(f"{len(verification.untraced):,} numerals of the page are not traced:")
-        lines += [f"  ... {context} ..." for context in verification.untraced]
-    return "\n".join(lines)
-
-
-def _derivation(found: Rederived) -> Iterator[str]:
-    yield (
-        f"{found.compared:,} quantities and series compared with R {found.r_version}: "
-        f"{len(found.differences):,} differ, largest relative difference {found.largest:.1e}"
-    )
-    if found.not_derived:
-        yield f"{len(found.not_derived):,} counts of the preparation are not derived in R"
-    if found.data_changed:
-        yield "the prepared data file is not the one that the report was made from"
-    yield from map(_told, found.differences)
-
-
-def _told(found: Difference) -> str:
-    label = f" ({found.label})" if found.label else ""
-    return (
-        f"  {found.id}{label}: stored {_exact(found.stored)}, derived {_exact(found.derived)} "
-        f"[{found.where}]"
-    )
-
-
-def _exact(value: Value) -> str:
-    return value if isinstance(value, str) else repr(value)
-
-
-def _page(found: PageCheck) -> Iterator[str]:
-    if not found.compared:
-        yield "the page shows no traced number"
-        return
-    yield (
-        f"{found.compared:,} places of the page compared with the results: "
-        f"{len(found.mismatches):,} differ"
-    )
-    yield from map(_told_page, found.mismatches)
-
-
-def _told_page(found: Mismatch) -> str:
-    label = f" ({found.label})" if found.label else ""
-    return f"  {found.id}{label}: the {found.what} is '{found.shown}', not '{found.expected}'"

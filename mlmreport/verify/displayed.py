@@ -11,8 +11,18 @@ from typing import Any
 
 from mlmreport import display
 from mlmreport.quantities import Missing, Quantity, Results
+from mlmreport.verify.wording import Wording, differing
 
-__all__ = ["Displayed", "Mismatch", "PageCheck", "compare_page", "read_page", "untraced_numerals"]
+__all__ = [
+    "Displayed",
+    "Mismatch",
+    "PageCheck",
+    "compare_page",
+    "compare_text",
+    "read_page",
+    "untraced_numerals",
+    "visible_text",
+]
 
 CARDS = "mlm-quantities"
 """The id of the JSON block behind the number cards."""
@@ -76,6 +86,9 @@ class PageCheck:
         """Whether there was something to compare and all of it agreed."""
         return self.compared > 0 and not self.mismatches
 
+    def __add__(self, other: PageCheck) -> PageCheck:
+        return PageCheck(self.compared + other.compared, self.mismatches + other.mismatches)
+
 
 def read_page(html: str) -> tuple[Displayed, ...]:
     """Every traced number and missing value of a page, in order.
@@ -106,6 +119,34 @@ def compare_page(html: str, results: Results) -> PageCheck:
     return PageCheck(len(shown) + len(cards), tuple(found))
 
 
+def compare_text(wording: Wording, text: str, results: Results) -> PageCheck:
+    """Compare the text of a file of any format with the document, number by number.
+
+    Parameters
+    ----------
+    wording
+        What the document says in this format.
+    text
+        What the file says.
+    results
+        For the labels of what differs.
+    """
+    found = tuple(
+        Mismatch(place.id, _label(place.id, results) or context, "text", shown, place.text)
+        for place, shown, context in differing(wording, text)
+    )
+    return PageCheck(sum(bool(place.id) for place in wording.places), found)
+
+
+def visible_text(html: str) -> str:
+    """What a reader of a page sees, but for formulas, figures and the table of contents."""
+    return "".join(_parsed(html).seen)
+
+
+def _label(name: str, results: Results) -> str:
+    return str(getattr(results.items.get(name), "label", ""))
+
+
 # --- reading ----------------------------------------------------------------------------------
 
 _VOID = frozenset(
@@ -124,12 +165,13 @@ _INLINE = frozenset(
 
 @dataclass(slots=True)
 class _Element:
-    """An open element: where its text starts, and whether it is passed over (see `_hides`)."""
+    """An open element: where its text starts, whether it is passed over (`_hides`), or unseen."""
 
     tag: str
     attributes: Attributes
     start: int
     hides: bool
+    unseen: bool
     title: str = ""
 
 
@@ -148,6 +190,7 @@ class _Page(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.pieces: list[tuple[str, bool]] = []
+        self.seen: list[str] = []
         self.spans: list[_Span] = []
         self.cards = ""
         self._open: list[_Element] = []
@@ -159,10 +202,11 @@ class _Page(HTMLParser):
         if tag in _VOID:
             return
         around = bool(self._open) and self._open[-1].hides
+        unseen = tag in _UNSEEN_TAGS or (bool(self._open) and self._open[-1].unseen)
         if tag == "abbr" and self._open:
             self._open[-1].title = attributes.get("title", "")
         hides = around or _hides(tag, attributes)
-        self._open.append(_Element(tag, attributes, len(self.pieces), hides))
+        self._open.append(_Element(tag, attributes, len(self.pieces), hides, unseen))
 
     def handle_startendtag(self, tag: str, _: list[tuple[str, str | None]]) -> None:
         """Pass over an element without content."""
@@ -179,11 +223,14 @@ class _Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         """Take a stretch of text."""
         self.pieces.append((data, bool(self._open) and self._open[-1].hides))
+        if not (self._open and self._open[-1].unseen):
+            self.seen.append(data)
 
     def _part(self, tag: str) -> None:
         """Keep the texts of two blocks apart."""
         if tag not in _INLINE:
             self.pieces.append(("\n", False))
+            self.seen.append("\n")
 
     def _close(self, element: _Element) -> None:
         attributes = element.attributes
@@ -262,7 +309,8 @@ def _number(entry: Displayed, item: Quantity) -> Iterator[Mismatch]:
 
 def _cards(page: _Page) -> Mapping[str, Any]:
     try:
-        cards = json.loads(page.cards) if page.cards.strip() else {}
+        # Numbers as they are written: two texts may stand for the same double.
+        cards = json.loads(page.cards, parse_float=str) if page.cards.strip() else {}
     except json.JSONDecodeError as error:
         return {CARDS: f"not JSON: {error}"}
     return cards if isinstance(cards, dict) else {CARDS: "not an object"}
@@ -273,7 +321,7 @@ def _card(name: str, card: Any, results: Results) -> Iterator[Mismatch]:
     if not isinstance(card, dict) or not isinstance(item, Quantity):
         yield Mismatch(name, "", "card", str(card), "the card of a quantity of the results")
         return
-    expected = {"value": item.value, "r": item.source.expression}
+    expected = {"value": repr(item.value), "r": item.source.expression}
     for key, value in expected.items():
         if key in card and card[key] != value:
             yield Mismatch(name, item.label, f"card, {key}", str(card[key]), str(value))
@@ -281,6 +329,7 @@ def _card(name: str, card: Any, results: Results) -> Iterator[Mismatch]:
 
 # --- numerals that are not traced -------------------------------------------------------------
 
+_UNSEEN_TAGS = frozenset({"head", "math", "nav", "script", "style", "svg", "template"})
 _HIDING_TAGS = frozenset(
     {"cite", "code", "head", "math", "nav", "pre", "script", "style", "svg", "template"}
 )

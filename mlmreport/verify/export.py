@@ -20,9 +20,10 @@ import pandas as pd
 
 from mlmreport.data.prepare import PreparedData
 from mlmreport.spec import formula as fm
+from mlmreport.spec.quoting import r_string
 from mlmreport.spec.reader import Document
 from mlmreport.spec.sequence import ModelPlan, Plan, plan
-from mlmreport.verify.script import r_string, write_data
+from mlmreport.verify.script import write_data
 
 __all__ = ["PROGRAMS", "Program", "export"]
 

@@ -1,21 +1,51 @@
-"""`reproduce.R`: an analysis written out for R alone, and the data that it reads."""
+"""`reproduce.R`: an analysis written out for R alone, with the definitions and data that it reads.
+
+The script follows the report: the models, then the eight steps, and in each the quantities in the
+order of its tables, which it prints as the report shows them. An object stands where it is first
+needed.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mlmreport.quantities import Results, TraceEntry, fingerprint
+from mlmreport import display
+from mlmreport.quantities import (
+    Cell,
+    Missing,
+    Part,
+    Quantity,
+    Results,
+    Row,
+    Table,
+    TraceEntry,
+    fingerprint,
+)
+from mlmreport.spec.quoting import r_object, r_string
 
-__all__ = ["DATA_FILE", "SCRIPT_FILE", "STEP_TITLES", "digest", "reproduce_r", "write_data"]
+__all__ = [
+    "DATA_FILE",
+    "DEFINITIONS_FILE",
+    "SCRIPT_FILE",
+    "STEP_TITLES",
+    "definitions_r",
+    "digest",
+    "one_line",
+    "read_data",
+    "reproduce_r",
+    "rule",
+    "statement",
+    "write_data",
+]
 
 DATA_FILE = "data.csv"
+DEFINITIONS_FILE = "definitions.R"
 SCRIPT_FILE = "reproduce.R"
 
 STEP_TITLES: Mapping[str, str] = {
@@ -30,10 +60,8 @@ STEP_TITLES: Mapping[str, str] = {
 }
 """The headings of the report's sections."""
 
-_REPORTING = Path(__file__).with_name("reporting.R")
+_FOLDER = Path(__file__).parent
 _WIDTH = 100
-_SYNTACTIC = re.compile(r"(?:[A-Za-z]|\.(?![0-9]))[A-Za-z0-9._]*\Z")
-_ESCAPES = {"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
 _SHORT = 16  # characters; a longer number gets no harder to read by one digit more
 _OF_THE_MACHINE = frozenset({"R", "platform", "BLAS", "RNG"})
 """Entries of ``session["r"]`` that are no package."""
@@ -42,11 +70,33 @@ _OF_THE_MACHINE = frozenset({"R", "platform", "BLAS", "RNG"})
 # --- the script -------------------------------------------------------------------------------
 
 
+def definitions_r(definitions: str) -> str:
+    """The text of ``definitions.R``: how values are kept and printed, and what statistics are.
+
+    Parameters
+    ----------
+    definitions
+        The R code of the statistics that no single call gives.
+    """
+    parts = [
+        f"# What {SCRIPT_FILE} calls beside R's own packages; it reads this file at its beginning.",
+        f"{rule('Definitions of statistics')}\n\n{definitions.strip()}",
+        f"{rule('Keeping and printing values')}\n\n{_text('reporting.R')}",
+        f"{rule('Preparing data')}\n\n{_text('preparation.R')}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _text(name: str) -> str:
+    return (_FOLDER / name).read_text(encoding="utf-8").strip()
+
+
 def reproduce_r(results: Results, data_file: str, definitions: str) -> str:
     """The text of ``reproduce.R``.
 
-    It runs under ``Rscript --vanilla`` in the folder that holds the data, without Python, prints
-    every value by step, and writes all at full precision to a file that its argument names.
+    It runs under ``Rscript --vanilla`` in the folder that holds the data and ``definitions.R``,
+    without Python, prints the tables of the report and every other value by step, and writes all
+    values at full precision to a file that its argument names.
 
     Parameters
     ----------
@@ -60,11 +110,9 @@ def reproduce_r(results: Results, data_file: str, definitions: str) -> str:
     parts = [
         _header(results),
         _packages(results, definitions),
-        f"{_rule('Reporting')}\n\n{_reporting()}",
-        f"{_rule('Definitions of statistics')}\n\n{definitions.strip()}",
-        f"{_rule('Data')}\n\n{_data(results, data_file)}",
-        *_steps(results),
-        f"{_rule('All values')}\n\nfinish(commandArgs(trailingOnly = TRUE))",
+        f"{rule('Data')}\n\n{_data(results, data_file)}",
+        *_Layout(results).parts(),
+        "finish(commandArgs(trailingOnly = TRUE))",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -72,7 +120,7 @@ def reproduce_r(results: Results, data_file: str, definitions: str) -> str:
 def statement(entry: TraceEntry) -> str:
     """A call of the trace as it stands in the script."""
     if entry.kind == "object":
-        return f"{_name(entry.name)} <- {entry.code}"
+        return f"{r_object(entry.name)} <- {entry.code}"
     function = "report" if entry.kind == "quantity" else "report_series"
     line = f"{function}({r_string(entry.name)}, {entry.code})"
     if len(line) <= _WIDTH:
@@ -80,28 +128,13 @@ def statement(entry: TraceEntry) -> str:
     return f"{function}(\n  {r_string(entry.name)},\n  {entry.code}\n)"
 
 
-def r_string(text: str) -> str:
-    """A text as an R string."""
-    return '"' + "".join(map(_escaped, text)) + '"'
-
-
-def _escaped(character: str) -> str:
-    if character in _ESCAPES:
-        return _ESCAPES[character]
-    return character if character.isprintable() else f"\\U{{{ord(character):x}}}"
-
-
-def _name(name: str) -> str:
-    if _SYNTACTIC.match(name):
-        return name
-    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
-
-
-def _rule(title: str) -> str:
+def rule(title: str) -> str:
+    """A heading as a comment."""
     return f"# {title} ".ljust(_WIDTH, "-")
 
 
-def _one_line(text: object) -> str:
+def one_line(text: object) -> str:
+    """A text without line breaks, so that a comment holds all of it."""
     return " ".join(str(text).split())
 
 
@@ -112,7 +145,7 @@ def _header(results: Results) -> str:
     made_with = _wrapped([f"R {versions.get('R', '?')}", *packages], "#   ")
     return "\n".join(
         [
-            f"# {_one_line(results.spec.get('title', 'Multilevel analysis'))}",
+            f"# {one_line(results.spec.get('title', 'Multilevel analysis'))}",
             "#",
             "# Every number of the report, computed again by R alone. Written by mlmreport "
             f"{session.get('mlmreport', '')}.",
@@ -120,8 +153,8 @@ def _header(results: Results) -> str:
             made_with,
             "#",
             "# To run it, in the folder of this file:",
-            f"#   Rscript --vanilla {SCRIPT_FILE}             prints every value, by step",
-            f"#   Rscript --vanilla {SCRIPT_FILE} values.csv  also writes them at full precision",
+            f"#   Rscript --vanilla {SCRIPT_FILE}             prints every table and value",
+            f"#   Rscript --vanilla {SCRIPT_FILE} values.csv  also writes all values in full",
         ]
     )
 
@@ -152,6 +185,7 @@ def _packages(results: Results, definitions: str) -> str:
             '  if (!interactive()) quit(save = "no", status = 3L)',
             "}",
             "suppressPackageStartupMessages(library(lme4))",
+            f'source({r_string(DEFINITIONS_FILE)}, encoding = "UTF-8")',
             *_generator(results.session.get("r", {}).get("RNG", "")),
         ]
     )
@@ -169,11 +203,19 @@ def _named_packages(code: str) -> set[str]:
     return set(re.findall(r"([A-Za-z][A-Za-z0-9.]*):::?(?=[A-Za-z.`])", without_comments))
 
 
-def _reporting() -> str:
-    return _REPORTING.read_text(encoding="utf-8").strip()
-
-
 def _data(results: Results, data_file: str) -> str:
+    factors: Mapping[str, Sequence[str]] = results.session["factors"]
+    return "\n".join(
+        [
+            "# The prepared data of the analysis: a row per unit of the lowest level.",
+            read_data(results, "d", data_file),
+            *(_factor(name, levels) for name, levels in factors.items()),
+        ]
+    )
+
+
+def read_data(results: Results, name: str, data_file: str) -> str:
+    """The R code that reads the prepared data into an object, categories as text."""
     factors: Mapping[str, Sequence[str]] = results.session["factors"]
     classes = [
         f"{r_string(column)} = {r_string('character' if column in factors else 'numeric')}"
@@ -181,14 +223,12 @@ def _data(results: Results, data_file: str) -> str:
     ]
     return "\n".join(
         [
-            "# The prepared data of the analysis: a row per unit of the lowest level.",
-            "d <- read.csv(",
+            f"{r_object(name)} <- read.csv(",
             f'  {r_string(data_file)}, check.names = FALSE, encoding = "UTF-8",',
             f"  na.strings = {r_string(_gap(factors.values()))}, colClasses = c(",
             _wrapped(classes, "    "),
             "  )",
             ")",
-            *(_factor(name, levels) for name, levels in factors.items()),
         ]
     )
 
@@ -208,11 +248,117 @@ def _gap(factors: Iterable[Iterable[str]]) -> str:
     return mark
 
 
-def _steps(results: Results) -> Iterator[str]:
-    kept = [entry for entry in results.trace if entry.kind in {"object", "quantity", "series"}]
-    for step, entries in groupby(kept, key=lambda entry: entry.step):
-        title = STEP_TITLES.get(step, step)
-        yield "\n".join([_rule(title), "", f"section({r_string(title)})", *map(statement, entries)])
+# --- the order of the report ------------------------------------------------------------------
+
+_WORD = re.compile(r"[A-Za-z.][\w.]*")
+
+
+class _Layout:
+    """The calls of the trace in the order of the report, each object before its first use."""
+
+    def __init__(self, results: Results) -> None:
+        self.results = results
+        self.trace = [e for e in results.trace if e.kind in {"object", "quantity", "series"}]
+        self.place = {e.name: i for i, e in enumerate(self.trace) if e.kind != "object"}
+        self.made: dict[str, list[int]] = {}
+        for i, entry in enumerate(self.trace):
+            if entry.kind == "object":
+                self.made.setdefault(entry.name, []).append(i)
+        self.written: set[int] = set()
+
+    def parts(self) -> Iterator[str]:
+        """The models, then the steps."""
+        models = [line for i in self._models() for line in self._lines(i)]
+        if models:
+            yield "\n".join([rule("The models"), "", *models])
+        for step, title in STEP_TITLES.items():
+            lines = list(self._step(step))
+            if lines:
+                yield "\n".join([rule(title), "", f"section({r_string(title)})", *lines])
+
+    def _models(self) -> Iterator[int]:
+        """All up to the last object that is made anew, and every model of the sequence."""
+        again = max((at[-1] for at in self.made.values() if len(at) > 1), default=-1)
+        yield from range(again + 1)
+        for name, at in self.made.items():
+            if name.startswith("m_") and self.trace[at[0]].step == "models":
+                yield at[-1]
+
+    def _lines(self, at: int) -> Iterator[str]:
+        """A call, after the objects that it needs and that are not yet there."""
+        if at in self.written:
+            return
+        self.written.add(at)
+        for name in dict.fromkeys(_WORD.findall(self.trace[at].code)):
+            before = [i for i in self.made.get(name, ()) if i < at]
+            if before:
+                yield from self._lines(before[-1])
+        yield statement(self.trace[at])
+
+    def _step(self, step: str) -> Iterator[str]:
+        for table in _tables(self.results.steps.get(step, {})):
+            needed = (self.place[item.id] for item in _quantities(table) if item.id in self.place)
+            yield f"\n## {one_line(table.caption)}"
+            for at in needed:
+                yield from self._lines(at)
+            yield _table(table, self.place)
+        rest = [line for i, e in enumerate(self.trace) if e.step == step for line in self._lines(i)]
+        if rest:
+            yield "\n## In the text and the figures"
+            yield from rest
+            yield "show_values()"
+
+
+def _tables(node: Any) -> Iterator[Table]:
+    """The tables in a tree, each once."""
+    found: dict[str, Table] = {}
+    waiting = [node]
+    while waiting:
+        node = waiting.pop(0)
+        if isinstance(node, Table):
+            found.setdefault(node.id, node)
+        elif isinstance(node, Mapping):
+            waiting = [*node.values(), *waiting]
+        elif isinstance(node, list | tuple):
+            waiting = [*node, *waiting]
+    yield from found.values()
+
+
+def _quantities(table: Table) -> Iterator[Quantity]:
+    for row in table.rows:
+        for cell in row.cells:
+            for part in cell if isinstance(cell, tuple) else (cell,):
+                if isinstance(part, Quantity):
+                    yield part
+
+
+def _table(table: Table, derived: Mapping[str, int]) -> str:
+    """The call that prints a table as the report shows it."""
+    rows = [_row(row, derived) for row in table.rows]
+    columns = f"  c({', '.join(map(r_string, table.columns))})"
+    return f"show_table(\n  {r_string(table.caption)},\n" + ",\n".join([columns, *rows]) + "\n)"
+
+
+def _row(row: Row, derived: Mapping[str, int]) -> str:
+    cells = [r_string(row.head), *(_cell(cell, derived) for cell in row.cells)]
+    line = f"  c({', '.join(cells)})"
+    return line if len(line) <= _WIDTH else "  c(\n    " + ",\n    ".join(cells) + "\n  )"
+
+
+def _cell(cell: Cell, derived: Mapping[str, int]) -> str:
+    parts = [_part(part, derived) for part in (cell if isinstance(cell, tuple) else (cell,))]
+    return parts[0] if len(parts) == 1 else f"paste0({', '.join(parts)})"
+
+
+def _part(part: Part, derived: Mapping[str, int]) -> str:
+    if isinstance(part, Missing):
+        return r_string(f"not available: {part.reason}")
+    if isinstance(part, str):
+        return r_string(part.replace("`", ""))
+    if part.id not in derived:  # a count of the preparation, or a setting
+        return r_string(display.text(part))
+    decimals = display.KINDS[part.kind].decimals if part.digits is None else part.digits
+    return f"shown({r_string(part.id)}, {r_string(part.kind)}, {decimals})"
 
 
 # --- the data ---------------------------------------------------------------------------------

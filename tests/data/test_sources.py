@@ -68,7 +68,7 @@ def test_a_csv_file_has_types_a_description_a_digest_and_r_code(csv_file):
     assert table.notes == ()
     assert table.labels == {}
     assert table.r_code == (
-        'read.csv("d.csv", check.names = FALSE, stringsAsFactors = FALSE, '
+        'read.csv(source_file("d.csv"), check.names = FALSE, stringsAsFactors = FALSE, '
         'na.strings = c("", "NA", "NaN"), encoding = "UTF-8", colClasses = c("t" = "character"))'
     )
 
@@ -151,7 +151,7 @@ def test_header_spaces_are_kept_and_nameless_columns_left_out(csv_file):
 def test_tsv_is_read_by_read_delim(csv_file):
     table = load(csv_file("a\tb\n1\tx\n", "d.TSV"))
     assert table.frame["b"].tolist() == ["x"]
-    assert table.r_code.startswith('read.delim("d.TSV"')
+    assert table.r_code.startswith('read.delim(source_file("d.TSV")')
 
 
 @settings(max_examples=80, deadline=None)
@@ -560,7 +560,7 @@ def test_an_r_data_frame(name):
     assert frame["o"].cat.categories.tolist() == ["lo", "hi"]
     assert frame["day"].dt.strftime("%Y-%m-%d").tolist()[::2] == ["2020-01-01", "2020-02-01"]
     assert frame.index.tolist() == [0, 1, 2]
-    assert table.r_code == f'readRDS("{name}")'
+    assert table.r_code == f'read_rds(source_file("{name}"))'
     assert list(load(FIXTURES / name, columns=["o"]).frame) == ["o"]
 
 
@@ -590,7 +590,7 @@ def test_a_package_data_set_comes_through_the_engine():
     assert table.description == "sleepstudy of the R package lme4, 2 rows x 2 columns"
     assert table.frame.index.tolist() == [0, 1]
     assert table.sha256 == ""
-    assert table.r_code == 'get(data(list = "sleepstudy", package = "lme4"))'
+    assert table.r_code == 'read_package("lme4", "sleepstudy")'
 
 
 @pytest.mark.parametrize("bad", ["", "a b", 'x")); q(', "1a", "é", "a\n"])
@@ -623,7 +623,8 @@ def test_the_r_code_reads_the_same_table(csv_file):
     )
     table = load(path)
     check = (
-        f"setwd({str(path.parent)!r}); d <- {table.r_code}; "
+        f"source_file <- function(name) file.path({str(path.parent)!r}, name); "
+        f"d <- {table.r_code}; "
         "stopifnot(identical(names(d)[-1], c('a b', 'q\"t', 'id', 'flag', 'x', 'word')), "
         "identical(d[['a b']], c('T', 'F', NA)), identical(d$id, c('0012', '7', NA)), "
         "identical(d[[3]], c(1, -2.25, NA)), identical(d$flag, c(TRUE, FALSE, TRUE)), "

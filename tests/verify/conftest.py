@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from traced_page import needs_r, page
+from traced_page import needs_r
 
 from mlmreport.quantities import Results
 
@@ -28,26 +27,13 @@ models:
 
 @pytest.fixture(scope="session")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a small analysis: results, data, script and page. Not to be changed."""
+    """The folder of a small analysis, finished in all formats. Not to be changed."""
     needs_r()
-    from mlmreport.analysis import analyse
-    from mlmreport.engine.session import definitions
-    from mlmreport.spec.reader import load
-    from mlmreport.verify.script import digest, reproduce_r, write_data
+    from mlmreport.workflow import run
 
     folder = tmp_path_factory.mktemp("report")
     (folder / "analysis.yml").write_text(SPEC, encoding="utf-8")
-    results, data = analyse(load(folder / "analysis.yml"), lambda step, at: None)
-    write_data(data.frame, folder / "data.csv")
-    written = {"file": "data.csv", "sha256": digest(folder / "data.csv")}
-    results = replace(results, session={**results.session, "data": written})
-    code = definitions(entry.code for entry in results.trace)
-    script = reproduce_r(results, "data.csv", code)
-    (folder / "reproduce.R").write_text(script, encoding="utf-8")
-    (folder / "results.json").write_text(results.to_json(), encoding="utf-8")
-    shown = page([*results.quantities, *results.missing])
-    (folder / "report.html").write_text(shown, encoding="utf-8")
-    return folder
+    return run(folder / "analysis.yml", None, ["html", "docx", "pdf"], lambda *_: None)
 
 
 @pytest.fixture

@@ -1,19 +1,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mlmreport.errors import EnvironmentFault, InputError, VerificationError
-from mlmreport.quantities import Quantity, Results, Source
+from mlmreport.quantities import Quantity, Results, Series, Source
 from mlmreport.verify import clean_room
-from mlmreport.verify.clean_room import CLOSED_FORM, FROM_A_MODEL, rederive, summary, verify
-from mlmreport.verify.displayed import PageCheck
+from mlmreport.verify.checks import Check
+from mlmreport.verify.clean_room import CLOSED_FORM, FROM_A_MODEL, rederive
+from mlmreport.verify.verification import summary, verify
 
 Copy = Callable[[], Path]
+Checks = Iterator[Check]
 
 
 def _change(folder: Path, change: Callable[[dict], None]) -> None:
@@ -30,19 +32,24 @@ def _set(name: str, factor: float) -> Callable[[dict], None]:
     return change
 
 
+def _of(checks: Sequence[Check], *kinds: str) -> dict[str, Check]:
+    return {check.id: check for check in checks if check.kind in kinds}
+
+
 @pytest.mark.r
-def test_a_report_left_alone_is_verified(report: Path, results: Results) -> None:
-    found = verify(report)
-    assert found.ok
-    assert found.rederived.largest < FROM_A_MODEL
-    of_r = [item for item in results.quantities if item.source.engine == "R"]
-    assert found.rederived.compared > len(of_r) > 100
-    assert set(found.rederived.not_derived) == {
-        item.id for item in results.quantities if item.source.engine == "pandas"
-    }
-    assert found.page.compared == len(results.quantities) + len(results.missing)
-    assert "0 differ" in summary(found)
-    assert found.untraced == ()
+def test_every_number_is_derived_again(report: Path, results: Results) -> None:
+    found = rederive(report)
+    assert not found.differences
+    items = [item for item in results.items.values() if isinstance(item, Quantity | Series)]
+    asked = [item for item in items if item.source.engine != "pandas"]
+    assert [check.id for check in found.checks] == [item.id for item in asked]
+    by_kind = {kind: _of(found.checks, kind) for kind in clean_room.KINDS}
+    assert set(by_kind["setting"]) == {"settings/level", "settings/alpha"}
+    assert "structure/variable/Reaction/mean" in by_kind["closed form"]
+    assert "growth/fixef/Days/estimate" in by_kind["optimizer"]
+    assert "icc/exact/p" in by_kind["simulation"]
+    assert all(check.tolerance == CLOSED_FORM for check in by_kind["closed form"].values())
+    assert all(check.tolerance == FROM_A_MODEL for check in by_kind["optimizer"].values())
 
 
 @pytest.mark.r
@@ -61,21 +68,25 @@ def test_changed_results_are_named(copy: Copy) -> None:
     _change(folder, change)
     found = verify(folder)
     assert not found.ok
-    assert [difference.id for difference in found.rederived.differences] == [
+    derived = [check for check in found.checks if not check.ok and check.kind in clean_room.KINDS]
+    assert [check.id for check in derived] == [
         "settings/level",
         "growth/fixef/Days/estimate",  # models are fitted before step 1 describes their data
         "structure/variable/Reaction/mean",
         "assumptions/groups/names",
         "inference/shrinkage/Subject/raw",
     ]
-    by_id = {difference.id: difference for difference in found.rederived.differences}
-    assert by_id["settings/level"].derived == 0.95
-    assert by_id["inference/shrinkage/Subject/raw"].where.endswith("element 3; 1 of 18 differ")
-    assert by_id["assumptions/groups/names"].stored == "someone"
+    by_id = {check.id: check for check in derived}
+    assert by_id["settings/level"].found == 0.95
+    assert "element 3 of 18" in by_id["inference/shrinkage/Subject/raw"].what
+    assert by_id["assumptions/groups/names"].expected == "someone"
     slope = by_id["growth/fixef/Days/estimate"]
-    assert f"{slope.id} ({slope.label}): stored {slope.stored!r}" in summary(found)
-    # The page still shows what was stored before.
-    assert {"growth/fixef/Days/estimate", "settings/level"} <= {m.id for m in found.page.mismatches}
+    assert f"{slope.id} ({slope.what}): expected {slope.expected!r}" in summary(found)
+    # The files still show what was stored before.
+    for form in ("html", "docx", "pdf"):
+        wrong = {check.id for check in found.checks if check.kind == form and not check.ok}
+        assert "settings/level" in wrong
+    assert "growth/fixef/Days/estimate" in {m.id for m in found.pages["html"].mismatches}
 
 
 @pytest.mark.r
@@ -85,12 +96,13 @@ def test_a_changed_row_is_told_and_its_consequences_named(copy: Copy) -> None:
     group, value, *others = lines[7].split(",")
     lines[7] = ",".join([group, str(float(value) + 1), *others])
     (folder / "data.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    found = rederive(folder)
-    assert found.data_changed
+    found = verify(folder)
     assert not found.ok
-    changed = {difference.id for difference in found.differences}
-    assert "structure/variable/Reaction/mean" in changed
+    changed = {check.id for check in found.checks if not check.ok}
+    assert {"data.csv", "structure/variable/Reaction/mean"} <= changed
     assert "structure/n" not in changed
+    (column,) = (check for check in found.checks if check.id == "preparation/column/Reaction")
+    assert str(column.found).startswith("row 7: ")
 
 
 @pytest.mark.r
@@ -103,8 +115,8 @@ def test_another_expression_in_the_script_is_named(copy: Copy) -> None:
     script = script.replace("m_null <- lmer(", "m_null <- no_such_function(")
     (folder / "reproduce.R").write_text(script, encoding="utf-8")
     found = {difference.id: difference for difference in rederive(folder).differences}
-    assert "another expression" in found["structure/n"].where
-    assert "m_null" in str(found["null/sigma"].derived)
+    assert "another expression" in str(found["structure/n"].found)
+    assert "m_null" in str(found["null/sigma"].found)
     assert "growth/sigma" not in found
 
 
@@ -141,16 +153,29 @@ def test_the_clean_r_sees_no_profile(copy: Copy, monkeypatch: pytest.MonkeyPatch
     kept = [row for row in script.splitlines() if "structure/n" in row]
     seen = f'writeLines(c("id,element,type,value", {line}), "values.csv")\nif (FALSE) {kept[0]}'
     (folder / "reproduce.R").write_text(seen, encoding="utf-8")
-    found = {difference.id: difference.derived for difference in rederive(folder).differences}
+    found = {difference.id: difference.found for difference in rederive(folder).differences}
     assert found["structure/n"] == "error: |/packages"
 
 
-@pytest.mark.parametrize("name", ["results.json", "report.html"])
-def test_a_missing_file_is_an_input_error_with_a_hint(tmp_path: Path, name: str) -> None:
-    for other in {"results.json", "report.html"} - {name}:
-        (tmp_path / other).write_text("{}", encoding="utf-8")
+@pytest.mark.r
+@pytest.mark.parametrize(
+    "name", ["results.json", "report.qmd", "reproduce.R", "definitions.R", "prepare.R", "data.csv"]
+)
+def test_a_missing_file_is_an_input_error_with_a_hint(copy: Copy, name: str) -> None:
+    folder = copy()
+    (folder / "reproduce.R").write_text('file.create("values.csv")', encoding="utf-8")
+    (folder / name).unlink()
     with pytest.raises(InputError, match=rf"{name}: there is no such file[\s\S]*hint"):
-        verify(tmp_path)
+        verify(folder)
+
+
+@pytest.mark.r
+def test_a_folder_without_a_finished_file_is_an_input_error(copy: Copy) -> None:
+    folder = copy()
+    for form in ("html", "docx", "pdf"):
+        (folder / f"report.{form}").unlink()
+    with pytest.raises(InputError, match=r"no finished report[\s\S]*render"):
+        verify(folder)
 
 
 def test_no_rscript_is_a_fault_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,15 +188,21 @@ def test_no_rscript_is_a_fault_of_the_environment(monkeypatch: pytest.MonkeyPatc
 # --- scales and tolerances, without R ---------------------------------------------------------
 
 
-def _check(*items: Quantity, **derived: float) -> tuple[str, ...]:
-    results = Results({}, {item.id: item for item in items}, {}, (), (), (), ())
+def _checked(
+    *items: Quantity, versions: Mapping[str, str] | None = None, **derived: float
+) -> Checks:
+    session = {"r": {"R": "4.2.2", "lme4": "1.1.31"}}
+    results = Results({}, {item.id: item for item in items}, {}, (), (), (), (), session)
     script = "\n".join(f'report("{item.id}", {item.source.expression})' for item in items)
     rows = {
         item.id: [("number", repr(derived.get(item.id.rpartition("/")[2], item.value)))]
         for item in items
     }
-    check = clean_room._Check(results, rows, script)
-    return tuple(difference.id for difference in check.differences())
+    return clean_room._Comparison(results, rows, script, versions or session["r"]).checks()
+
+
+def _check(*items: Quantity, **derived: float) -> tuple[str, ...]:
+    return tuple(check.id for check in _checked(*items, **derived) if not check.ok)
 
 
 def _quantity(name: str, value: float, kind: str = "estimate", model: str = "m") -> Quantity:
@@ -202,15 +233,28 @@ def test_small_p_values_may_move_with_their_statistic_but_no_further() -> None:
     assert _check(_quantity("t/p", 1e-40, "p"), p=1e-38) == ("t/p",)
 
 
-def test_a_page_without_numbers_is_not_ok() -> None:
-    assert not PageCheck(0, ()).ok
+def _drawn(name: str, value: float, kind: str, method: str) -> Quantity:
+    return replace(_quantity(name, value, kind), method=method)
 
 
-@pytest.mark.r
-def test_untraced_numerals_are_told_but_do_not_fail(report: Path) -> None:
-    found = clean_room.Verification(
-        report, clean_room.Rederived(1, 0.0, (), (), False, "4"), PageCheck(1, ()), ("about 12 of",)
-    )
-    assert found.ok
-    assert "about 12 of" in summary(found)
-    assert not replace(found, rederived=replace(found.rederived, data_changed=True)).ok
+def test_simulations_repeat_with_the_same_r_and_are_held_to_their_error_with_another() -> None:
+    p = _drawn("t/p", 0.2, "p", "exact test, 10,000 simulated values")
+    other = {"R": "4.5.0", "lme4": "1.1.37"}
+    near, far = {"p": 0.2 + 0.007}, {"p": 0.2 + 0.009}  # two standard errors are .008
+    assert [check.ok for check in _checked(p, **near)] == [False]
+    assert [check.ok for check in _checked(p, versions=other, **near)] == [True]
+    assert [check.ok for check in _checked(p, versions=other, **far)] == [False]
+    assert [check.kind for check in _checked(p)] == ["simulation"]
+
+
+def test_limits_of_simulated_intervals_are_held_to_the_error_of_a_quantile() -> None:
+    method = "95 % interval, 200 samples"
+    level = replace(_quantity("settings/level", 0.95, "level", ""), source=Source("1"))
+    limits = [_drawn(f"i/{end}", value, "proportion", method) for end, value in
+              (("lower", 0.0), ("upper", 3.92))]  # fmt: skip
+    other = {"R": "4.5.0", "lme4": "1.1.37"}
+    # The SD is 1, so the error of a quantile is root(.025 * .975 / 200) / .0584 = .189.
+    near, far = {"lower": 0.37}, {"lower": 0.39}
+    assert all(check.ok for check in _checked(level, *limits, versions=other, **near))
+    wrong = [c.id for c in _checked(level, *limits, versions=other, **far) if not c.ok]
+    assert wrong == ["i/lower"]

@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from traced_page import needs_r
 
+from mlmreport import display
 from mlmreport.analysis import STEPS
-from mlmreport.quantities import Results, TraceEntry
+from mlmreport.quantities import Missing, Quantity, Results, Row, Source, Table, TraceEntry
+from mlmreport.report.markup import table_csv
+from mlmreport.spec.quoting import r_string
 from mlmreport.verify import script
 from mlmreport.verify.script import (
     STEP_TITLES,
+    definitions_r,
     digest,
-    r_string,
     reproduce_r,
     statement,
     write_data,
@@ -38,6 +42,8 @@ ODD_LEVELS = [
     "two\nlines",
     "#1",
 ]
+
+NUMBERS = st.floats(allow_infinity=False, allow_subnormal=False, min_value=-1e300, max_value=1e300)
 
 
 def _results(trace: Sequence[TraceEntry], frame: pd.DataFrame | None = None) -> Results:
@@ -65,7 +71,9 @@ def _run(
 ) -> tuple[subprocess.CompletedProcess[str], Mapping[tuple[str, int], tuple[str, str]]]:
     needs_r()
     write_data(frame, folder / "data.csv")
-    text = reproduce_r(_results(trace, frame), "data.csv", "twice <- function(x) 2 * x")
+    definitions = "twice <- function(x) 2 * x"
+    text = reproduce_r(_results(trace, frame), "data.csv", definitions)
+    (folder / "definitions.R").write_text(definitions_r(definitions), encoding="utf-8")
     (folder / "reproduce.R").write_text(text, encoding="utf-8")
     done = subprocess.run(
         ["Rscript", "--vanilla", "reproduce.R", "values.csv"],
@@ -94,30 +102,111 @@ def test_every_step_has_its_heading() -> None:
     assert STEP_TITLES["icc"] == "Step 4: Intraclass correlation"
 
 
-def test_trace_is_written_in_order_under_repeated_headings() -> None:
-    trace = [
-        TraceEntry("models", "object", "m_null", "lmer(y ~ 1 + (1 | g), data = d)"),
-        TraceEntry("icc", "quantity", "icc/x", "sigma(m_null)"),
-        TraceEntry("models", "series", "null/r", "residuals(m_null)"),
-    ]
-    text = reproduce_r(_results(trace), "data.csv", "")
-    order = [
-        "# Step 5: Models",
-        "m_null <- lmer(y ~ 1 + (1 | g), data = d)",
-        "# Step 4: Intraclass correlation",
-        'report("icc/x", sigma(m_null))',
-        "# Step 5: Models",
-        'report_series("null/r", residuals(m_null))',
-        "finish(commandArgs(trailingOnly = TRUE))",
-    ]
+def _in_order(text: str, pieces: Sequence[str]) -> None:
     at = -1
-    for piece in order:
+    for piece in pieces:
         at = text.index(piece, at + 1)
 
 
-def test_definitions_stand_in_it_word_for_word() -> None:
+def test_models_come_first_and_an_object_before_its_first_use() -> None:
+    trace = [
+        TraceEntry("models", "object", "m_null", "lmer(y ~ 1 + (1 | g), data = d)"),
+        TraceEntry("models", "object", "late", "residuals(m_null)"),
+        TraceEntry("models", "series", "null/r", "late"),
+        TraceEntry("icc", "object", "twice", "2 * late"),
+        TraceEntry("icc", "quantity", "icc/x", "twice[1L]"),
+    ]
+    text = reproduce_r(_results(trace), "data.csv", "")
+    order = [
+        "# The models",
+        "m_null <- lmer(y ~ 1 + (1 | g), data = d)",
+        "# Step 4: Intraclass correlation",
+        "late <- residuals(m_null)",
+        "twice <- 2 * late",
+        'report("icc/x", twice[1L])',
+        "# Step 5: Models",
+        'report_series("null/r", late)',
+        "finish(commandArgs(trailingOnly = TRUE))",
+    ]
+    _in_order(text, order)
+    assert text.count("late <- ") == 1
+
+
+def test_what_is_made_anew_stays_in_the_order_of_the_analysis() -> None:
+    trace = [
+        TraceEntry("models", "object", "m_a", "lmer(y ~ 1 + (1 | g), data = d)"),
+        TraceEntry("models", "quantity", "a/first", "sigma(m_a)"),
+        TraceEntry("models", "object", "m_a", "opt_a"),
+        TraceEntry("structure", "quantity", "a/second", "sigma(m_a)"),
+    ]
+    text = reproduce_r(_results(trace), "data.csv", "")
+    _in_order(text, ["m_a <- lmer", "a/first", "m_a <- opt_a", "# Step 1", "a/second"])
+
+
+def test_a_table_stands_under_its_caption_with_what_it_shows() -> None:
+    cells = [
+        Quantity("icc/x", 0.18, "proportion", "", "ICC", Source("f(m)")),
+        Quantity("rows", 12.0, "count", "", "rows", Source("len(frame)", "pandas")),
+        Missing("icc/none", "there is none"),
+    ]
+    table = Table("icc", "Shares\nof variance", ("Of", "Share"), (Row("all", (tuple(cells),)),))
+    trace = [
+        TraceEntry("icc", "quantity", "icc/other", "1"),
+        TraceEntry("icc", "quantity", "icc/x", "f(m)"),
+    ]
+    results = replace(_results(trace), steps={"icc": {"tables": [table]}})
+    shown = 'paste0(shown("icc/x", "proportion", 3), "12", "not available: there is none")'
+    order = ["## Shares of variance", 'report("icc/x", f(m))', "show_table(", shown]
+    order += ["## In the text and the figures", 'report("icc/other", 1)', "show_values()"]
+    _in_order(reproduce_r(results, "data.csv", ""), order)
+
+
+def test_definitions_stand_beside_it_word_for_word() -> None:
     definitions = "# A comment.\nf <- function(x) {\n  x + 1\n}"
-    assert definitions in reproduce_r(_results([]), "data.csv", definitions)
+    assert definitions in definitions_r(definitions)
+    text = reproduce_r(_results([]), "data.csv", definitions)
+    assert "f <- function" not in text
+    assert 'source("definitions.R"' in text
+
+
+@pytest.mark.r
+@settings(max_examples=1, deadline=None, suppress_health_check=[*HealthCheck])
+@given(st.lists(st.tuples(st.sampled_from(sorted(display.KINDS)), NUMBERS), min_size=300))
+def test_r_writes_numbers_as_the_report_does(
+    tmp_path_factory: pytest.TempPathFactory, drawn: list[tuple[str, float]]
+) -> None:
+    needs_r()
+    folder = tmp_path_factory.mktemp("shown")
+    values = [0.0, 0.0004, -0.0004, 0.5, 1234567.891, -1e-7, 0.05, 1.0]
+    drawn = [(kind, value) for kind in display.KINDS for value in values] + drawn
+    drawn = [(kind, value) for kind, value in drawn if 1e-300 < abs(value) < 1e12 or value == 0]
+    items = [Quantity(f"{n}", v, k, "", "", Source("x")) for n, (k, v) in enumerate(drawn)]
+    lines = [f'report("{item.id}", {item.value!r})' for item in items]
+    lines += [f"cat({script._part(item, {item.id: 0})}, '\\n')" for item in items]
+    (folder / "definitions.R").write_text(definitions_r(""), encoding="utf-8")
+    (folder / "x.R").write_text("\n".join(['source("definitions.R")', *lines]), encoding="utf-8")
+    done = subprocess.run(
+        ["Rscript", "--vanilla", "x.R"], cwd=folder, capture_output=True, encoding="utf-8",
+        check=True, env={**os.environ, "LC_ALL": "C.UTF-8"},
+    )  # fmt: skip
+    shown = [line.strip() for line in done.stdout.splitlines()]
+    assert shown == [display.text(item) for item in items]
+
+
+@pytest.mark.r
+def test_the_tables_are_those_of_the_report(report: Path, results: Results) -> None:
+    done = subprocess.run(
+        ["Rscript", "--vanilla", "reproduce.R"], cwd=report, capture_output=True,
+        encoding="utf-8", check=True, env={**os.environ, "LC_ALL": "C.UTF-8"},
+    )  # fmt: skip
+    printed = ["  ".join(line.split()) for line in done.stdout.splitlines()]
+    tables = list(results.of_type(Table))
+    assert len(tables) > 10
+    for table in tables:
+        at = printed.index("  ".join(table.caption.split()))
+        for row in table_csv(table):
+            at += 1
+            assert printed[at] == "  ".join(" ".join(row).split()), table.id
 
 
 def test_a_title_of_several_lines_stays_a_comment() -> None:
@@ -201,7 +290,6 @@ def test_warnings_pass_and_errors_are_reported_while_the_rest_goes_on(tmp_path: 
 
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\r\0"), max_size=6)
-NUMBERS = st.floats(allow_infinity=False, allow_subnormal=False, min_value=-1e300, max_value=1e300)
 
 
 @st.composite
