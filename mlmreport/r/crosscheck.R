@@ -283,7 +283,7 @@ crosscheck_singular <- function(id) {
   groupings <- unique(block_groups(m))
   pca <- lapply(groupings, function(g) rePCA(m)[[g]])
   simpler <- without_zeros(m)
-  refit <- if (is.null(simpler)) NULL else refit_without(m, simpler)
+  refit <- if (is.null(simpler)) NULL else refit_by_formula(m, simpler)
   list(
     groupings = groupings,
     dimensions = vapply(pca, function(p) sum(p$sdev^2 > 1e-4 * sum(p$sdev^2)), 0L),
@@ -361,7 +361,7 @@ simpler_bars <- function(bar, zeros, apart) {
   lapply(written, function(text) call("|", str2lang(text), bar[[3L]]))
 }
 
-refit_without <- function(m, formula) {
+refit_by_formula <- function(m, formula) {
   if (!length(lme4::findbars(formula))) {
     call <- bquote(lm(.(formula), data = d))
     if (weighted()) call$weights <- as.name(record$weights)
