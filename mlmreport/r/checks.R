@@ -341,17 +341,24 @@ remedy_scale <- function(scale, m) {
   }
 }
 
-remedy_robust_errors <- function(name, m, cluster, too_long, b) {
-  reason <- ""
+# Why there are no CR2 errors; empty where they can be computed.
+no_robust_errors <- function(cluster, too_long) {
   if (!nzchar(cluster)) {
-    reason <- "the groupings are crossed, so no grouping holds all dependence"
+    "the groupings are crossed, so no grouping holds all dependence"
   } else if (nzchar(too_long)) {
-    reason <- too_long
+    too_long
   } else if (weighted()) {
-    reason <- "the R package clubSandwich takes no multilevel model with prior weights"
+    "the R package clubSandwich takes no multilevel model with prior weights"
   } else if (!nzchar(system.file(package = "clubSandwich"))) {
-    reason <- "the R package clubSandwich is not installed"
+    "the R package clubSandwich is not installed"
   } else {
+    ""
+  }
+}
+
+remedy_robust_errors <- function(name, m, cluster, too_long, b) {
+  reason <- no_robust_errors(cluster, too_long)
+  if (!nzchar(reason)) {
     b$G <- as.name(cluster)
     object("robust", clubSandwich::vcovCR(M, cluster = d$G, type = "CR2"), bind = b)
     if (have("robust")) {

@@ -687,7 +687,7 @@ lmer_compressed <- function(formula, ...) {
   model <- if (is.null(found$reason)) model_at(design, call, found)
   if (is.null(model)) {
     call[[1L]] <- quote(lmer)
-    if (is.null(found$reason)) found$reason <- CRITERIA_DIFFER
+    if (is.null(found$reason)) found$reason <- criteria_differ
     return(list(model = eval(call, parent.frame()), reason = found$reason))
   }
   list(model = model, problem = found$problem, optimum = found$fit, reason = NULL)
@@ -702,11 +702,11 @@ lmer_at <- function(formula, ..., theta) {
   call <- match.call(lme4::lmer, call)
   design <- design_of(call, parent.frame())
   model <- model_at(design, call, optimum_of(design, theta))
-  if (is.null(model)) stop(CRITERIA_DIFFER, call. = FALSE)
+  if (is.null(model)) stop(criteria_differ, call. = FALSE)
   model
 }
 
-CRITERIA_DIFFER <- "the criterion of all rows differs from that of the compressed rows"
+criteria_differ <- "the criterion of all rows differs from that of the compressed rows"
 
 # The design of a call of lmer, as lme4's lFormula has it, with the control of the call. A design that
 # was made for the call that comes next is in `designs` and taken out of it.
