@@ -8,9 +8,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-__all__ = ["CHECKS", "Check", "write_checks"]
+__all__ = ["AGREES", "CHECKS", "DIFFERS", "NOT_CHECKED", "Check", "judged", "write_checks"]
 
 CHECKS = "checks.json"
+AGREES, DIFFERS, NOT_CHECKED = "agrees", "differs", "not checked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Check:
     tolerance
         What is allowed, in words.
     verdict
-        What came out.
+        ``agrees``, ``differs``, or ``not checked`` with the reason in `found`.
     """
 
     id: str
@@ -48,6 +49,11 @@ class Check:
         for value in (self.expected, self.found, self.difference):
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"check '{self.id}': a value that is not finite")
+
+
+def judged(agrees: bool) -> str:
+    """The verdict of a comparison."""
+    return AGREES if agrees else DIFFERS
 
 
 def write_checks(folder: Path, kinds: Collection[str], checks: Iterable[Check]) -> Path:
