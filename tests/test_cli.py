@@ -23,7 +23,7 @@ from mlmreport.cli import app
 ROOT = Path(__file__).parents[1]
 STUDENTS = ROOT / "analyses" / "school-achievement" / "students.csv"
 COMMAND = [sys.executable, "-c", "from mlmreport.cli import main; main()"]
-COMMANDS = ("run", "render", "check", "verify", "new", "schema", "doctor")
+COMMANDS = ("run", "render", "check", "verify", "crosscheck", "export", "new", "schema", "doctor")
 
 SPEC = """\
 title: Small

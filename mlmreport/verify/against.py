@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from mlmreport.errors import InputError, Problem, did_you_mean
 from mlmreport.spec.sequence import ModelPlan
 from mlmreport.verify.bench import FITTED, Workbench
-from mlmreport.verify.checks import Check
+from mlmreport.verify.checks import Check, judged
 from mlmreport.verify.claims import Claim, Printed, half_a_unit
 from mlmreport.verify.terms import Lineup
 from mlmreport.verify.variants import Variant, variants
@@ -105,12 +105,12 @@ def against(
             named.append((claim, model, name))
     if problems:
         raise InputError(tuple(problems))
-    judged: list[Judged] = []
+    found: list[Judged] = []
     for model in {model.id: model for model in models.values()}.values():
         own = [(claim, name) for claim, of, name in named if of is model]
-        judged += _judge(bench, model, own, progress)
+        found += _judge(bench, model, own, progress)
     order = {id(claim): place for place, claim in enumerate(printed.claims)}
-    return tuple(sorted(judged, key=lambda found: order[id(found.claim)]))
+    return tuple(sorted(found, key=lambda number: order[id(number.claim)]))
 
 
 def _categories(bench: Workbench) -> dict[str, list[str]]:
@@ -343,18 +343,19 @@ def _by_count(name: str, values: Values, reml: bool) -> Iterator[tuple[str, floa
 # --- as rows of the table of checks -----------------------------------------------------------
 
 
-def as_checks(judged: Sequence[Judged]) -> Iterator[Check]:
+def as_checks(numbers: Sequence[Judged]) -> Iterator[Check]:
     """A row a number."""
-    for found in judged:
+    for found in numbers:
         claim, half = found.claim, half_a_unit(found.claim.number)
         difference = None if found.found is None else claim.value - found.found
+        told = f"{found.verdict}, {found.cause}" if found.cause else found.verdict
         yield Check(
             id=f"{found.model}/{found.name}",
             kind="against",
-            what=f"{claim.term}, {claim.what}, {claim.location}",
+            what=f"{claim.term}, {claim.what}, {claim.location}: {told}",
             expected=found.found,
             found=claim.text,
             difference=difference,
             tolerance=f"{half:g}, half a unit of the last printed digit",
-            verdict=f"{found.verdict}: {found.cause}" if found.cause else found.verdict,
+            verdict=judged(found.ok),
         )

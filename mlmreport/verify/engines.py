@@ -16,7 +16,7 @@ from mlmreport.display import decimals_for
 from mlmreport.errors import AnalysisError
 from mlmreport.spec.sequence import ModelPlan
 from mlmreport.verify.bench import FITTED, OPTIMIZERS, Fit, Workbench
-from mlmreport.verify.checks import Check
+from mlmreport.verify.checks import NOT_CHECKED, Check, judged
 
 __all__ = [
     "ENGINES",
@@ -391,46 +391,46 @@ def as_checks(models: Sequence[ModelCheck]) -> Iterator[Check]:
             for fit in model.others:
                 yield _parameter_check(model, row, fit)
         for found in model.criteria:
+            words = f"{found.name} of {model.label} by {found.engine}, {found.verdict}"
             yield Check(
                 id=f"{model.id}/{found.name}/{found.engine}",
                 kind="engines",
-                what=f"{found.name} of {model.label} by {found.engine}",
+                what=f"{words}: {found.explanation}" if found.explanation else words,
                 expected=found.expected,
                 found=found.found,
                 difference=found.found - found.expected,
                 tolerance=f"{NOISE_LOGLIK:g}, or another definition",
-                verdict=f"{found.verdict}: {found.explanation}"
-                if found.explanation
-                else found.verdict,
+                verdict=judged(found.verdict != SUBSTANTIVE),
             )
         yield Check(
             id=f"{model.id}/convergence",
             kind="engines",
-            what=f"optimum of {model.label}, {model.convergence.text}",
-            expected="converged",
+            what=f"optimum of {model.label}: {model.convergence.text}",
+            expected="highest log-likelihood",
             found=model.convergence.verdict,
             difference=None,
             tolerance=f"log-likelihood within {SAME_OPTIMUM:g}",
-            verdict=model.convergence.verdict,
+            verdict=judged(model.convergence.reported_is_best),
         )
 
 
 def _parameter_check(model: ModelCheck, row: Row, fit: Fit) -> Check:
-    standing = model.standing(fit)
-    found = fit.estimates.get(row.name)
-    difference, verdict = None, standing
-    if found is not None:
+    """Of an engine that has no such parameter, or not at this optimum, the reason."""
+    what = f"{row.name} of {model.label} by {fit.engine}"
+    found, standing = fit.estimates.get(row.name), model.standing(fit)
+    difference, verdict = None, NOT_CHECKED
+    shown: float | str | None = f"{standing}: {fit.reason}" if fit.reason else standing
+    if found is not None and standing == FITTED:
         difference = max(_apart(row.name, model.reported, fit, row.unit))
-        if standing == FITTED:
-            verdict = _verdict(difference, row.unit, row.decimals)
-    elif fit.reason:
-        verdict = f"{standing}: {fit.reason}"
+        judgement = _verdict(difference, row.unit, row.decimals)
+        what, shown = f"{what}, {judgement}", found
+        verdict = judged(judgement != SUBSTANTIVE)
     return Check(
         id=f"{model.id}/{row.name}/{fit.engine}",
         kind="engines",
-        what=f"{row.name} of {model.label} by {fit.engine}",
+        what=what,
         expected=row.estimate,
-        found=found,
+        found=shown,
         difference=difference,
         tolerance=f"{NOISE:g} SE, or a unit of decimal {row.decimals}",
         verdict=verdict,

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from mlmreport.data.prepare import PreparedData
+from mlmreport.errors import InputError
 from mlmreport.spec import formula as fm
 from mlmreport.spec.quoting import r_string
 from mlmreport.spec.reader import Document
@@ -120,8 +121,20 @@ class Program:
 
 
 def export(document: Document, data: PreparedData, program: str, folder: Path) -> tuple[Path, ...]:
-    """Write the data and the script of a program into a folder; the files written."""
+    """Write the data and the script of a program into a folder; the files written.
+
+    Raises
+    ------
+    InputError
+        When the folder holds other things.
+    """
     row = PROGRAMS[program]
+    if folder.is_file() or (
+        folder.is_dir() and any(folder.iterdir()) and not (folder / row.file).is_file()
+    ):
+        raise InputError.of(
+            f"{folder} is there and holds no {row.file}", "name a new folder with --output"
+        )
     exported = _exported(document, plan(document), data)
     folder.mkdir(parents=True, exist_ok=True)
     write_data(_coded(exported, row.codes), folder / DATA)

@@ -225,6 +225,8 @@ def test_a_number_that_nothing_gives_is_said_to_be_so(tmp_path: Path) -> None:
     assert "none of" in found.cause
     (check,) = as_checks([found])
     assert check.difference == pytest.approx(9.99 - 2.938785, abs=1e-6)
+    assert check.verdict == "differs"
+    assert "none of" in check.what
 
 
 def test_the_definition_of_bic_n_is_found(tmp_path: Path) -> None:

@@ -272,6 +272,25 @@ def test_the_command_tells_and_leaves_rows_beside_the_report(sleep_spec: Path) -
     assert set(rows[0]) == set(Check.__dataclass_fields__)
     assert "growth/fixef/Days/nlme" in {row["id"] for row in rows}
     assert len({row["id"] for row in rows}) == len(rows)
+    assert {row["verdict"] for row in rows} <= {"agrees", "not checked"}
+
+
+def test_rows_say_why_an_engine_was_not_compared(slopes: ModelCheck) -> None:
+    fit = other(slopes, "nlme")
+    short = replace(fit, criteria={"loglik": slopes.reported.loglik - 0.4})
+    absent = Fit("statsmodels", NOT_APPLICABLE, "it is crossed")
+    changed = with_change(slopes, "fixef/Days", 0.2)
+    rows = {
+        row.id: row
+        for model in (replace(slopes, others=(short, absent)), changed)
+        for row in engines.as_checks([model])
+    }
+    assert rows["m/fixef/Days/statsmodels"].found == "not applicable: it is crossed"
+    assert rows["m/fixef/Days/statsmodels"].verdict == "not checked"
+    assert rows["m/fixef/Days/nlme"].verdict == "differs"
+    (days,) = [r for r in engines.as_checks([replace(slopes, others=(short,))])
+               if r.id == "m/fixef/Days/nlme"]  # fmt: skip
+    assert (days.found, days.verdict) == ("stopped short", "not checked")
 
 
 def test_a_substantive_difference_ends_with_4(

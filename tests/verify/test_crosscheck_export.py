@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from mlmreport import analysis
 from mlmreport.cli import app
+from mlmreport.errors import InputError
 from mlmreport.spec.reader import load, parse
 from mlmreport.verify.bench import Fit, Workbench
 from mlmreport.verify.export import PROGRAMS, export
@@ -149,7 +150,7 @@ def test_what_a_program_cannot_express_is_a_comment(tmp_path: Path) -> None:
     assert "lme(\n" not in nlme
     text = SPECS["uncorrelated"].replace("I(Days^2)", "poly(Days, 2)")
     document = parse(text, Path("analysis.yml"))
-    _, script = export(document, analysis.check(document), "stata", tmp_path)
+    _, script = export(document, analysis.check(document), "stata", tmp_path / "stata")
     assert "* Left out: it cannot be expressed here: poly(Days, 2)" in script.read_text("utf-8")
 
 
@@ -199,4 +200,12 @@ def test_every_program_has_its_row_and_the_command_writes(tmp_path: Path) -> Non
         assert done.exit_code == 0, done.output
         assert (tmp_path / f"export-{program}" / row.file).is_file()
         assert (tmp_path / f"export-{program}" / "data.csv").is_file()
+        assert CliRunner().invoke(app, ["export", str(spec), "--to", program]).exit_code == 0
     assert load(spec).spec.title.startswith("Casks")
+
+
+def test_a_folder_with_other_things_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("mine", "utf-8")
+    with pytest.raises(InputError, match=r"holds no models\.do"):
+        written("nested", "stata", tmp_path)
+    assert (tmp_path / "data.csv").read_text("utf-8") == "mine"
