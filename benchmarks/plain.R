@@ -2,7 +2,7 @@
 # of mlmreport holds, without its page, figures and clean room. It reads the data as mlmreport
 # prepared them: the profile of the slope's correlation runs along a boundary, and its length depends
 # on the last digits of the data. Prints the seconds of each part.
-# Usage: Rscript --vanilla plain.R data.csv <samples for the ICC> <for R2> <for the standard errors>
+# Usage: Rscript --vanilla plain.R data.csv <samples of each bootstrap>
 
 began <- proc.time()[["elapsed"]]
 part <- function(what) {
@@ -16,7 +16,7 @@ suppressPackageStartupMessages({
 })
 quiet <- function(x) suppressMessages(suppressWarnings(x))
 given <- commandArgs(trailingOnly = TRUE)
-samples <- as.integer(given[2:4])
+samples <- as.integer(given[2])
 
 d <- read.csv(given[1])
 d$school <- factor(d$school)
@@ -66,26 +66,31 @@ added <- lapply(c('dummy(minority, "Yes")', 'dummy(sex, "Female")'), function(sl
 })
 part("other optimizers and random parts, tests of slopes")
 
-limits <- quiet(confint(final, oldNames = FALSE, quiet = TRUE))
-part("profile intervals")
+limits <- quiet(confint(final, parm = "theta_", oldNames = FALSE, quiet = TRUE))
+part("profile intervals of the variances")
 
 icc_of <- function(m) {
   v <- c(as.data.frame(VarCorr(m))$vcov)
   v[1L] / sum(v)
 }
 icc <- lapply(models, performance::icc)
-icc_samples <- quiet(bootMer(models$null, icc_of, nsim = samples[1], seed = 1))
+icc_samples <- quiet(bootMer(models$null, icc_of, nsim = samples, seed = 1))
 grouping <- RLRsim::exactRLRT(models$null, nsim = 10000)
 part("ICC, its bootstrap and exact test")
 
 r2 <- lapply(models, function(m) performance::r2_nakagawa(m, tolerance = 0))
-r2_samples <- if (samples[2]) {
-  quiet(bootMer(final, function(m) unlist(performance::r2_nakagawa(m, tolerance = 0)), samples[2], 1))
-}
-part("R2 and its bootstrap")
+of_each <- function(m) c(fixef(m), unlist(performance::r2_nakagawa(m, tolerance = 0)))
+drawn <- quiet(bootMer(final, of_each, nsim = samples, seed = 1))
+part("parametric bootstrap of R2 and the standard errors")
 
-errors <- if (samples[3]) quiet(bootMer(final, fixef, nsim = samples[3], seed = 1))
-part("bootstrap of the standard errors")
+schools <- split(seq_len(nrow(d)), d$school)
+clusters <- t(vapply(seq_len(samples), function(k) {
+  rows <- schools[sample.int(length(schools), replace = TRUE)]
+  new <- d[unlist(rows), ]
+  new$school <- factor(rep(seq_along(rows), lengths(rows))) # a school drawn twice is two schools
+  fixef(quiet(update(final, data = new)))
+}, fixef(final)))
+part("cluster bootstrap of the standard errors")
 
 out <- quiet(influence(final, groups = "school"))
 cook <- cooks.distance(out)

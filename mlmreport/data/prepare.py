@@ -1122,22 +1122,25 @@ def _check_prepared(work: _Work) -> None:
             )
 
 
-def _wanted(plan: Plan) -> Iterator[str]:
+def _wanted(plan: Plan, time: str | None) -> Iterator[str]:
+    """The columns of the analysis; a predictor that no model uses is examined and left out."""
     yield from (level.group for level in plan.groups)
     if plan.levels[0].id:
         yield plan.levels[0].id
     yield plan.outcome.source
     yield plan.outcome.column
     yield from filter(None, (plan.weights, plan.offset.column if plan.offset else ""))
-    for variable in plan.variables.values():
-        yield variable.column
-        if variable.type == "number":
-            yield variable.source
+    sources = {variable.source for variable in plan.used}
+    for key, variable in plan.variables.items():
+        if variable.source in sources or key == time:
+            yield variable.column
+            if variable.type == "number":
+                yield variable.source
 
 
 def _final_columns(work: _Work) -> pd.DataFrame:
     """The columns of the analysis only, ids first, as a frame of its own."""
-    columns = list(dict.fromkeys(_wanted(work.plan)))
+    columns = list(dict.fromkeys(_wanted(work.plan, work.document.spec.time)))
     frame = work.frame[columns].copy()
     work.did(
         "kept the columns of the analysis",

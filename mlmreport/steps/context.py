@@ -160,7 +160,7 @@ class Context:
         return {
             variable.column: tuple(map(str, frame[variable.column].cat.categories))
             for variable in self.plan.variables.values()
-            if variable.type == "category"
+            if variable.type == "category" and variable.column in frame
         }
 
     @property

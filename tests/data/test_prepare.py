@@ -419,11 +419,13 @@ def test_the_time_variable_is_complete_though_no_model_uses_it(made: Any) -> Non
     assert len(made(text, frame).frame) == 11
 
 
-def test_unused_predictors_do_not_delete_rows(made: Any) -> None:
+def test_unused_predictors_delete_no_rows_and_are_left_out(made: Any) -> None:
     text = SPEC.replace("{stepwise: {}}", "{list: [{id: a, formula: y ~ kind + (1 | school)}]}")
     frame = table()
     frame.loc[3, "ses"] = np.nan
-    assert len(made(text, frame).frame) == 12
+    kept = made(text, frame).frame
+    assert len(kept) == 12
+    assert list(kept) == ["school", "y", "kind"]
 
 
 def test_a_higher_level_variable_names_the_level_at_which_it_varies(made: Any) -> None:
