@@ -21,6 +21,7 @@ from typing import Any
 
 from mlmreport.cache import Cache
 from mlmreport.errors import EnvironmentFault, InputError, MlmreportError
+from mlmreport.quantities import Results
 from mlmreport.report.render import Engine
 
 __all__ = ["Job", "Outcome", "run_all"]
@@ -283,6 +284,9 @@ def _unpacked(job: Job, future: Any) -> Outcome:
         workflow.require_own(job.target)
         with workflow.staged(job.target) as folder, zipfile.ZipFile(io.BytesIO(packed)) as archive:
             archive.extractall(folder)
+            results = Results.from_json((folder / workflow.RESULTS).read_text(encoding="utf-8"))
+            # The worker had the source files in another folder.
+            workflow.write_preparation(results, folder, job.target, job.spec.parent)
     except MlmreportError as error:
         return Outcome(job, None, str(error), error.exit_code)
     except Exception as error:  # nor have the cluster's

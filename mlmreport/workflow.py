@@ -20,7 +20,7 @@ from mlmreport.report import houses
 from mlmreport.report.render import FORMATS, Engine, render
 from mlmreport.spec import reader
 
-__all__ = ["DATA", "RESULTS", "render_again", "run"]
+__all__ = ["DATA", "RESULTS", "render_again", "run", "write_preparation"]
 
 RESULTS = "results.json"
 DATA = "data.csv"
@@ -96,7 +96,7 @@ def run(
                 )
         stored_text = (folder / RESULTS).read_text(encoding="utf-8")
         results = Results.from_json(stored_text, str(folder / RESULTS))
-        _write_preparation(results, folder, _seen_from(target, spec.parent))
+        write_preparation(results, folder, target, spec.parent)
         outdated = _earlier(target, wanted, stored_text)
         checked = _outcome(target, stored_text)
         _write_report(results, house, folder, wanted, engine, progress, cache, checked)
@@ -133,15 +133,24 @@ def _analyse(
     return installation()
 
 
-def _write_preparation(results: Results, folder: Path, sources: str) -> None:
+def write_preparation(results: Results, folder: Path, target: Path, sources: Path) -> None:
+    """Write ``prepare.R``, which names the folder of the source files as seen from the report.
+
+    Parameters
+    ----------
+    results
+        The analysis.
+    folder
+        Where the script is written.
+    target
+        Where the report will stand.
+    sources
+        The folder of the spec.
+    """
     from mlmreport.verify.preparation import prepare_r
 
-    (folder / PREPARATION).write_text(prepare_r(results, sources), encoding="utf-8")
-
-
-def _seen_from(folder: Path, other: Path) -> str:
-    """The way from one folder to another, with forward slashes."""
-    return Path(os.path.relpath(other.resolve(), folder.resolve())).as_posix()
+    seen = Path(os.path.relpath(sources.resolve(), target.resolve())).as_posix()
+    (folder / PREPARATION).write_text(prepare_r(results, seen), encoding="utf-8")
 
 
 def _earlier(folder: Path, formats: Sequence[str], results: str) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from mlmreport.verify import preparation
 from mlmreport.verify.checks import Check
 from mlmreport.verify.preparation import prepare_r, rederive_preparation
 from mlmreport.verify.script import definitions_r, digest, write_data
+from mlmreport.workflow import write_preparation
 
 SPEC = """\
 title: Three levels
@@ -201,6 +202,17 @@ models: {stepwise: {}}
     found = rederive_preparation(folder)
     assert {check.verdict for check in found} == {"not checked"}
     assert all("read d.parquet" in str(check.found) for check in found)
+
+
+def test_the_script_finds_the_source_files_from_where_the_report_stands(
+    made: Made, tmp_path: Path
+) -> None:
+    folder = made()
+    results = Results.from_json((folder / "results.json").read_text("utf-8"))
+    target = tmp_path / "elsewhere" / "out"
+    write_preparation(results, folder, target, tmp_path)
+    text = (folder / "prepare.R").read_text("utf-8")
+    assert preparation._source_folder(text) == "../.."
 
 
 @pytest.mark.r
