@@ -118,6 +118,18 @@ RULES = {
         "than independent errors lead to expect",
         "Pinheiro2000",
     ),
+    "variance_shift": Rule(
+        0.25,
+        "a variance of the random effects that differs by more than a quarter with another "
+        "structure of the errors is marked (a convention of this report)",
+        "",
+    ),
+    "correlation_shift": Rule(
+        0.3,
+        "a correlation of the random effects that differs by more than .3 with another structure "
+        "of the errors is marked (a convention of this report)",
+        "",
+    ),
     "gradient": Rule(
         0.002, "lme4 warns where the largest scaled gradient exceeds 0.002", "Bates2015"
     ),

@@ -409,11 +409,12 @@ check_exogeneity <- function(id, formula, reml, terms, groups, keys, means, with
   f <- str2lang(formula)
   for (column in new) f[[3L]] <- call("+", f[[3L]], as.name(column))
   b$FORMULA <- f
+  complaint <- ""
   if (length(terms)) {
     object("with_means", with_group_means(M, d, TERMS, NEW, GROUPS), bind = b)
     if (have("with_means")) {
-      b$CALL <- lmer_call(f, reml, data = quote(with_means))
-      object("mundlak", CALL, bind = b)
+      m <- get(name, envir = analysis)
+      complaint <- side_fit("mundlak", m, f, reml, quote(with_means))
     }
   } else {
     object("mundlak", M, bind = b)
@@ -446,7 +447,7 @@ check_exogeneity <- function(id, formula, reml, terms, groups, keys, means, with
     exogeneity_change(terms[k], keys[k], name, known)
   }
   exogeneity_joint(new, means, within, name)
-  list()
+  list(complaint = complaint)
 }
 
 # What the coefficient itself becomes with the group means in the model.
@@ -598,12 +599,13 @@ check_curves <- function(id, group, formula, reml, columns, kinds) {
   for (column in new) f[[3L]] <- call("+", f[[3L]], as.name(column))
   b <- list(
     M = as.name(name), G = as.name(group), REML = reml, COLUMNS = columns,
-    KINDS = sub("linearity", "", kinds, fixed = TRUE), NEW = new, FORMULA = f
+    KINDS = sub("linearity", "", kinds, fixed = TRUE), NEW = new
   )
   object("with_squared", with_squares(d, COLUMNS, KINDS, NEW, d$G), bind = b)
+  complaint <- ""
   if (have("with_squared")) {
-    b$CALL <- lmer_call(f, reml, data = quote(with_squared))
-    object("curved", CALL, bind = b)
+    m <- get(name, envir = analysis)
+    complaint <- side_fit("curved", m, f, reml, quote(with_squared))
   }
   if (have("curved")) object("curved_tests", satterthwaite(curved), bind = b)
   for (k in seq_along(columns)) {
@@ -619,7 +621,7 @@ check_curves <- function(id, group, formula, reml, columns, kinds) {
   } else {
     absent("assumptions/curve/change", "the model with the squares cannot be fitted", label)
   }
-  list()
+  list(complaint = complaint)
 }
 
 # The t test of one square in the refit, under `place`.
@@ -718,6 +720,8 @@ check_correlated_errors <- function(id, group, time) {
   said <- "nlme::lme, continuous-time autoregressive errors"
   whats <- c(
     phi = "Correlation of errors one unit of time apart",
+    chisq = "Likelihood ratio of autoregressive against independent errors",
+    p = "p of autoregressive errors",
     change = "Largest change of a coefficient with correlated errors, in SE",
     ratio = "Largest ratio of its standard errors to those of the model",
     least_ratio = "Smallest ratio of its standard errors to those of the model"
@@ -727,6 +731,14 @@ check_correlated_errors <- function(id, group, time) {
     return(list())
   }
   statistic(at("phi"), with_ar$phi, whats[["phi"]], "correlation", bind = b, method = said)
+  statistic(
+    at("chisq"), max(0, 2 * (with_ar$loglik - as.numeric(logLik(M)))), whats[["chisq"]],
+    "statistic", bind = b, method = said
+  )
+  statistic(
+    at("p"), boundary_p(max(0, 2 * (with_ar$loglik - as.numeric(logLik(M)))), 1), whats[["p"]], "p",
+    bind = b, method = "mixture of chi-squares with 0 and 1 df, as this correlation is not negative"
+  )
   statistic(
     at("change"), max(abs(with_ar$estimate - fixef(M)) / sqrt(diag(as.matrix(vcov(M))))),
     whats[["change"]], "ratio", bind = b, method = said
@@ -739,7 +751,36 @@ check_correlated_errors <- function(id, group, time) {
     at("least_ratio"), min(with_ar$se / sqrt(diag(as.matrix(vcov(M))))), whats[["least_ratio"]],
     "ratio", bind = b, method = said
   )
+  random_with_ar(at, m, said)
   list()
+}
+
+# The SDs and correlations of the random effects in it, by the names that the model's have.
+random_with_ar <- function(at, m, said) {
+  none <- "the variance is estimated as zero"
+  for (block in names(VarCorr(m))) {
+    effects <- rownames(VarCorr(m)[[block]])
+    b <- list(BLOCK = block)
+    for (i in seq_along(effects)) {
+      b$I <- effects[i]
+      statistic(
+        at("var", block, effects[i], "sd"), sqrt(with_ar$covariances[[BLOCK]][I, I]),
+        paste("SD with correlated errors:", effects[i]), "sd", bind = b, method = said
+      )
+      for (other in effects[seq_len(i - 1L)]) {
+        b$J <- other
+        statistic(
+          at("var", block, effects[i], "cor", other),
+          cov2cor(with_ar$covariances[[BLOCK]])[I, J],
+          paste("Correlation with correlated errors:", effects[i], "and", other), "correlation",
+          bind = b, method = said, otherwise = none
+        )
+      }
+    }
+  }
+  statistic(
+    at("sigma"), with_ar$sigma, "Residual SD with correlated errors", "sd", method = said
+  )
 }
 
 # --- transformation ---------------------------------------------------------------------------
@@ -751,9 +792,8 @@ check_transformation <- function(id, formula, reml, scales, outcomes) {
     f <- str2lang(formula)
     f[[2L]] <- str2lang(outcomes[k])
     refit <- paste0("scale_", scales[k])
-    b <- list(FORMULA = f, REML = reml, R = as.name(refit))
-    object(refit, lmer(FORMULA, data = d, REML = REML), bind = b)
-    scale_diagnostics(scales[k], refit, b)
+    side_fit(refit, get(paste0("m_", id), envir = analysis), f, reml)
+    scale_diagnostics(scales[k], refit, list(R = as.name(refit)))
   }
   b <- list(R = as.name(paste0("m_", id)))
   scale_diagnostics("model", paste0("m_", id), b)

@@ -571,5 +571,6 @@ slope_model <- function(name, what, reml) {
     return(what)
   }
   object(name, CALL, bind = list(CALL = lmer_call(str2lang(what), reml)))
+  settle(name)
   name
 }

@@ -484,14 +484,15 @@ def exogeneity(context: Context, model: FittedModel) -> dict[str, Any]:
     added, left_out = _uncentred(context, model)
     pairs = _own_pairs(model)
     facts: dict[str, Any] = {
-        "tested": [], "left_out": left_out, "rejected": [], "joint": None, "too_long": ""
+        "tested": [], "left_out": left_out, "rejected": [], "joint": None, "too_long": "",
+        "complaint": ""
     }  # fmt: skip
     if not added and len(pairs) < 2:
         return facts
     if reason := _means_too_long(context, model):
         return facts | {"too_long": reason}
     keys = [_exogeneity_key(context, entry, level) for entry, level in added]
-    context.run(
+    found = context.run(
         STEP,
         "check_exogeneity",
         id=model.id,
@@ -512,6 +513,7 @@ def exogeneity(context: Context, model: FittedModel) -> dict[str, Any]:
         "rejected": list(dict.fromkeys(e["label"] for e in tested if e["rejected"])),
         "joint": _joint(context, pairs),
         "largest": _largest_change(tested),
+        "complaint": str(found["complaint"][0]),
     }
     have = [entry for entry in tested if entry["have"]]
     if have:
@@ -758,7 +760,7 @@ def _curved(
     context: Context, model: FittedModel, bent: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """The squares of the predictors whose smooths bend, in a refit with all of them."""
-    context.run(
+    found = context.run(
         STEP,
         "check_curves",
         id=model.id,
@@ -786,6 +788,7 @@ def _curved(
         "change": context.item(f"{at}/change"),
         "changed": change is not None and change > RULES["shift"].value,
         "have_change": change is not None,
+        "complaint": str(found["complaint"][0]),
     }
 
 
@@ -870,12 +873,14 @@ def autocorrelation(context: Context, model: FittedModel) -> dict[str, Any] | No
         "table": _by_distance(context, time, int(found["bins"][0])),
         "errors": None,
     }
+    rules = ["autocorrelation"]
     if facts["large"] and facts["positive"]:
         facts["errors"] = _correlated_errors(context, model, time)
+        rules += ["variance_shift", "correlation_shift"]
     if z is not None:
         context.decide(
             STEP,
-            RULES["autocorrelation"].text,
+            "; ".join(RULES[rule].text for rule in rules),
             ("lag 1 ", facts["lag1"], ", expected ", facts["expected"]),
             _outcome_of_errors(facts),
             RULES["autocorrelation"].citation,
@@ -887,11 +892,17 @@ def _outcome_of_errors(facts: Mapping[str, Any]) -> str:
     if not (facts["large"] and facts["positive"]):
         return "independent level-1 errors are kept"
     alike = "successive measurements are more alike than the model says"
-    if facts["errors"]["have"] and not facts["errors"]["matters"]:
+    errors = facts["errors"]
+    if not errors["have"]:
+        return f"{alike}; a model with correlated errors could not be fitted, the model is kept"
+    if errors["matters"]:
+        return f"{alike}: a model with correlated errors is advised beside this one"
+    if errors["varied"]:
         return (
-            f"{alike}; the model is kept, as correlated errors leave its fixed effects as they are"
+            f"{alike}: the model is kept for its fixed effects, and its random part is to be read "
+            "beside that of a model with correlated errors"
         )
-    return f"{alike}: a model with correlated errors is advised beside this one"
+    return f"{alike}; the model is kept, as correlated errors leave its estimates about as they are"
 
 
 def _by_distance(context: Context, time: Variable, bins: int) -> Table | None:
@@ -928,13 +939,69 @@ def _correlated_errors(context: Context, model: FittedModel, time: Variable) -> 
     )
     at = "assumptions/autocorrelation/ar"
     change = context.value(f"{at}/change")
+    facts = context.all(at, "phi", "chisq", "p", "change", "ratio", "least_ratio")
+    if change is None:
+        return {**facts, "have": False, "varied": False, "matters": False}
     ratios = [context.value(f"{at}/{name}") for name in ("ratio", "least_ratio")]
+    pairs = _random_pairs(context, model)
     return {
-        **context.all(at, "phi", "change", "ratio", "least_ratio"),
-        "have": change is not None,
-        "matters": (change or 0) > RULES["shift"].value
+        **facts,
+        "have": True,
+        "matters": change > RULES["shift"].value
         or any(abs(r - 1) > RULES["se_ratio"].value for r in ratios if r is not None),
+        "varied": any(_differ(context, own, f"{at}/{part}") for own, part, _ in pairs),
+        "limit": any(
+            abs(context.value(f"{at}/{part}") or 0) > 1 - 1e-3
+            for _, part, _ in pairs
+            if "/cor/" in part
+        ),
+        "parts": {own: context.item(f"{at}/{part}") for own, part, _ in pairs},
+        "table": _errors_table(context, model, pairs),
     }
+
+
+def _random_pairs(context: Context, model: FittedModel) -> list[tuple[str, str, str]]:
+    """The SDs and correlations of the random part: the id, its last part, and the label."""
+    found = []
+    for block, effects in model.fit.blocks.items():
+        for i, effect in enumerate(effects):
+            label = _variance_label(context, model, block, effect)
+            found.append((f"var/{block}/{effect}/sd", f"SD, {label}"))
+            for other in effects[:i]:
+                phrase = context.effect_phrase(model, other)
+                found.append(
+                    (f"var/{block}/{effect}/cor/{other}", f"Correlation, {label}, {phrase}")
+                )
+    return [(f"{model.id}/{part}", part, label) for part, label in found]
+
+
+def _differ(context: Context, own: str, other: str) -> bool:
+    """Whether an SD or a correlation of the random part is marked as another one in a refit."""
+    a, b = context.value(own), context.value(other)
+    if a is None or b is None:
+        return False
+    if "/cor/" in own:
+        return abs(b - a) > RULES["correlation_shift"].value
+    return abs(b**2 - a**2) > RULES["variance_shift"].value * a**2
+
+
+def _errors_table(
+    context: Context, model: FittedModel, pairs: Sequence[tuple[str, str, str]]
+) -> Table:
+    at = "assumptions/autocorrelation/ar"
+    rows = [
+        Row(label, (context.item(own), context.item(f"{at}/{part}"))) for own, part, label in pairs
+    ]
+    sigma = (context.item(f"{model.id}/sigma"), context.item(f"{at}/sigma"))
+    return Table(
+        "correlated-errors",
+        "The random part with independent and with autoregressive errors",
+        ("", "Independent errors", "Autoregressive errors"),
+        (*rows, Row("SD, residual", sigma)),
+        f"{model.plan.label}, by {context.spec.estimation.method}; autoregressive errors by "
+        "nlme::lme with corCAR1. What the errors of a unit have in common over time and what its "
+        "random effects are can hardly be told apart in short series.",
+    )
 
 
 # --- transformation ---------------------------------------------------------------------------
