@@ -146,9 +146,10 @@ RULES = {
         "",
     ),
     "heteroscedastic": Rule(
-        0.2,
-        "a rank correlation of fitted values and absolute residuals beyond .2 is marked (a "
-        "convention of this report)",
+        1.25,
+        "residual standard deviations in the outer fifths of the fitted values or of a predictor "
+        "whose ratio is beyond 1.25 are marked, where the rank correlation of it with the absolute "
+        "residuals is more than chance (a convention of this report)",
         "",
     ),
     "group_mean": Rule(

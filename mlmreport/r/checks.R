@@ -549,8 +549,9 @@ check_distance <- function(id, group, key) {
 # --- linearity by level -----------------------------------------------------------------------
 
 # `within`: level-1 columns that vary at both levels, looked at as deviations from group means.
-# `between`: columns whose group values are held against the conditional modes of the intercepts.
-check_linearity <- function(id, group, within, between) {
+# `between`: columns whose group values are held against the effects of the groups of `groupings`, of
+# which each column has its own.
+check_linearity <- function(id, group, within, between, groupings) {
   name <- paste0("m_", id)
   b <- list(
     M = as.name(name), GC = as.name(group), G = group, RES = residual_call(as.name(name))
@@ -567,20 +568,21 @@ check_linearity <- function(id, group, within, between) {
       paste("Largest departure of the smooth, within groups:", x), "ratio", bind = b, model = name
     )
   }
-  for (x in between) {
+  for (k in seq_along(between)) {
+    x <- between[k]
     b$X <- as.name(x)
+    b$G <- groupings[k]
+    b$GC <- as.name(groupings[k])
     at <- function(what) paste("assumptions/between", x, what, sep = "/")
     series(at("x"), raw_means(d$X, d$GC), x, model = name, bind = b)
     series(
-      at("residual"), modes_of(M, G)[["(Intercept)"]], "Conditional modes of the intercepts",
+      at("residual"), effects_less_line(M, G, d$X), "Effects of the groups less their line",
       model = name, bind = b
     )
-    object(
-      "smooth_level", lowess(raw_means(d$X, d$GC), modes_of(M, G)[["(Intercept)"]]), bind = b
-    )
+    object("smooth_level", lowess(raw_means(d$X, d$GC), effects_less_line(M, G, d$X)), bind = b)
     smooth_series(at, x, name)
     statistic(
-      at("departure"), smooth_departure(raw_means(d$X, d$GC), modes_of(M, G)[["(Intercept)"]]),
+      at("departure"), smooth_departure(raw_means(d$X, d$GC), effects_less_line(M, G, d$X)),
       paste("Largest departure of the smooth, between groups:", x), "ratio", bind = b, model = name
     )
   }

@@ -111,6 +111,21 @@ bartlett_homogeneity <- function(m, lowest, g = lowest, least = 3) {
   )
 }
 
+# --- equal spread -----------------------------------------------------------------------------
+
+# SDs of e in the lowest and in the highest fifth of x, and their ratio; ties go with the fifth.
+outer_fifths <- function(x, e) {
+  ends <- quantile(x, c(0.2, 0.8), names = FALSE)
+  if (ends[1L] >= ends[2L]) undefined("most rows have the same value, so there are no fifths")
+  found <- c(low = sd(e[x <= ends[1L]]), high = sd(e[x >= ends[2L]]))
+  c(found, ratio = found[["high"]] / found[["low"]])
+}
+
+# Spearman's test that absolute residuals do not rise or fall with x (t approximation).
+spread_test <- function(x, e) {
+  suppressWarnings(cor.test(x, abs(e), method = "spearman", exact = FALSE))
+}
+
 # --- random effects and predictors ------------------------------------------------------------
 
 # The data with the group means of some columns of the fixed-effects design (Mundlak, 1978):
@@ -199,6 +214,21 @@ with_squares <- function(data, columns, kinds, names, g) {
     (x - mean(x))^2 - mean((x - mean(x))^2)
   }, columns, kinds)
   data
+}
+
+# Effects of the groups at the means of all that their random effects are multiplied by: where slopes
+# vary, a conditional mode of the intercept is one at zero, far from the data or not.
+modes_at_means <- function(m, group) {
+  columns <- getME(m, "mmList")[block_groups(m) == group]
+  at <- unlist(lapply(unname(columns), colMeans))
+  modes <- as.matrix(modes_of(m, group))
+  as.vector(modes %*% at[colnames(modes)])
+}
+
+# The same less the straight line through them over the groups' values or means of x, which is a
+# between-group effect that differs from that of the model and no bend.
+effects_less_line <- function(m, group, x) {
+  residuals(lm(modes_at_means(m, group) ~ raw_means(x, getME(m, "flist")[[group]])))
 }
 
 # The largest change of the coefficients that two fits share, in standard errors of the first.

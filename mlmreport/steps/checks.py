@@ -708,12 +708,15 @@ class Trends:
     within
         Residuals against deviations from group means, of predictors that vary at both levels.
     between
-        Conditional modes of the intercepts against the groups' values or means.
+        Effects of groups against their values or means.
+    levels
+        For each column of `between` the grouping whose groups these are: that of its own level.
     """
 
     single: Pairs
     within: Pairs
     between: Pairs
+    levels: Mapping[str, Level]
 
 
 def linearity_by_level(
@@ -721,6 +724,7 @@ def linearity_by_level(
 ) -> dict[str, Any]:
     """Smooths of residuals within groups, and of the groups' intercepts between them."""
     within, between, frame = trends.within, trends.between, context.data.frame
+    plurals = dict.fromkeys(("linearity", "within"), context.plan.groups[0].plural)
     context.run(
         STEP,
         "check_linearity",
@@ -728,16 +732,20 @@ def linearity_by_level(
         group=context.lowest_group,
         within=[column for column, _ in within],
         between=[column for column, _ in between],
+        groupings=[trends.levels[column].group for column, _ in between],
     )
     entries = [
         {
             "label": label,
             "where": where,
+            "plural": plurals.get(place) or trends.levels[column].plural,
             "place": place,
             "column": column,
             "departure": context.item(f"assumptions/{place}/{column}/departure"),
             "bent": (context.value(f"assumptions/{place}/{column}/departure") or 0)
-            > _bend(len(frame) if place != "between" else frame[context.lowest_group].nunique()),
+            > _bend(
+                len(frame) if place != "between" else frame[trends.levels[column].group].nunique()
+            ),
         }
         for place, where, pairs in (
             ("linearity", "", trends.single),
@@ -799,50 +807,67 @@ def _bend(points: int) -> float:
 
 def trends_of(context: Context, model: FittedModel, numbers: Pairs) -> Trends:
     """Which predictors have a trend within groups of its own, and which one between groups."""
-    frame, group = context.data.frame, context.lowest_group
-    intercepts = any(
-        INTERCEPT in effects and model.fit.groups[block] == group
+    frame, within, between = context.data.frame, [], []
+    levels: dict[str, Level] = {}
+    for column, label in numbers:
+        level = _level_of_trend(context, model, column)
+        if level is None:
+            continue
+        levels[column] = level
+        between.append((column, label))
+        if frame[column].groupby(frame[level.group], observed=True).nunique().max() > 1:
+            within.append((column, label))
+    single = [pair for pair in numbers if pair not in within and pair not in between]
+    return Trends(single, within, between, levels)
+
+
+def _level_of_trend(context: Context, model: FittedModel, column: str) -> Level | None:
+    """The grouping to whose effects a predictor is held: that of its own level, or the lowest.
+
+    None where the groups' effects, or their means of the predictor, do not differ.
+    """
+    frame, variable = context.data.frame, context.plan.by_column(column)
+    own = [level for level in context.plan.groups if variable and level.index == variable.level]
+    for level in (*own, context.plan.groups[0]):
+        means = frame[column].groupby(frame[level.group], observed=True).mean()
+        apart = means.max() - means.min() > 1e-8 * max(1.0, float(frame[column].abs().max()))
+        if apart and means.nunique() > 5 and _intercepts_vary(context, model, level):
+            return level
+    return None
+
+
+def _intercepts_vary(context: Context, model: FittedModel, level: Level) -> bool:
+    return any(
+        INTERCEPT in effects and model.fit.groups[block] == level.group
         and (context.value(f"{model.id}/var/{block}/{INTERCEPT}/variance") or 0) > 0
         for block, effects in model.fit.blocks.items()
     )  # fmt: skip
-    within: Pairs = []
-    between: Pairs = []
-    for column, label in numbers:
-        by_group = frame[column].groupby(frame[group], observed=True)
-        varies = by_group.nunique().max() > 1
-        means = by_group.mean()
-        apart = means.max() - means.min() > 1e-8 * max(1.0, float(frame[column].abs().max()))
-        if not (apart and intercepts and means.nunique() > 5):
-            continue
-        between.append((column, label))
-        if varies:
-            within.append((column, label))
-    single = [pair for pair in numbers if pair not in within and pair not in between]
-    return Trends(single, within, between)
 
 
 def _panels(context: Context, trends: Trends, unit: str) -> list[dict[str, Any]]:
-    level = context.plan.groups[0]
-    n = len(context.data.frame)
-    groups = int(context.data.frame[context.lowest_group].nunique())
+    frame, lowest = context.data.frame, context.plan.groups[0]
     kinds = (
-        ("linearity", trends.single, "{}", f"Residual{unit}", n),
-        ("within", trends.within, f"{{}}, less the {level.name} mean", f"Residual{unit}", n),
-        ("between", trends.between, f"{{}}, by {level.name}", f"{level.name} effect{unit}", groups),
+        ("linearity", trends.single, "{}", f"Residual{unit}"),
+        ("within", trends.within, f"{{}}, less the {lowest.name} mean", f"Residual{unit}"),
+        ("between", trends.between, "{}, by {level}", f"{{level}} effect less line{unit}"),
     )
     made = []
-    for place, pairs, xlabel, ylabel, rows in kinds:
+    for place, pairs, xlabel, ylabel in kinds:
         for column, label in pairs:
+            level = trends.levels.get(column, lowest)
             series = context.all(
                 f"assumptions/{place}/{column}", "x", "residual", "smooth_x", "smooth_y"
             )
             if not all(isinstance(item, Series) for item in series.values()):
                 continue
+            rows = int(frame[level.group].nunique()) if place == "between" else len(frame)
             plotted = len(series["x"].values)
             shown = f"{plotted:,} of {rows:,} points" if plotted < rows else f"n = {rows:,}"
-            made.append(
-                {**series, "xlabel": xlabel.format(label), "ylabel": ylabel, "shown": shown}
-            )
+            heads = {
+                "xlabel": xlabel.format(label, level=level.name),
+                "ylabel": ylabel.format(level=level.name),
+            }
+            made.append({**series, **heads, "shown": shown})
     return made
 
 
