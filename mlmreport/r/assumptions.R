@@ -38,6 +38,13 @@ residual_normality <- function(name, b) {
     "assumptions/residual/outliers", sum(abs(SCALED) > 3.29),
     "Level-1 residuals beyond 3.29 SD", "count", bind = b, model = name
   )
+  for (side in c("low", "high")) {
+    b$SIGN <- if (side == "low") -1 else 1
+    statistic(
+      paste0("assumptions/residual/outliers_", side), sum(SIGN * SCALED > 3.29),
+      paste("Level-1 residuals beyond 3.29 SD,", side), "count", bind = b, model = name
+    )
+  }
   statistic(
     "assumptions/residual/outliers_expected", 2 * pnorm(-3.29) * nobs(M),
     "Number beyond 3.29 SD expected under normality", "mean_count", bind = b, model = name

@@ -789,17 +789,19 @@ random_with_ar <- function(at, m, said) {
 
 # The same diagnostics of the final model with the outcome on another scale; `scales` are names,
 # `outcomes` the outcome's R code on each.
-check_transformation <- function(id, formula, reml, scales, outcomes) {
+# `own` is the model's scale.
+check_transformation <- function(id, formula, reml, scales, outcomes, own) {
   for (k in seq_along(scales)) {
     f <- str2lang(formula)
     f[[2L]] <- str2lang(outcomes[k])
     refit <- paste0("scale_", scales[k])
     side_fit(refit, get(paste0("m_", id), envir = analysis), f, reml)
-    scale_diagnostics(scales[k], refit, list(R = as.name(refit)))
+    scale_diagnostics(scales[k], refit, list(R = as.name(refit), T = scales[k]))
   }
-  b <- list(R = as.name(paste0("m_", id)))
-  scale_diagnostics("model", paste0("m_", id), b)
-  list()
+  scale_diagnostics("model", paste0("m_", id), list(R = as.name(paste0("m_", id)), T = own))
+  fits <- paste0("scale_", scales)
+  singular <- vapply(fits, function(f) have(f) && isSingular(get(f, envir = analysis)), FALSE)
+  list(singular = scales[singular])
 }
 
 # The outcome in its own units at chosen values of the predictors, turned back from the scale of the
@@ -846,7 +848,7 @@ check_back <- function(id, transform, level, ddf, rows) {
 scale_diagnostics <- function(scale, name, b) {
   at <- function(what) paste("assumptions/scale", scale, what, sep = "/")
   if (!have(name)) {
-    for (what in c("skewness", "kurtosis", "outside", "spread")) {
+    for (what in c("skewness", "kurtosis", "outside", "spread", "aic")) {
       absent(at(what), "the model cannot be fitted to the outcome on this scale", scale)
     }
     return(invisible())
@@ -869,4 +871,131 @@ scale_diagnostics <- function(scale, name, b) {
     paste("Rank correlation of fitted values and absolute residuals,", scale), "correlation",
     bind = b
   )
+  statistic(
+    at("aic"), criterion_before(R, T, 2), paste("AIC of the untransformed outcome,", scale),
+    "criterion", bind = b, method = "ML, density of the outcome before its transformation"
+  )
+}
+
+# --- outlying rows ----------------------------------------------------------------------------
+
+# Rows whose residual is beyond 3.29 SD, and the final and the null model without them. `null` is
+# empty where there is none, `blocks` its groupings, `exact` whether its one variance is tested.
+check_outlying <- function(id, formula, null, null_formula, reml, blocks, exact, seed) {
+  name <- paste0("m_", id)
+  m <- get(name, envir = analysis)
+  b <- list(M = as.name(name))
+  object("outlying", outlying_rows(M), bind = b)
+  if (!have("outlying") || !length(analysis$outlying)) {
+    return(list(rows = integer()))
+  }
+  first <- utils::head(analysis$outlying, 10L)
+  for (k in seq_along(first)) outlying_row(paste0("assumptions/outlying/", k), first[k], name, b)
+  statistic(
+    "assumptions/outlying/rows", length(outlying), "Rows with a residual beyond 3.29 SD", "count",
+    bind = b, model = name
+  )
+  object("inside", d[-outlying, , drop = FALSE])
+  complaint <- side_fit("without_outlying", m, str2lang(formula), reml, quote(inside))
+  without_outlying_rows(name, m, b)
+  if (nzchar(null)) {
+    m0 <- get(paste0("m_", null), envir = analysis)
+    side_fit("null_without_outlying", m0, str2lang(null_formula), reml, quote(inside))
+    null_without_outlying(paste0("m_", null), blocks, exact, seed)
+  }
+  list(rows = as.integer(first), complaint = complaint)
+}
+
+outlying_row <- function(place, row, name, b) {
+  b$ROW <- as.integer(row)
+  at <- function(what) paste(place, what, sep = "/")
+  statistic(at("row"), ROW, "Row of the data", "count", bind = b)
+  statistic(
+    at("outcome"), getME(M, "y")[[ROW]], paste("Outcome of row", row), "estimate", bind = b,
+    model = name
+  )
+  statistic(
+    at("fitted"), fitted(M)[[ROW]], paste("Fitted value of row", row), "estimate", bind = b,
+    model = name
+  )
+  statistic(
+    at("residual"), scaled_residuals(M)[[ROW]], paste("Residual of row", row, "in SD"), "statistic",
+    bind = b, model = name
+  )
+}
+
+# The final model's estimates without the outlying rows.
+without_outlying_rows <- function(name, m, b) {
+  at <- function(...) paste("assumptions/outlying", ..., sep = "/")
+  reason <- why("without_outlying", "the model cannot be fitted without these rows")
+  known <- have("without_outlying") &&
+    setequal(names(fixef(analysis$without_outlying)), names(fixef(m)))
+  if (known) object("coef_without_outlying", satterthwaite(without_outlying))
+  columns <- c(estimate = "Estimate", se = "Std. Error", p = "Pr(>|t|)")
+  for (term in names(fixef(m))) {
+    b$TERM <- term
+    for (what in names(columns)) {
+      b$COLUMN <- columns[[what]]
+      label <- paste0(term, " without the outlying rows: ", what)
+      if (known && have("coef_without_outlying")) {
+        type <- if (what == "p") "p" else what
+        statistic(at(term, what), coef_without_outlying[TERM, COLUMN], label, type, bind = b)
+      } else {
+        absent(at(term, what), reason, label)
+      }
+    }
+  }
+  label <- "Largest change of a coefficient without the outlying rows, in SE"
+  if (!known) {
+    return(absent(at("change"), reason, label))
+  }
+  statistic(
+    at("change"), largest_change(M, without_outlying), label, "ratio", bind = b, model = name
+  )
+  statistic(at("sigma"), sigma(without_outlying), "Residual SD without the outlying rows", "sd")
+  for (block in names(VarCorr(m))) {
+    b$B <- block
+    for (effect in rownames(VarCorr(m)[[block]])) {
+      b$I <- effect
+      statistic(
+        at("var", block, effect), sqrt(component(without_outlying, B, I)),
+        paste("SD without the outlying rows:", effect, "of", block), "sd", bind = b
+      )
+    }
+  }
+}
+
+# The null model's intraclass correlations, with and without the outlying rows, and the exact test
+# of its one variance.
+null_without_outlying <- function(null, blocks, exact, seed) {
+  models <- c(all = null, without = "null_without_outlying")
+  for (which in names(models)) {
+    b <- list(M = as.name(models[[which]]), SEED = seed)
+    at <- function(what) paste("assumptions/outlying", which, what, sep = "/")
+    for (g in blocks) {
+      b$G <- g
+      label <- paste("Intraclass correlation of", g, "(", which, ")")
+      if (have(models[[which]])) {
+        statistic(
+          at(paste0("icc/", g)),
+          component(M, G, "(Intercept)") / (random_variance(M) + residual_variance(M)), label,
+          "proportion", bind = b, model = models[[which]]
+        )
+      } else {
+        absent(at(paste0("icc/", g)), "the null model cannot be fitted without these rows", label)
+      }
+    }
+    label <- paste("p of the exact test of the group variance (", which, ")")
+    tested <- paste0("exact_", which)
+    if (exact && have(models[[which]])) object(tested, CALL, bind = list(CALL = resolve(exact_call(), b)))
+    if (have(tested)) {
+      b$E <- as.name(tested)
+      statistic(
+        at("p"), exact_p(E), label, "p", bind = b, model = models[[which]],
+        method = "exact restricted likelihood-ratio test, 10,000 simulated values"
+      )
+    } else {
+      absent(at("p"), "the exact test is made for one variance and data of moderate size", label)
+    }
+  }
 }

@@ -111,6 +111,18 @@ bartlett_homogeneity <- function(m, lowest, g = lowest, least = 3) {
   )
 }
 
+# --- outlying rows ----------------------------------------------------------------------------
+
+# Level-1 residuals, times the root of the prior weight, over the residual SD.
+scaled_residuals <- function(m) residuals(m, type = "pearson") / sigma(m)
+
+# Rows whose residual is beyond `most` SDs, the farthest first.
+outlying_rows <- function(m, most = 3.29) {
+  e <- abs(scaled_residuals(m))
+  rows <- order(-e)[seq_len(sum(e > most))]
+  as.vector(rows)
+}
+
 # --- equal spread -----------------------------------------------------------------------------
 
 # SDs of e in the lowest and in the highest fifth of x, and their ratio; ties go with the fifth.

@@ -10,6 +10,7 @@ from mlmreport.spec.variables import Level
 from mlmreport.steps import checks
 from mlmreport.steps.coefficients import INTERCEPT, Coefficient, Part
 from mlmreport.steps.context import Context, FittedModel
+from mlmreport.steps.outlying import outlying
 from mlmreport.thresholds import RULES
 
 __all__ = ["run"]
@@ -120,6 +121,7 @@ def _checks(context: Context, model: FittedModel) -> dict[str, Any]:
     skewness = context.value("assumptions/residual/skewness") or 0
     transformation = checks.transformation(context, model, skewness)
     return {
+        "outlying": outlying(context, model),
         "distance": checks.distance(context, model),
         "exogeneity": checks.exogeneity(context, model),
         "autocorrelation": checks.autocorrelation(context, model),

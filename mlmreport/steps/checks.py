@@ -1045,6 +1045,11 @@ def transformation(context: Context, model: FittedModel, skewed: float) -> dict[
         "advised": "",
         "better": False,
         "worse": False,
+        "singular": [],
+        "tails": all(
+            (context.value(f"assumptions/residual/outliers_{side}") or 0) > 0
+            for side in ("low", "high")
+        ),
         "compared": bool(scales),
         "outcome": outcome.label,
         "back": _back(context, model) if applied != "none" else None,
@@ -1052,7 +1057,7 @@ def transformation(context: Context, model: FittedModel, skewed: float) -> dict[
     }
     if not scales:
         return facts
-    context.run(
+    found = context.run(
         STEP,
         "check_transformation",
         id=model.id,
@@ -1060,7 +1065,9 @@ def transformation(context: Context, model: FittedModel, skewed: float) -> dict[
         reml=context.spec.estimation.method == "REML",
         scales=list(scales),
         outcomes=list(scales.values()),
+        own=applied,
     )
+    facts["singular"] = [WORDS[str(scale)] for scale in found["singular"]]
     facts["table"] = _scales_table(context, applied, list(scales))
     if applied != "none":
         before = context.value("assumptions/scale/none/skewness")
@@ -1188,19 +1195,30 @@ def _scales(context: Context, model: FittedModel, skewed: float) -> dict[str, st
 
 
 def _advised(context: Context, scales: Iterable[str], skewed: float) -> str:
-    """The scale of the smallest skewness, if it is smaller than that of the model."""
+    """The scale of the smallest skewness, if by no other measure it is worse than the model's.
+
+    A transformation draws in one tail. Where the other is long too, the excess kurtosis, the share
+    outside the band or AIC, all on the scale of the untransformed outcome, rise with it.
+    """
     found = {
         scale: abs(value)
         for scale in scales
         if (value := context.value(f"assumptions/scale/{scale}/skewness")) is not None
+        and abs(value) < abs(skewed)
+        and not any(_worse(context, scale, what) for what in ("kurtosis", "outside", "aic"))
     }
-    best = min(found, key=lambda scale: found[scale], default="")
-    return best if best and found[best] < abs(skewed) else ""
+    return min(found, key=lambda scale: found[scale], default="")
+
+
+def _worse(context: Context, scale: str, what: str) -> bool:
+    at = "assumptions/scale"
+    own, other = context.value(f"{at}/model/{what}"), context.value(f"{at}/{scale}/{what}")
+    return own is None or other is None or other > own
 
 
 def _scales_table(context: Context, applied: str, scales: Sequence[str]) -> Table:
     def row(scale: str, name: str) -> Row:
-        whats = ("skewness", "kurtosis", "outside", "spread")
+        whats = ("skewness", "kurtosis", "outside", "spread", "aic")
         cells = tuple(context.item(f"assumptions/scale/{scale}/{what}") for what in whats)
         return Row(WORDS[name], cells)
 
@@ -1210,10 +1228,10 @@ def _scales_table(context: Context, applied: str, scales: Sequence[str]) -> Tabl
     return Table(
         "scales",
         "Residuals of the model with the outcome on other scales",
-        ("Outcome", "Skewness", "Excess kurtosis", "Outside the band", "Spread"),
+        ("Outcome", "Skewness", "Excess kurtosis", "Outside the band", "Spread", "AIC"),
         tuple(rows),
         "The same fixed and random effects on each scale. Outside the band: share of the plotted "
-        "quantiles; spread: rank correlation of fitted values with absolute residuals. Likelihoods "
-        "and information criteria are not comparable between scales without the Jacobian of the "
-        "transformation.",
+        "quantiles; spread: rank correlation of fitted values with absolute residuals. AIC by ML, "
+        "of the untransformed outcome: with the Jacobian of the transformation, without which it "
+        "is not comparable between scales.",
     )
