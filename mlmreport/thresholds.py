@@ -152,6 +152,12 @@ RULES = {
         "residuals is more than chance (a convention of this report)",
         "",
     ),
+    "prediction_loss": Rule(
+        0.05,
+        "a prediction error that predictors raise by less than .05 of the null model's can be "
+        "chance; by more it is a sign of a misspecified fixed part",
+        "Snijders2012",
+    ),
     "group_mean": Rule(
         0.5,
         "a higher-level column that equals the group means of a lower-level predictor, but for a "

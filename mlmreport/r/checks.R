@@ -927,27 +927,13 @@ outlying_row <- function(place, row, name, b) {
 # The final model's estimates without the outlying rows.
 without_outlying_rows <- function(name, m, b) {
   at <- function(...) paste("assumptions/outlying", ..., sep = "/")
-  reason <- why("without_outlying", "the model cannot be fitted without these rows")
   known <- have("without_outlying") &&
     setequal(names(fixef(analysis$without_outlying)), names(fixef(m)))
   if (known) object("coef_without_outlying", satterthwaite(without_outlying))
-  columns <- c(estimate = "Estimate", se = "Std. Error", p = "Pr(>|t|)")
-  for (term in names(fixef(m))) {
-    b$TERM <- term
-    for (what in names(columns)) {
-      b$COLUMN <- columns[[what]]
-      label <- paste0(term, " without the outlying rows: ", what)
-      if (known && have("coef_without_outlying")) {
-        type <- if (what == "p") "p" else what
-        statistic(at(term, what), coef_without_outlying[TERM, COLUMN], label, type, bind = b)
-      } else {
-        absent(at(term, what), reason, label)
-      }
-    }
-  }
+  coefficients_without_outlying(at, names(fixef(m)), known, b)
   label <- "Largest change of a coefficient without the outlying rows, in SE"
   if (!known) {
-    return(absent(at("change"), reason, label))
+    return(absent(at("change"), "the model cannot be fitted without these rows", label))
   }
   statistic(
     at("change"), largest_change(M, without_outlying), label, "ratio", bind = b, model = name
@@ -961,6 +947,22 @@ without_outlying_rows <- function(name, m, b) {
         at("var", block, effect), sqrt(component(without_outlying, B, I)),
         paste("SD without the outlying rows:", effect, "of", block), "sd", bind = b
       )
+    }
+  }
+}
+
+coefficients_without_outlying <- function(at, terms_, known, b) {
+  columns <- c(estimate = "Estimate", se = "Std. Error", p = "Pr(>|t|)")
+  for (term in terms_) {
+    b$TERM <- term
+    for (what in names(columns)) {
+      b$COLUMN <- columns[[what]]
+      label <- paste0(term, " without the outlying rows: ", what)
+      if (known && have("coef_without_outlying")) {
+        statistic(at(term, what), coef_without_outlying[TERM, COLUMN], label, what, bind = b)
+      } else {
+        absent(at(term, what), "the model cannot be fitted without these rows", label)
+      }
     }
   }
 }

@@ -120,13 +120,15 @@ def _checks(context: Context, model: FittedModel) -> dict[str, Any]:
     influence = checks.influence(context, model)
     skewness = context.value("assumptions/residual/skewness") or 0
     transformation = checks.transformation(context, model, skewness)
+    remedies = checks.remedies(context, model, influence, transformation["advised"])
+    flips = {it["key"]: it["flips"] for it in remedies["without"]}
     return {
         "outlying": outlying(context, model),
         "distance": checks.distance(context, model),
         "exogeneity": checks.exogeneity(context, model),
         "autocorrelation": checks.autocorrelation(context, model),
-        "influence": influence,
-        "remedies": checks.remedies(context, model, influence, transformation["advised"]),
+        "influence": [{**entry, "flips": flips.get(entry["key"], [])} for entry in influence],
+        "remedies": remedies,
         "transformation": transformation,
     }
 

@@ -338,7 +338,15 @@ def remedies(
     facts = {
         **context.all("assumptions/remedies", "ratio", "least_ratio"),
         "robust": robust,
-        "without": [{"name": it.name, "unit": it.unit} for it in without],
+        "without": [
+            {
+                "key": it.key,
+                "name": it.name,
+                "unit": it.unit,
+                "flips": _changed(context, model, f"{{}}/{it.of('p')}"),
+            }
+            for it in without
+        ],
         "scale": WORDS.get(scale, "") if scale else "",
         "no_samples": no_samples,
         "no_clusters": "" if no_samples else no_clusters,
@@ -485,7 +493,7 @@ def exogeneity(context: Context, model: FittedModel) -> dict[str, Any]:
     pairs = _own_pairs(model)
     facts: dict[str, Any] = {
         "tested": [], "left_out": left_out, "rejected": [], "joint": None, "too_long": "",
-        "complaint": ""
+        "complaint": "", "several": False,
     }  # fmt: skip
     if not added and len(pairs) < 2:
         return facts
@@ -508,9 +516,12 @@ def exogeneity(context: Context, model: FittedModel) -> dict[str, Any]:
         _exogeneity_test(context, entry, level, key)
         for (entry, level), key in zip(added, keys, strict=True)
     ]
+    shown = _holm(context, [context.value(f"assumptions/exogeneity/{key}/p") for key in keys])
+    tested = [{**e, "rejected": clear} for e, clear in zip(tested, shown, strict=True)]
     facts |= {
         "tested": tested,
         "rejected": list(dict.fromkeys(e["label"] for e in tested if e["rejected"])),
+        "several": sum(1 for e in tested if e["have"]) > 1,
         "joint": _joint(context, pairs),
         "largest": _largest_change(tested),
         "complaint": str(found["complaint"][0]),
@@ -544,8 +555,18 @@ def _exogeneity_test(
         "group": level.name,
         **context.all(at, "estimate", "se", "df", "t", "p", "change"),
         "have": context.value(f"{at}/p") is not None,
-        "rejected": _below(context, f"{at}/p"),
     }
+
+
+def _holm(context: Context, found: Sequence[float | None]) -> list[bool]:
+    """Which of several tests reject by Holm's correction (Holm, 1979)."""
+    known = sorted(p for p in found if p is not None)
+    alpha, most = context.spec.inference.alpha, -1.0
+    for k, p in enumerate(known):
+        if p * (len(known) - k) >= alpha:
+            break
+        most = p
+    return [p is not None and p <= most for p in found]
 
 
 def _joint(context: Context, pairs: Sequence[tuple[str, str]]) -> dict[str, Any] | None:
@@ -646,12 +667,12 @@ def _decide_exogeneity(
     rejected = facts["rejected"]
     context.decide(
         STEP,
-        "a between-group effect that differs from the within-group effect asks for the group mean "
-        "in the model",
+        "a between-group effect that differs from the within-group effect, by Holm's correction "
+        "where several are tested, asks for the group mean in the model",
         tuple(evidence),
         f"the group mean is advised for {', '.join(rejected)}"
         if rejected
-        else "no group mean needs to be added",
+        else "no group mean is shown to be needed",
         "Antonakis2021",
     )
 
