@@ -29,6 +29,7 @@ __all__ = [
     "autocorrelation",
     "distance",
     "exogeneity",
+    "holm",
     "influence",
     "linearity_by_level",
     "remedies",
@@ -516,7 +517,10 @@ def exogeneity(context: Context, model: FittedModel) -> dict[str, Any]:
         _exogeneity_test(context, entry, level, key)
         for (entry, level), key in zip(added, keys, strict=True)
     ]
-    shown = _holm(context, [context.value(f"assumptions/exogeneity/{key}/p") for key in keys])
+    shown = holm(
+        context.spec.inference.alpha,
+        [context.value(f"assumptions/exogeneity/{key}/p") for key in keys],
+    )
     tested = [{**e, "rejected": clear} for e, clear in zip(tested, shown, strict=True)]
     facts |= {
         "tested": tested,
@@ -558,10 +562,10 @@ def _exogeneity_test(
     }
 
 
-def _holm(context: Context, found: Sequence[float | None]) -> list[bool]:
+def holm(alpha: float, found: Sequence[float | None]) -> list[bool]:
     """Which of several tests reject by Holm's correction (Holm, 1979)."""
     known = sorted(p for p in found if p is not None)
-    alpha, most = context.spec.inference.alpha, -1.0
+    most = -1.0
     for k, p in enumerate(known):
         if p * (len(known) - k) >= alpha:
             break
