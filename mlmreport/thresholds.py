@@ -118,6 +118,18 @@ RULES = {
         "than independent errors lead to expect",
         "Pinheiro2000",
     ),
+    "variance_shift": Rule(
+        0.25,
+        "a variance of the random effects that differs by more than a quarter with another "
+        "structure of the errors is marked (a convention of this report)",
+        "",
+    ),
+    "correlation_shift": Rule(
+        0.3,
+        "a correlation of the random effects that differs by more than .3 with another structure "
+        "of the errors is marked (a convention of this report)",
+        "",
+    ),
     "gradient": Rule(
         0.002, "lme4 warns where the largest scaled gradient exceeds 0.002", "Bates2015"
     ),
@@ -134,10 +146,17 @@ RULES = {
         "",
     ),
     "heteroscedastic": Rule(
-        0.2,
-        "a rank correlation of fitted values and absolute residuals beyond .2 is marked (a "
-        "convention of this report)",
+        1.25,
+        "residual standard deviations in the outer fifths of the fitted values or of a predictor "
+        "whose ratio is beyond 1.25 are marked, where the rank correlation of it with the absolute "
+        "residuals is more than chance (a convention of this report)",
         "",
+    ),
+    "prediction_loss": Rule(
+        0.05,
+        "a prediction error that predictors raise by less than .05 of the null model's can be "
+        "chance; by more it is a sign of a misspecified fixed part",
+        "Snijders2012",
     ),
     "group_mean": Rule(
         0.5,

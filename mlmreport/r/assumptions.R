@@ -1,7 +1,8 @@
 # Step 3: residuals of both levels of the model that is interpreted.
 
 # `nested` are the groupings whose level-1 variances are compared, none where they cross.
-step_assumptions <- function(id, group, nested, numbers, terms, level) {
+# `single` are the predictors whose residuals are plotted as they are, of all `numbers`.
+step_assumptions <- function(id, group, nested, numbers, single, terms, level) {
   name <- paste0("m_", id)
   m <- get(name, envir = analysis)
   b <- list(
@@ -11,7 +12,9 @@ step_assumptions <- function(id, group, nested, numbers, terms, level) {
   residual_normality(name, b)
   residual_spread(name, length(nested) > 0L, b)
   for (g in nested) equal_variances(name, group, g, b)
-  for (x in numbers) linearity_of(name, x, c(b, list(X = as.name(x))))
+  spread_over("fitted", quote(fitted(M)), "fitted values", name, b)
+  for (x in numbers) spread_over(x, call("$", quote(d), as.name(x)), x, name, b)
+  for (x in single) linearity_of(name, x, c(b, list(X = as.name(x))))
   groups <- block_groups(m)
   for (k in seq_along(groups)) random_normality(name, names(VarCorr(m))[k], groups[k], b)
   collinearity(name, terms, b)
@@ -35,6 +38,13 @@ residual_normality <- function(name, b) {
     "assumptions/residual/outliers", sum(abs(SCALED) > 3.29),
     "Level-1 residuals beyond 3.29 SD", "count", bind = b, model = name
   )
+  for (side in c("low", "high")) {
+    b$SIGN <- if (side == "low") -1 else 1
+    statistic(
+      paste0("assumptions/residual/outliers_", side), sum(SIGN * SCALED > 3.29),
+      paste("Level-1 residuals beyond 3.29 SD,", side), "count", bind = b, model = name
+    )
+  }
   statistic(
     "assumptions/residual/outliers_expected", 2 * pnorm(-3.29) * nobs(M),
     "Number beyond 3.29 SD expected under normality", "mean_count", bind = b, model = name
@@ -111,11 +121,6 @@ residual_spread <- function(name, separable, b) {
       "Smoothed residual", model = name
     )
   }
-  statistic(
-    "assumptions/spread/correlation", cor(fitted(M), abs(RES), method = "spearman"),
-    "Rank correlation of fitted values and absolute residuals", "correlation", bind = b,
-    model = name
-  )
   if (separable) object("homogeneity", variance_homogeneity(M, d$G), bind = b)
   crossing <- "the rows of a group differ by the grouping that crosses it as well as by chance"
   if (have("homogeneity")) {
@@ -140,7 +145,7 @@ residual_spread <- function(name, separable, b) {
     for (what in c("H", "df", "p", "groups")) {
       absent(
         paste0("assumptions/homogeneity/", what), why("homogeneity", crossing),
-        "Test of equal level-1 variances"
+        "H test of equal level-1 variances"
       )
     }
   }
@@ -154,6 +159,33 @@ residual_spread <- function(name, separable, b) {
   )
   series(
     "assumptions/groups/names", levels(d$G)[group_sizes(d$G) > 1], "Groups", model = name, bind = b
+  )
+}
+
+# How the spread of the residuals changes with the fitted values or a predictor.
+spread_over <- function(key, values, label, name, b) {
+  at <- function(what) paste("assumptions/spread/over", key, what, sep = "/")
+  b$V <- resolve(values, b)
+  labels <- c(
+    low = "Residual SD in the lowest fifth of", high = "Residual SD in the highest fifth of",
+    ratio = "Ratio of the residual SDs in the outer fifths of"
+  )
+  for (what in names(labels)) {
+    b$WHAT <- what
+    statistic(
+      at(what), outer_fifths(V, RES)[[WHAT]], paste(labels[[what]], label),
+      if (what == "ratio") "ratio" else "sd", bind = b, model = name
+    )
+  }
+  statistic(
+    at("correlation"), spread_test(V, RES)$estimate,
+    paste("Rank correlation with the absolute residuals:", label), "correlation", bind = b,
+    model = name, method = "Spearman"
+  )
+  statistic(
+    at("p"), spread_test(V, RES)$p.value,
+    paste("p of the rank correlation with the absolute residuals:", label), "p", bind = b,
+    model = name, method = "Spearman, t approximation, rows taken as independent"
   )
 }
 

@@ -419,10 +419,12 @@ check_exogeneity <- function(id, formula, reml, terms, groups, keys, means, with
   f <- str2lang(formula)
   for (column in new) f[[3L]] <- call("+", f[[3L]], as.name(column))
   b$FORMULA <- f
+  complaint <- ""
   if (length(terms)) {
     object("with_means", with_group_means(M, d, TERMS, NEW, GROUPS), bind = b)
     if (have("with_means")) {
-      model_object("mundlak", lmer_call(f, reml, data = quote(with_means)))
+      m <- get(name, envir = analysis)
+      complaint <- side_fit("mundlak", m, f, reml, quote(with_means))
     }
   } else {
     object("mundlak", M, bind = b)
@@ -455,7 +457,7 @@ check_exogeneity <- function(id, formula, reml, terms, groups, keys, means, with
     exogeneity_change(terms[k], keys[k], name, known)
   }
   exogeneity_joint(new, means, within, name)
-  list()
+  list(complaint = complaint)
 }
 
 # What the coefficient itself becomes with the group means in the model.
@@ -557,8 +559,9 @@ check_distance <- function(id, group, key) {
 # --- linearity by level -----------------------------------------------------------------------
 
 # `within`: level-1 columns that vary at both levels, looked at as deviations from group means.
-# `between`: columns whose group values are held against the conditional modes of the intercepts.
-check_linearity <- function(id, group, within, between) {
+# `between`: columns whose group values are held against the effects of the groups of `groupings`, of
+# which each column has its own.
+check_linearity <- function(id, group, within, between, groupings) {
   name <- paste0("m_", id)
   b <- list(
     M = as.name(name), GC = as.name(group), G = group, RES = residual_call(as.name(name))
@@ -575,20 +578,21 @@ check_linearity <- function(id, group, within, between) {
       paste("Largest departure of the smooth, within groups:", x), "ratio", bind = b, model = name
     )
   }
-  for (x in between) {
+  for (k in seq_along(between)) {
+    x <- between[k]
     b$X <- as.name(x)
+    b$G <- groupings[k]
+    b$GC <- as.name(groupings[k])
     at <- function(what) paste("assumptions/between", x, what, sep = "/")
     series(at("x"), raw_means(d$X, d$GC), x, model = name, bind = b)
     series(
-      at("residual"), modes_of(M, G)[["(Intercept)"]], "Conditional modes of the intercepts",
+      at("residual"), effects_less_line(M, G, d$X), "Effects of the groups less their line",
       model = name, bind = b
     )
-    object(
-      "smooth_level", lowess(raw_means(d$X, d$GC), modes_of(M, G)[["(Intercept)"]]), bind = b
-    )
+    object("smooth_level", lowess(raw_means(d$X, d$GC), effects_less_line(M, G, d$X)), bind = b)
     smooth_series(at, x, name)
     statistic(
-      at("departure"), smooth_departure(raw_means(d$X, d$GC), modes_of(M, G)[["(Intercept)"]]),
+      at("departure"), smooth_departure(raw_means(d$X, d$GC), effects_less_line(M, G, d$X)),
       paste("Largest departure of the smooth, between groups:", x), "ratio", bind = b, model = name
     )
   }
@@ -607,11 +611,13 @@ check_curves <- function(id, group, formula, reml, columns, kinds) {
   for (column in new) f[[3L]] <- call("+", f[[3L]], as.name(column))
   b <- list(
     M = as.name(name), G = as.name(group), REML = reml, COLUMNS = columns,
-    KINDS = sub("linearity", "", kinds, fixed = TRUE), NEW = new, FORMULA = f
+    KINDS = sub("linearity", "", kinds, fixed = TRUE), NEW = new
   )
   object("with_squared", with_squares(d, COLUMNS, KINDS, NEW, d$G), bind = b)
+  complaint <- ""
   if (have("with_squared")) {
-    model_object("curved", lmer_call(f, reml, data = quote(with_squared)))
+    m <- get(name, envir = analysis)
+    complaint <- side_fit("curved", m, f, reml, quote(with_squared))
   }
   if (have("curved")) object("curved_tests", satterthwaite(curved), bind = b)
   for (k in seq_along(columns)) {
@@ -627,7 +633,7 @@ check_curves <- function(id, group, formula, reml, columns, kinds) {
   } else {
     absent("assumptions/curve/change", "the model with the squares cannot be fitted", label)
   }
-  list()
+  list(complaint = complaint)
 }
 
 # The t test of one square in the refit, under `place`.
@@ -726,6 +732,8 @@ check_correlated_errors <- function(id, group, time) {
   said <- "nlme::lme, continuous-time autoregressive errors"
   whats <- c(
     phi = "Correlation of errors one unit of time apart",
+    chisq = "Likelihood ratio of autoregressive against independent errors",
+    p = "p of autoregressive errors",
     change = "Largest change of a coefficient with correlated errors, in SE",
     ratio = "Largest ratio of its standard errors to those of the model",
     least_ratio = "Smallest ratio of its standard errors to those of the model"
@@ -735,6 +743,14 @@ check_correlated_errors <- function(id, group, time) {
     return(list())
   }
   statistic(at("phi"), with_ar$phi, whats[["phi"]], "correlation", bind = b, method = said)
+  statistic(
+    at("chisq"), max(0, 2 * (with_ar$loglik - as.numeric(logLik(M)))), whats[["chisq"]],
+    "statistic", bind = b, method = said
+  )
+  statistic(
+    at("p"), boundary_p(max(0, 2 * (with_ar$loglik - as.numeric(logLik(M)))), 1), whats[["p"]], "p",
+    bind = b, method = "mixture of chi-squares with 0 and 1 df, as this correlation is not negative"
+  )
   statistic(
     at("change"), max(abs(with_ar$estimate - fixef(M)) / sqrt(diag(as.matrix(vcov(M))))),
     whats[["change"]], "ratio", bind = b, method = said
@@ -747,25 +763,55 @@ check_correlated_errors <- function(id, group, time) {
     at("least_ratio"), min(with_ar$se / sqrt(diag(as.matrix(vcov(M))))), whats[["least_ratio"]],
     "ratio", bind = b, method = said
   )
+  random_with_ar(at, m, said)
   list()
+}
+
+# The SDs and correlations of the random effects in it, by the names that the model's have.
+random_with_ar <- function(at, m, said) {
+  none <- "the variance is estimated as zero"
+  for (block in names(VarCorr(m))) {
+    effects <- rownames(VarCorr(m)[[block]])
+    b <- list(BLOCK = block)
+    for (i in seq_along(effects)) {
+      b$I <- effects[i]
+      statistic(
+        at("var", block, effects[i], "sd"), sqrt(with_ar$covariances[[BLOCK]][I, I]),
+        paste("SD with correlated errors:", effects[i]), "sd", bind = b, method = said
+      )
+      for (other in effects[seq_len(i - 1L)]) {
+        b$J <- other
+        statistic(
+          at("var", block, effects[i], "cor", other),
+          cov2cor(with_ar$covariances[[BLOCK]])[I, J],
+          paste("Correlation with correlated errors:", effects[i], "and", other), "correlation",
+          bind = b, method = said, otherwise = none
+        )
+      }
+    }
+  }
+  statistic(
+    at("sigma"), with_ar$sigma, "Residual SD with correlated errors", "sd", method = said
+  )
 }
 
 # --- transformation ---------------------------------------------------------------------------
 
 # The same diagnostics of the final model with the outcome on another scale; `scales` are names,
 # `outcomes` the outcome's R code on each.
-check_transformation <- function(id, formula, reml, scales, outcomes) {
+# `own` is the model's scale.
+check_transformation <- function(id, formula, reml, scales, outcomes, own) {
   for (k in seq_along(scales)) {
     f <- str2lang(formula)
     f[[2L]] <- str2lang(outcomes[k])
     refit <- paste0("scale_", scales[k])
-    b <- list(FORMULA = f, REML = reml, R = as.name(refit))
-    object(refit, lmer(FORMULA, data = d, REML = REML), bind = b)
-    scale_diagnostics(scales[k], refit, b)
+    side_fit(refit, get(paste0("m_", id), envir = analysis), f, reml)
+    scale_diagnostics(scales[k], refit, list(R = as.name(refit), T = scales[k]))
   }
-  b <- list(R = as.name(paste0("m_", id)))
-  scale_diagnostics("model", paste0("m_", id), b)
-  list()
+  scale_diagnostics("model", paste0("m_", id), list(R = as.name(paste0("m_", id)), T = own))
+  fits <- paste0("scale_", scales)
+  singular <- vapply(fits, function(f) have(f) && isSingular(get(f, envir = analysis)), FALSE)
+  list(singular = scales[singular])
 }
 
 # The outcome in its own units at chosen values of the predictors, turned back from the scale of the
@@ -812,7 +858,7 @@ check_back <- function(id, transform, level, ddf, rows) {
 scale_diagnostics <- function(scale, name, b) {
   at <- function(what) paste("assumptions/scale", scale, what, sep = "/")
   if (!have(name)) {
-    for (what in c("skewness", "kurtosis", "outside", "spread")) {
+    for (what in c("skewness", "kurtosis", "outside", "spread", "aic")) {
       absent(at(what), "the model cannot be fitted to the outcome on this scale", scale)
     }
     return(invisible())
@@ -835,4 +881,133 @@ scale_diagnostics <- function(scale, name, b) {
     paste("Rank correlation of fitted values and absolute residuals,", scale), "correlation",
     bind = b
   )
+  statistic(
+    at("aic"), criterion_before(R, T, 2), paste("AIC of the untransformed outcome,", scale),
+    "criterion", bind = b, method = "ML, density of the outcome before its transformation"
+  )
+}
+
+# --- outlying rows ----------------------------------------------------------------------------
+
+# Rows whose residual is beyond 3.29 SD, and the final and the null model without them. `null` is
+# empty where there is none, `blocks` its groupings, `exact` whether its one variance is tested.
+check_outlying <- function(id, formula, null, null_formula, reml, blocks, exact, seed) {
+  name <- paste0("m_", id)
+  m <- get(name, envir = analysis)
+  b <- list(M = as.name(name))
+  object("outlying", outlying_rows(M), bind = b)
+  if (!have("outlying") || !length(analysis$outlying)) {
+    return(list(rows = integer()))
+  }
+  first <- utils::head(analysis$outlying, 10L)
+  for (k in seq_along(first)) outlying_row(paste0("assumptions/outlying/", k), first[k], name, b)
+  statistic(
+    "assumptions/outlying/rows", length(outlying), "Rows with a residual beyond 3.29 SD", "count",
+    bind = b, model = name
+  )
+  object("inside", d[-outlying, , drop = FALSE])
+  complaint <- side_fit("without_outlying", m, str2lang(formula), reml, quote(inside))
+  without_outlying_rows(name, m, b)
+  if (nzchar(null)) {
+    m0 <- get(paste0("m_", null), envir = analysis)
+    side_fit("null_without_outlying", m0, str2lang(null_formula), reml, quote(inside))
+    null_without_outlying(paste0("m_", null), blocks, exact, seed)
+  }
+  list(rows = as.integer(first), complaint = complaint)
+}
+
+outlying_row <- function(place, row, name, b) {
+  b$ROW <- as.integer(row)
+  at <- function(what) paste(place, what, sep = "/")
+  statistic(at("row"), ROW, "Row of the data", "count", bind = b)
+  statistic(
+    at("outcome"), getME(M, "y")[[ROW]], paste("Outcome of row", row), "estimate", bind = b,
+    model = name
+  )
+  statistic(
+    at("fitted"), fitted(M)[[ROW]], paste("Fitted value of row", row), "estimate", bind = b,
+    model = name
+  )
+  statistic(
+    at("residual"), scaled_residuals(M)[[ROW]], paste("Residual of row", row, "in SD"), "statistic",
+    bind = b, model = name
+  )
+}
+
+# The final model's estimates without the outlying rows.
+without_outlying_rows <- function(name, m, b) {
+  at <- function(...) paste("assumptions/outlying", ..., sep = "/")
+  known <- have("without_outlying") &&
+    setequal(names(fixef(analysis$without_outlying)), names(fixef(m)))
+  if (known) object("coef_without_outlying", satterthwaite(without_outlying))
+  coefficients_without_outlying(at, names(fixef(m)), known, b)
+  label <- "Largest change of a coefficient without the outlying rows, in SE"
+  if (!known) {
+    return(absent(at("change"), "the model cannot be fitted without these rows", label))
+  }
+  statistic(
+    at("change"), largest_change(M, without_outlying), label, "ratio", bind = b, model = name
+  )
+  statistic(at("sigma"), sigma(without_outlying), "Residual SD without the outlying rows", "sd")
+  for (block in names(VarCorr(m))) {
+    b$B <- block
+    for (effect in rownames(VarCorr(m)[[block]])) {
+      b$I <- effect
+      statistic(
+        at("var", block, effect), sqrt(component(without_outlying, B, I)),
+        paste("SD without the outlying rows:", effect, "of", block), "sd", bind = b
+      )
+    }
+  }
+}
+
+coefficients_without_outlying <- function(at, terms_, known, b) {
+  columns <- c(estimate = "Estimate", se = "Std. Error", p = "Pr(>|t|)")
+  for (term in terms_) {
+    b$TERM <- term
+    for (what in names(columns)) {
+      b$COLUMN <- columns[[what]]
+      label <- paste0(term, " without the outlying rows: ", what)
+      if (known && have("coef_without_outlying")) {
+        statistic(at(term, what), coef_without_outlying[TERM, COLUMN], label, what, bind = b)
+      } else {
+        absent(at(term, what), "the model cannot be fitted without these rows", label)
+      }
+    }
+  }
+}
+
+# The null model's intraclass correlations, with and without the outlying rows, and the exact test
+# of its one variance.
+null_without_outlying <- function(null, blocks, exact, seed) {
+  models <- c(all = null, without = "null_without_outlying")
+  for (which in names(models)) {
+    b <- list(M = as.name(models[[which]]), SEED = seed)
+    at <- function(what) paste("assumptions/outlying", which, what, sep = "/")
+    for (g in blocks) {
+      b$G <- g
+      label <- paste("Intraclass correlation of", g, "(", which, ")")
+      if (have(models[[which]])) {
+        statistic(
+          at(paste0("icc/", g)),
+          component(M, G, "(Intercept)") / (random_variance(M) + residual_variance(M)), label,
+          "proportion", bind = b, model = models[[which]]
+        )
+      } else {
+        absent(at(paste0("icc/", g)), "the null model cannot be fitted without these rows", label)
+      }
+    }
+    label <- paste("p of the exact test of the group variance (", which, ")")
+    tested <- paste0("exact_", which)
+    if (exact && have(models[[which]])) object(tested, CALL, bind = list(CALL = resolve(exact_call(), b)))
+    if (have(tested)) {
+      b$E <- as.name(tested)
+      statistic(
+        at("p"), exact_p(E), label, "p", bind = b, model = models[[which]],
+        method = "exact restricted likelihood-ratio test, 10,000 simulated values"
+      )
+    } else {
+      absent(at("p"), "the exact test is made for one variance and data of moderate size", label)
+    }
+  }
 }

@@ -111,6 +111,33 @@ bartlett_homogeneity <- function(m, lowest, g = lowest, least = 3) {
   )
 }
 
+# --- outlying rows ----------------------------------------------------------------------------
+
+# Level-1 residuals, times the root of the prior weight, over the residual SD.
+scaled_residuals <- function(m) residuals(m, type = "pearson") / sigma(m)
+
+# Rows whose residual is beyond `most` SDs, the farthest first.
+outlying_rows <- function(m, most = 3.29) {
+  e <- abs(scaled_residuals(m))
+  rows <- order(-e)[seq_len(sum(e > most))]
+  as.vector(rows)
+}
+
+# --- equal spread -----------------------------------------------------------------------------
+
+# SDs of e in the lowest and in the highest fifth of x, and their ratio; ties go with the fifth.
+outer_fifths <- function(x, e) {
+  ends <- quantile(x, c(0.2, 0.8), names = FALSE)
+  if (ends[1L] >= ends[2L]) undefined("most rows have the same value, so there are no fifths")
+  found <- c(low = sd(e[x <= ends[1L]]), high = sd(e[x >= ends[2L]]))
+  c(found, ratio = found[["high"]] / found[["low"]])
+}
+
+# Spearman's test that absolute residuals do not rise or fall with x (t approximation).
+spread_test <- function(x, e) {
+  suppressWarnings(cor.test(x, abs(e), method = "spearman", exact = FALSE))
+}
+
 # --- random effects and predictors ------------------------------------------------------------
 
 # The data with the group means of some columns of the fixed-effects design (Mundlak, 1978):
@@ -199,6 +226,21 @@ with_squares <- function(data, columns, kinds, names, g) {
     (x - mean(x))^2 - mean((x - mean(x))^2)
   }, columns, kinds)
   data
+}
+
+# Effects of the groups at the means of all that their random effects are multiplied by: where slopes
+# vary, a conditional mode of the intercept is one at zero, far from the data or not.
+modes_at_means <- function(m, group) {
+  columns <- getME(m, "mmList")[block_groups(m) == group]
+  at <- unlist(lapply(unname(columns), colMeans))
+  modes <- as.matrix(modes_of(m, group))
+  as.vector(modes %*% at[colnames(modes)])
+}
+
+# The same less the straight line through them over the groups' values or means of x, which is a
+# between-group effect that differs from that of the model and no bend.
+effects_less_line <- function(m, group, x) {
+  residuals(lm(modes_at_means(m, group) ~ raw_means(x, getME(m, "flist")[[group]])))
 }
 
 # The largest change of the coefficients that two fits share, in standard errors of the first.
@@ -310,13 +352,25 @@ autocorrelation_by_distance <- function(m, g, time, bins = 5L, least = 20L) {
   }))
 }
 
+# The groupings of a model with that of its repeated measures, the outermost first; nlme nests each
+# in the one before it.
+nested_groupings <- function(m, g) {
+  found <- c(as.list(getME(m, "flist")), list(g))
+  found <- found[!duplicated(lapply(found, as.integer))]
+  found <- found[order(vapply(found, nlevels, 0L))]
+  for (k in seq_along(found)[-1L]) {
+    if (any(rowSums(table(found[[k]], found[[k - 1L]]) > 0) > 1L)) {
+      undefined("nlme fits such errors within nested groupings only, and those of the model cross")
+    }
+  }
+  found
+}
+
 # The model with errors that follow a continuous-time autoregressive process within groups, whose
 # correlation is phi to the power of the distance in time (Pinheiro & Bates, 2000, section 5.3), for
-# models of one grouping.
+# nested groupings. `covariances` are those of the random effects, named as in VarCorr(m).
 correlated_errors <- function(m, g, time, most = 20000) {
-  if (length(getME(m, "flist")) > 1L) {
-    undefined("nlme fits such errors within one grouping only, and the model has several")
-  }
+  groupings <- nested_groupings(m, g)
   if (nobs(m) > most) undefined("it is not fitted for more than ", most, " rows")
   if (anyDuplicated(data.frame(g, time))) {
     undefined("some units were measured twice at the same time")
@@ -324,20 +378,25 @@ correlated_errors <- function(m, g, time, most = 20000) {
   x <- getME(m, "X")
   z <- getME(m, "mmList")
   data <- data.frame(
-    y = getME(m, "y") - getME(m, "offset"), g = g, time = time, v = 1 / as.vector(weights(m))
+    y = getME(m, "y") - getME(m, "offset"), time = time, v = 1 / as.vector(weights(m))
   )
+  units <- paste0("u", seq_along(groupings))
+  data[units] <- groupings
   data[paste0("x", seq_len(ncol(x)))] <- as.data.frame(x)
-  blocks <- lapply(seq_along(z), function(k) {
-    names_ <- paste0("z", k, "_", seq_len(ncol(z[[k]])))
-    data[names_] <<- as.data.frame(z[[k]])
-    nlme::pdSymm(reformulate(names_, intercept = FALSE))
+  columns <- lapply(seq_along(z), function(k) paste0("z", k, "_", seq_len(ncol(z[[k]]))))
+  for (k in seq_along(z)) data[columns[[k]]] <- as.data.frame(z[[k]])
+  own <- match(block_groups(m), names(groupings))
+  random <- lapply(split(columns, own), function(of) {
+    blocks <- lapply(of, function(names_) nlme::pdSymm(reformulate(names_, intercept = FALSE)))
+    if (length(blocks) > 1L) nlme::pdBlocked(blocks) else blocks[[1L]]
   })
-  random <- if (length(blocks) > 1L) nlme::pdBlocked(blocks) else blocks[[1L]]
+  names(random) <- units[as.integer(names(random))]
   fixed <- reformulate(paste0("x", seq_len(ncol(x))), "y", intercept = FALSE)
+  within <- as.formula(paste("~ time |", paste(units, collapse = "/")))
   fit <- tryCatch(
     nlme::lme(
-      fixed, data = data, random = list(g = random), method = if (isREML(m)) "REML" else "ML",
-      correlation = nlme::corCAR1(form = ~ time | g),
+      fixed, data = data, random = random, method = if (isREML(m)) "REML" else "ML",
+      correlation = nlme::corCAR1(form = within),
       weights = if (any(data$v != 1)) nlme::varFixed(~v),
       control = nlme::lmeControl(
         opt = "optim", maxIter = 200, msMaxIter = 200, tolerance = 1e-8, msTol = 1e-10
@@ -345,9 +404,17 @@ correlated_errors <- function(m, g, time, most = 20000) {
     ),
     error = function(e) undefined("nlme's optimiser finds no such model for these data")
   )
+  covariances <- lapply(seq_along(z), function(k) {
+    found <- as.matrix(fit$modelStruct$reStruct[[units[own[k]]]]) * fit$sigma^2
+    matrix(
+      found[columns[[k]], columns[[k]]], ncol(z[[k]]), dimnames = dimnames(VarCorr(m)[[k]])
+    )
+  })
   list(
     estimate = setNames(nlme::fixef(fit), colnames(x)),
     se = setNames(sqrt(diag(fit$varFix)), colnames(x)),
-    phi = coef(fit$modelStruct$corStruct, unconstrained = FALSE)[[1L]]
+    phi = coef(fit$modelStruct$corStruct, unconstrained = FALSE)[[1L]],
+    covariances = setNames(covariances, names(VarCorr(m))), sigma = fit$sigma,
+    loglik = as.numeric(logLik(fit))
   )
 }

@@ -21,6 +21,17 @@ bic_groups <- function(m, group) {
 
 # --- variance explained at each level -------------------------------------------------------------
 
+# Variance between the groups of a grouping at the means of all that their random effects are
+# multiplied by, z' Sigma z: the intercept variance where only intercepts vary. Where slopes vary, the
+# intercept variance is one at zero of the predictors, which may be far from the data.
+variance_at_means <- function(m, group) {
+  own <- block_groups(m) == group
+  sum(mapply(function(v, z) {
+    at <- colMeans(z)
+    sum(at * (as.matrix(v) %*% at))
+  }, VarCorr(m)[own], getME(m, "mmList")[own]))
+}
+
 # Reduction of the mean squared error of prediction against a null model (Snijders & Bosker, 2012):
 # of single rows, or of the means of the groups of a level.
 error_reduction <- function(m, null, group = NULL) {

@@ -122,7 +122,7 @@ variance_explained <- function(id, null, blocks) {
     b$G <- g
     m <- get(name, envir = analysis)
     null_variance <- component(get(paste0("m_", null), envir = analysis), g, "(Intercept)")
-    if (!g %in% names(VarCorr(m)) || !"(Intercept)" %in% rownames(VarCorr(m)[[g]])) {
+    if (!nzchar(intercept_block(m, g))) {
       absent(
         at(g), "the model has no random intercept for these groups",
         paste("Proportional reduction:", g)
@@ -135,9 +135,9 @@ variance_explained <- function(id, null, blocks) {
     } else {
       statistic(
         at(g),
-        reduction(component(NULLM, G, "(Intercept)"), component(M, G, "(Intercept)")),
-        paste("Proportional reduction of the intercept variance:", g), "share", bind = b,
-        model = name, method = said
+        reduction(component(NULLM, G, "(Intercept)"), variance_at_means(M, G)),
+        paste("Proportional reduction of the variance between groups:", g), "share", bind = b,
+        model = name, method = paste0(said, "; at the means of predictors whose slopes vary")
       )
     }
   }
@@ -480,11 +480,6 @@ other_definitions <- function(id, null, group) {
   if (nzchar(null)) wald_definition(null, group)
   if (have("without_1")) {
     entry("cook_refit", quote(refit_cook(M, without_1)), "Cook's distance with a refit", "distance")
-  }
-  if (nobs(m) <= 5000) {
-    entry(
-      "cook_row", quote(max(cooks.distance(M))), "Largest Cook's distance of a row", "distance"
-    )
   }
   list()
 }

@@ -577,5 +577,6 @@ slope_model <- function(name, what, reml) {
     return(what)
   }
   model_object(name, lmer_call(str2lang(what), reml))
+  settle(name)
   name
 }

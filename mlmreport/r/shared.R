@@ -92,3 +92,32 @@ bootstrapped <- function(name, samples, seed) {
 
 # By what the parts that rest on refits of a model are made, in words.
 refits_by <- function(name) if (nzchar(compressed(name))) "on compressed data" else "by lme4"
+
+# A model fitted beside the sequence, with the optimizer of `m`; what lme4 has against it, or nothing.
+side_fit <- function(name, m, formula, reml, data = quote(d)) {
+  call <- lmer_call(formula, reml, data = data)
+  call$control <- m@call$control
+  model_object(name, call)
+  settle(name)
+}
+
+# Of a fit that lme4 complains of the refit with the highest log-likelihood over lme4's optimizers
+# takes the name; what lme4 has against that one, or nothing.
+settle <- function(name) {
+  if (!have(name) || !length(complaints(get(name, envir = analysis)))) {
+    return("")
+  }
+  m <- get(name, envir = analysis)
+  others <- setdiff(c("nloptwrap", "bobyqa", "Nelder_Mead"), m@optinfo$optimizer)
+  refits <- paste0(name, "_", others)
+  for (k in seq_along(others)) {
+    object(
+      refits[k], update(M, control = lmerControl(optimizer = OPT)),
+      bind = list(M = as.name(name), OPT = others[k]), failing = "warning"
+    )
+  }
+  fits <- mget(c(name, refits[vapply(refits, have, FALSE)]), envir = analysis)
+  best <- names(fits)[which.max(vapply(fits, function(m) as.numeric(logLik(m)), 0))]
+  if (best != name) object(name, BEST, bind = list(BEST = as.name(best)))
+  paste(complaints(fits[[best]]), collapse = "; ")
+}

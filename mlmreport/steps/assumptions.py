@@ -10,6 +10,7 @@ from mlmreport.spec.variables import Level
 from mlmreport.steps import checks
 from mlmreport.steps.coefficients import INTERCEPT, Coefficient, Part
 from mlmreport.steps.context import Context, FittedModel
+from mlmreport.steps.outlying import outlying
 from mlmreport.thresholds import RULES
 
 __all__ = ["run"]
@@ -30,7 +31,8 @@ def run(context: Context) -> Mapping[str, Any]:
         id=model.id,
         group=context.lowest_group,
         nested=_nested(context),
-        numbers=[column for column, _ in trends.single],
+        numbers=[column for column, _ in numbers],
+        single=[column for column, _ in trends.single],
         terms={name: list(entries) for name, (_, entries) in terms.items()},
         level=context.spec.inference.level,
     )
@@ -57,11 +59,7 @@ def run(context: Context) -> Mapping[str, Any]:
             <= RULES["outside_band"].value,
         },
         "random": random,
-        "spread": {
-            "correlation": context.item("assumptions/spread/correlation"),
-            "even": abs(context.value("assumptions/spread/correlation") or 0)
-            <= RULES["heteroscedastic"].value,
-        },
+        "spread": _spread(context, numbers),
         "homogeneity": {
             **context.all("assumptions/homogeneity", "H", "df", "p", "groups"),
             "have": context.value("assumptions/homogeneity/p") is not None,
@@ -75,16 +73,62 @@ def run(context: Context) -> Mapping[str, Any]:
     return facts | _checks(context, model)
 
 
+def _spread(context: Context, numbers: list[tuple[str, str]]) -> dict[str, Any]:
+    """Whether the residuals' spread changes with the fitted values or with a predictor."""
+    entries = []
+    for key, label in (("fitted", "fitted values"), *numbers):
+        at = f"assumptions/spread/over/{key}"
+        ratio = context.value(f"{at}/ratio")
+        entries.append(
+            {
+                "label": label,
+                **context.all(at, "low", "high", "ratio", "correlation", "p"),
+                "marked": ratio is not None
+                and max(ratio, 1 / ratio) > RULES["heteroscedastic"].value
+                and _below_alpha(context, f"{at}/p"),
+            }
+        )
+    marked = [entry for entry in entries if entry["marked"]]
+    return {
+        "entries": entries,
+        "marked": marked,
+        "even": not marked,
+        "predictors": [label for _, label in numbers],
+        "table": _spread_table(entries),
+    }
+
+
+def _spread_table(entries: Sequence[Mapping[str, Any]]) -> Table:
+    whats = ("low", "high", "ratio", "correlation", "p")
+    return Table(
+        "equal-spread",
+        "The spread of the level-1 residuals over fitted values and predictors",
+        ("", "SD, lowest fifth", "SD, highest fifth", "Ratio", "Rank correlation", "p"),
+        tuple(
+            Row(
+                entry["label"][0].upper() + entry["label"][1:],
+                tuple(entry[what] for what in whats),
+            )
+            for entry in entries
+        ),
+        "Standard deviations of the residuals in the rows of the lowest and the highest fifth. "
+        "Rank correlation: of the absolute residuals with it; p takes the rows as independent.",
+    )
+
+
 def _checks(context: Context, model: FittedModel) -> dict[str, Any]:
     influence = checks.influence(context, model)
     skewness = context.value("assumptions/residual/skewness") or 0
     transformation = checks.transformation(context, model, skewness)
+    remedies = checks.remedies(context, model, influence, transformation["advised"])
+    flips = {it["key"]: it["flips"] for it in remedies["without"]}
     return {
+        "outlying": outlying(context, model),
         "distance": checks.distance(context, model),
         "exogeneity": checks.exogeneity(context, model),
         "autocorrelation": checks.autocorrelation(context, model),
-        "influence": influence,
-        "remedies": checks.remedies(context, model, influence, transformation["advised"]),
+        "influence": [{**entry, "flips": flips.get(entry["key"], [])} for entry in influence],
+        "remedies": remedies,
         "transformation": transformation,
     }
 
@@ -284,6 +328,19 @@ def _decide(context: Context, facts: Mapping[str, Any]) -> None:
         if residual["normal"] or facts["values"]["few"]
         else "the residuals depart from normality: intervals of variances are to be read with care",
         RULES["outside_band"].citation,
+    )
+    widest = facts["spread"]["marked"] or facts["spread"]["entries"][:1]
+    evidence_of_spread: list[Any] = ["ratio of the outer fifths' SDs: "]
+    for k, entry in enumerate(widest):
+        evidence_of_spread += ["; " if k else "", f"{entry['label']} ", entry["ratio"]]
+    context.decide(
+        STEP,
+        RULES["heteroscedastic"].text,
+        tuple(evidence_of_spread),
+        "the spread is taken as the same everywhere"
+        if facts["spread"]["even"]
+        else "the spread is not the same everywhere: cluster-robust standard errors (CR2) are a "
+        "safeguard for the fixed effects",
     )
     for test in facts["homogeneity"]["tests"]:
         if not test["have"]:

@@ -29,6 +29,7 @@ __all__ = [
     "autocorrelation",
     "distance",
     "exogeneity",
+    "holm",
     "influence",
     "linearity_by_level",
     "remedies",
@@ -343,7 +344,15 @@ def remedies(
     facts = {
         **context.all("assumptions/remedies", "ratio", "least_ratio"),
         "robust": robust,
-        "without": [{"name": it.name, "unit": it.unit} for it in without],
+        "without": [
+            {
+                "key": it.key,
+                "name": it.name,
+                "unit": it.unit,
+                "flips": _changed(context, model, f"{{}}/{it.of('p')}"),
+            }
+            for it in without
+        ],
         "scale": WORDS.get(scale, "") if scale else "",
         "no_samples": no_samples,
         "drawn": not no_clusters,
@@ -498,7 +507,8 @@ def exogeneity(context: Context, model: FittedModel) -> dict[str, Any]:
     added, left_out = _uncentred(context, model)
     pairs = _own_pairs(model)
     facts: dict[str, Any] = {
-        "tested": [], "left_out": left_out, "rejected": [], "joint": None, "too_long": ""
+        "tested": [], "left_out": left_out, "rejected": [], "joint": None, "too_long": "",
+        "complaint": "", "several": False,
     }  # fmt: skip
     if not added and len(pairs) < 2:
         return facts
@@ -506,7 +516,7 @@ def exogeneity(context: Context, model: FittedModel) -> dict[str, Any]:
     if reason := _refit_too_long(context, model, part):
         return facts | {"too_long": reason}
     keys = [_exogeneity_key(context, entry, level) for entry, level in added]
-    context.run(
+    found = context.run(
         STEP,
         "check_exogeneity",
         id=model.id,
@@ -522,11 +532,18 @@ def exogeneity(context: Context, model: FittedModel) -> dict[str, Any]:
         _exogeneity_test(context, entry, level, key)
         for (entry, level), key in zip(added, keys, strict=True)
     ]
+    shown = holm(
+        context.spec.inference.alpha,
+        [context.value(f"assumptions/exogeneity/{key}/p") for key in keys],
+    )
+    tested = [{**e, "rejected": clear} for e, clear in zip(tested, shown, strict=True)]
     facts |= {
         "tested": tested,
         "rejected": list(dict.fromkeys(e["label"] for e in tested if e["rejected"])),
+        "several": sum(1 for e in tested if e["have"]) > 1,
         "joint": _joint(context, pairs),
         "largest": _largest_change(tested),
+        "complaint": str(found["complaint"][0]),
     }
     have = [entry for entry in tested if entry["have"]]
     if have:
@@ -556,8 +573,18 @@ def _exogeneity_test(
         "group": level.name,
         **context.all(at, "estimate", "se", "df", "t", "p", "change"),
         "have": context.value(f"{at}/p") is not None,
-        "rejected": _below(context, f"{at}/p"),
     }
+
+
+def holm(alpha: float, found: Sequence[float | None]) -> list[bool]:
+    """Which of several tests reject by Holm's correction (Holm, 1979)."""
+    known = sorted(p for p in found if p is not None)
+    most = -1.0
+    for k, p in enumerate(known):
+        if p * (len(known) - k) >= alpha:
+            break
+        most = p
+    return [p is not None and p <= most for p in found]
 
 
 def _joint(context: Context, pairs: Sequence[tuple[str, str]]) -> dict[str, Any] | None:
@@ -658,12 +685,12 @@ def _decide_exogeneity(
     rejected = facts["rejected"]
     context.decide(
         STEP,
-        "a between-group effect that differs from the within-group effect asks for the group mean "
-        "in the model",
+        "a between-group effect that differs from the within-group effect, by Holm's correction "
+        "where several are tested, asks for the group mean in the model",
         tuple(evidence),
         f"the group mean is advised for {', '.join(rejected)}"
         if rejected
-        else "no group mean needs to be added",
+        else "no group mean is shown to be needed",
         "Antonakis2021",
     )
 
@@ -720,12 +747,15 @@ class Trends:
     within
         Residuals against deviations from group means, of predictors that vary at both levels.
     between
-        Conditional modes of the intercepts against the groups' values or means.
+        Effects of groups against their values or means.
+    levels
+        For each column of `between` the grouping whose groups these are: that of its own level.
     """
 
     single: Pairs
     within: Pairs
     between: Pairs
+    levels: Mapping[str, Level]
 
 
 def linearity_by_level(
@@ -733,6 +763,7 @@ def linearity_by_level(
 ) -> dict[str, Any]:
     """Smooths of residuals within groups, and of the groups' intercepts between them."""
     within, between, frame = trends.within, trends.between, context.data.frame
+    plurals = dict.fromkeys(("linearity", "within"), context.plan.groups[0].plural)
     context.run(
         STEP,
         "check_linearity",
@@ -740,16 +771,20 @@ def linearity_by_level(
         group=context.lowest_group,
         within=[column for column, _ in within],
         between=[column for column, _ in between],
+        groupings=[trends.levels[column].group for column, _ in between],
     )
     entries = [
         {
             "label": label,
             "where": where,
+            "plural": plurals.get(place) or trends.levels[column].plural,
             "place": place,
             "column": column,
             "departure": context.item(f"assumptions/{place}/{column}/departure"),
             "bent": (context.value(f"assumptions/{place}/{column}/departure") or 0)
-            > _bend(len(frame) if place != "between" else frame[context.lowest_group].nunique()),
+            > _bend(
+                len(frame) if place != "between" else frame[trends.levels[column].group].nunique()
+            ),
         }
         for place, where, pairs in (
             ("linearity", "", trends.single),
@@ -775,7 +810,7 @@ def _curved(
     part = f"{model.plan.label} with squares of its predictors added"
     if reason := _refit_too_long(context, model, part):
         return {"too_long": reason}
-    context.run(
+    found = context.run(
         STEP,
         "check_curves",
         id=model.id,
@@ -804,6 +839,7 @@ def _curved(
         "change": context.item(f"{at}/change"),
         "changed": change is not None and change > RULES["shift"].value,
         "have_change": change is not None,
+        "complaint": str(found["complaint"][0]),
     }
 
 
@@ -814,50 +850,67 @@ def _bend(points: int) -> float:
 
 def trends_of(context: Context, model: FittedModel, numbers: Pairs) -> Trends:
     """Which predictors have a trend within groups of its own, and which one between groups."""
-    frame, group = context.data.frame, context.lowest_group
-    intercepts = any(
-        INTERCEPT in effects and model.fit.groups[block] == group
+    frame, within, between = context.data.frame, [], []
+    levels: dict[str, Level] = {}
+    for column, label in numbers:
+        level = _level_of_trend(context, model, column)
+        if level is None:
+            continue
+        levels[column] = level
+        between.append((column, label))
+        if frame[column].groupby(frame[level.group], observed=True).nunique().max() > 1:
+            within.append((column, label))
+    single = [pair for pair in numbers if pair not in within and pair not in between]
+    return Trends(single, within, between, levels)
+
+
+def _level_of_trend(context: Context, model: FittedModel, column: str) -> Level | None:
+    """The grouping to whose effects a predictor is held: that of its own level, or the lowest.
+
+    None where the groups' effects, or their means of the predictor, do not differ.
+    """
+    frame, variable = context.data.frame, context.plan.by_column(column)
+    own = [level for level in context.plan.groups if variable and level.index == variable.level]
+    for level in (*own, context.plan.groups[0]):
+        means = frame[column].groupby(frame[level.group], observed=True).mean()
+        apart = means.max() - means.min() > 1e-8 * max(1.0, float(frame[column].abs().max()))
+        if apart and means.nunique() > 5 and _intercepts_vary(context, model, level):
+            return level
+    return None
+
+
+def _intercepts_vary(context: Context, model: FittedModel, level: Level) -> bool:
+    return any(
+        INTERCEPT in effects and model.fit.groups[block] == level.group
         and (context.value(f"{model.id}/var/{block}/{INTERCEPT}/variance") or 0) > 0
         for block, effects in model.fit.blocks.items()
     )  # fmt: skip
-    within: Pairs = []
-    between: Pairs = []
-    for column, label in numbers:
-        by_group = frame[column].groupby(frame[group], observed=True)
-        varies = by_group.nunique().max() > 1
-        means = by_group.mean()
-        apart = means.max() - means.min() > 1e-8 * max(1.0, float(frame[column].abs().max()))
-        if not (apart and intercepts and means.nunique() > 5):
-            continue
-        between.append((column, label))
-        if varies:
-            within.append((column, label))
-    single = [pair for pair in numbers if pair not in within and pair not in between]
-    return Trends(single, within, between)
 
 
 def _panels(context: Context, trends: Trends, unit: str) -> list[dict[str, Any]]:
-    level = context.plan.groups[0]
-    n = len(context.data.frame)
-    groups = int(context.data.frame[context.lowest_group].nunique())
+    frame, lowest = context.data.frame, context.plan.groups[0]
     kinds = (
-        ("linearity", trends.single, "{}", f"Residual{unit}", n),
-        ("within", trends.within, f"{{}}, less the {level.name} mean", f"Residual{unit}", n),
-        ("between", trends.between, f"{{}}, by {level.name}", f"{level.name} effect{unit}", groups),
+        ("linearity", trends.single, "{}", f"Residual{unit}"),
+        ("within", trends.within, f"{{}}, less the {lowest.name} mean", f"Residual{unit}"),
+        ("between", trends.between, "{}, by {level}", f"{{level}} effect less line{unit}"),
     )
     made = []
-    for place, pairs, xlabel, ylabel, rows in kinds:
+    for place, pairs, xlabel, ylabel in kinds:
         for column, label in pairs:
+            level = trends.levels.get(column, lowest)
             series = context.all(
                 f"assumptions/{place}/{column}", "x", "residual", "smooth_x", "smooth_y"
             )
             if not all(isinstance(item, Series) for item in series.values()):
                 continue
+            rows = int(frame[level.group].nunique()) if place == "between" else len(frame)
             plotted = len(series["x"].values)
             shown = f"{plotted:,} of {rows:,} points" if plotted < rows else f"n = {rows:,}"
-            made.append(
-                {**series, "xlabel": xlabel.format(label), "ylabel": ylabel, "shown": shown}
-            )
+            heads = {
+                "xlabel": xlabel.format(label, level=level.name),
+                "ylabel": ylabel.format(level=level.name),
+            }
+            made.append({**series, **heads, "shown": shown})
     return made
 
 
@@ -888,12 +941,14 @@ def autocorrelation(context: Context, model: FittedModel) -> dict[str, Any] | No
         "table": _by_distance(context, time, int(found["bins"][0])),
         "errors": None,
     }
+    rules = ["autocorrelation"]
     if facts["large"] and facts["positive"]:
         facts["errors"] = _correlated_errors(context, model, time)
+        rules += ["variance_shift", "correlation_shift"]
     if z is not None:
         context.decide(
             STEP,
-            RULES["autocorrelation"].text,
+            "; ".join(RULES[rule].text for rule in rules),
             ("lag 1 ", facts["lag1"], ", expected ", facts["expected"]),
             _outcome_of_errors(facts),
             RULES["autocorrelation"].citation,
@@ -905,11 +960,17 @@ def _outcome_of_errors(facts: Mapping[str, Any]) -> str:
     if not (facts["large"] and facts["positive"]):
         return "independent level-1 errors are kept"
     alike = "successive measurements are more alike than the model says"
-    if facts["errors"]["have"] and not facts["errors"]["matters"]:
+    errors = facts["errors"]
+    if not errors["have"]:
+        return f"{alike}; a model with correlated errors could not be fitted, the model is kept"
+    if errors["matters"]:
+        return f"{alike}: a model with correlated errors is advised beside this one"
+    if errors["varied"]:
         return (
-            f"{alike}; the model is kept, as correlated errors leave its fixed effects as they are"
+            f"{alike}: the model is kept for its fixed effects, and its random part is to be read "
+            "beside that of a model with correlated errors"
         )
-    return f"{alike}: a model with correlated errors is advised beside this one"
+    return f"{alike}; the model is kept, as correlated errors leave its estimates about as they are"
 
 
 def _by_distance(context: Context, time: Variable, bins: int) -> Table | None:
@@ -940,7 +1001,7 @@ def _correlated_errors(context: Context, model: FittedModel, time: Variable) -> 
     seconds = NLME_ROW * (model.fit.parameters + 1) * len(context.data.frame)
     part = f"{model.plan.label} with autoregressive errors"
     if reason := too_long(context, STEP, part, model, seconds):
-        return {"have": False, "too_long": reason}
+        return {"have": False, "too_long": reason, "varied": False, "matters": False}
     context.run(
         STEP,
         "check_correlated_errors",
@@ -950,14 +1011,70 @@ def _correlated_errors(context: Context, model: FittedModel, time: Variable) -> 
     )
     at = "assumptions/autocorrelation/ar"
     change = context.value(f"{at}/change")
+    facts = context.all(at, "phi", "chisq", "p", "change", "ratio", "least_ratio")
+    if change is None:
+        return {**facts, "have": False, "too_long": "", "varied": False, "matters": False}
     ratios = [context.value(f"{at}/{name}") for name in ("ratio", "least_ratio")]
+    pairs = _random_pairs(context, model)
     return {
-        **context.all(at, "phi", "change", "ratio", "least_ratio"),
-        "have": change is not None,
+        **facts,
+        "have": True,
         "too_long": "",
-        "matters": (change or 0) > RULES["shift"].value
+        "matters": change > RULES["shift"].value
         or any(abs(r - 1) > RULES["se_ratio"].value for r in ratios if r is not None),
+        "varied": any(_differ(context, own, f"{at}/{part}") for own, part, _ in pairs),
+        "limit": any(
+            abs(context.value(f"{at}/{part}") or 0) > 1 - 1e-3
+            for _, part, _ in pairs
+            if "/cor/" in part
+        ),
+        "parts": {own: context.item(f"{at}/{part}") for own, part, _ in pairs},
+        "table": _errors_table(context, model, pairs),
     }
+
+
+def _random_pairs(context: Context, model: FittedModel) -> list[tuple[str, str, str]]:
+    """The SDs and correlations of the random part: the id, its last part, and the label."""
+    found = []
+    for block, effects in model.fit.blocks.items():
+        for i, effect in enumerate(effects):
+            label = _variance_label(context, model, block, effect)
+            found.append((f"var/{block}/{effect}/sd", f"SD, {label}"))
+            for other in effects[:i]:
+                phrase = context.effect_phrase(model, other)
+                found.append(
+                    (f"var/{block}/{effect}/cor/{other}", f"Correlation, {label}, {phrase}")
+                )
+    return [(f"{model.id}/{part}", part, label) for part, label in found]
+
+
+def _differ(context: Context, own: str, other: str) -> bool:
+    """Whether an SD or a correlation of the random part is marked as another one in a refit."""
+    a, b = context.value(own), context.value(other)
+    if a is None or b is None:
+        return False
+    if "/cor/" in own:
+        return abs(b - a) > RULES["correlation_shift"].value
+    return abs(b**2 - a**2) > RULES["variance_shift"].value * a**2
+
+
+def _errors_table(
+    context: Context, model: FittedModel, pairs: Sequence[tuple[str, str, str]]
+) -> Table:
+    at = "assumptions/autocorrelation/ar"
+    rows = [
+        Row(label, (context.item(own), context.item(f"{at}/{part}"))) for own, part, label in pairs
+    ]
+    sigma = (context.item(f"{model.id}/sigma"), context.item(f"{at}/sigma"))
+    return Table(
+        "correlated-errors",
+        "The random part with independent and with autoregressive errors",
+        ("", "Independent errors", "Autoregressive errors"),
+        (*rows, Row("SD, residual", sigma)),
+        f"{model.plan.label}, by {context.spec.estimation.method}; autoregressive errors by "
+        "nlme::lme with corCAR1. What the errors of a unit have in common over time and what its "
+        "random effects are can hardly be told apart in short series.",
+    )
 
 
 # --- transformation ---------------------------------------------------------------------------
@@ -976,6 +1093,11 @@ def transformation(context: Context, model: FittedModel, skewed: float) -> dict[
         "advised": "",
         "better": False,
         "worse": False,
+        "singular": [],
+        "tails": all(
+            (context.value(f"assumptions/residual/outliers_{side}") or 0) > 0
+            for side in ("low", "high")
+        ),
         "compared": bool(scales),
         "outcome": outcome.label,
         "back": _back(context, model) if applied != "none" else None,
@@ -983,7 +1105,7 @@ def transformation(context: Context, model: FittedModel, skewed: float) -> dict[
     }
     if not scales:
         return facts
-    context.run(
+    found = context.run(
         STEP,
         "check_transformation",
         id=model.id,
@@ -991,7 +1113,9 @@ def transformation(context: Context, model: FittedModel, skewed: float) -> dict[
         reml=context.spec.estimation.method == "REML",
         scales=list(scales),
         outcomes=list(scales.values()),
+        own=applied,
     )
+    facts["singular"] = [WORDS[str(scale)] for scale in found["singular"]]
     facts["table"] = _scales_table(context, applied, list(scales))
     if applied != "none":
         before = context.value("assumptions/scale/none/skewness")
@@ -1119,19 +1243,30 @@ def _scales(context: Context, model: FittedModel, skewed: float) -> dict[str, st
 
 
 def _advised(context: Context, scales: Iterable[str], skewed: float) -> str:
-    """The scale of the smallest skewness, if it is smaller than that of the model."""
+    """The scale of the smallest skewness, if by no other measure it is worse than the model's.
+
+    A transformation draws in one tail. Where the other is long too, the excess kurtosis, the share
+    outside the band or AIC, all on the scale of the untransformed outcome, rise with it.
+    """
     found = {
         scale: abs(value)
         for scale in scales
         if (value := context.value(f"assumptions/scale/{scale}/skewness")) is not None
+        and abs(value) < abs(skewed)
+        and not any(_worse(context, scale, what) for what in ("kurtosis", "outside", "aic"))
     }
-    best = min(found, key=lambda scale: found[scale], default="")
-    return best if best and found[best] < abs(skewed) else ""
+    return min(found, key=lambda scale: found[scale], default="")
+
+
+def _worse(context: Context, scale: str, what: str) -> bool:
+    at = "assumptions/scale"
+    own, other = context.value(f"{at}/model/{what}"), context.value(f"{at}/{scale}/{what}")
+    return own is None or other is None or other > own
 
 
 def _scales_table(context: Context, applied: str, scales: Sequence[str]) -> Table:
     def row(scale: str, name: str) -> Row:
-        whats = ("skewness", "kurtosis", "outside", "spread")
+        whats = ("skewness", "kurtosis", "outside", "spread", "aic")
         cells = tuple(context.item(f"assumptions/scale/{scale}/{what}") for what in whats)
         return Row(WORDS[name], cells)
 
@@ -1141,10 +1276,10 @@ def _scales_table(context: Context, applied: str, scales: Sequence[str]) -> Tabl
     return Table(
         "scales",
         "Residuals of the model with the outcome on other scales",
-        ("Outcome", "Skewness", "Excess kurtosis", "Outside the band", "Spread"),
+        ("Outcome", "Skewness", "Excess kurtosis", "Outside the band", "Spread", "AIC"),
         tuple(rows),
         "The same fixed and random effects on each scale. Outside the band: share of the plotted "
-        "quantiles; spread: rank correlation of fitted values with absolute residuals. Likelihoods "
-        "and information criteria are not comparable between scales without the Jacobian of the "
-        "transformation.",
+        "quantiles; spread: rank correlation of fitted values with absolute residuals. AIC by ML, "
+        "of the untransformed outcome: with the Jacobian of the transformation, without which it "
+        "is not comparable between scales.",
     )

@@ -146,13 +146,19 @@ def _families(context: Context) -> Iterator[tuple[str, list[Entry]]]:
          "what SAS prints: the groups are n, and the fixed effects not counted"),
     ]  # fmt: skip
     yield from _tests(context)
-    yield "Largest Cook's distance", [
-        (f"Of a {context.plan.groups[0].name}", "assumptions/influence/largest",
-         "printed; all of its rows left out, variance parameters held"),
-        (f"Of the same {context.plan.groups[0].name}, refitted", "fit/definitions/cook_refit",
+    yield "Largest Cook's distance", _cook(context)
+
+
+def _cook(context: Context) -> list[Entry]:
+    """Cook's distance of a group, where the printed one holds the variance parameters."""
+    group, at = context.plan.groups[0].name, "assumptions/influence/largest"
+    item = context.engine.items.get(at)
+    if not isinstance(item, Quantity) or "held" not in item.method:
+        return []
+    return [
+        (f"Of a {group}", at, "printed; all of its rows left out, variance parameters held"),
+        (f"Of the same {group}, refitted", "fit/definitions/cook_refit",
          "variance parameters estimated anew without it"),
-        ("Of a single row", "fit/definitions/cook_row",
-         "what cooks.distance() of lme4 gives: one row left out, its group kept"),
     ]  # fmt: skip
 
 
@@ -162,6 +168,7 @@ def _icc(context: Context) -> list[Entry]:
          "printed; share of the outcome's variance, before any predictor")
         for level in context.plan.groups
     ]  # fmt: skip
+    slopes = any(len(effects) > 1 for effects in context.final.fit.blocks.values())
     return [
         *found,
         ("Intercepts only", "fit/definitions/icc_at_zero",
@@ -172,7 +179,8 @@ def _icc(context: Context) -> list[Entry]:
          "random part averaged over the rows, fixed part in the total"),
         ("Intercepts in the average", "fit/definitions/icc_intercepts",
          "intercept variances over the averaged random part and residual; what the R package "
-         "performance gives by group"),
+         "performance gives by group"
+         + ("; no share where slopes covary with intercepts: it can exceed 1" if slopes else "")),
         ("Adjusted, performance", "fit/definitions/icc_performance", PERFORMANCE),
     ]  # fmt: skip
 

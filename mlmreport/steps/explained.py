@@ -10,6 +10,7 @@ from mlmreport.quantities import Cell, Figure, Quantity, Row, Table
 from mlmreport.spec.variables import Level
 from mlmreport.steps.context import Context, FittedModel
 from mlmreport.steps.cost import samples_of
+from mlmreport.thresholds import RULES
 
 __all__ = ["examine"]
 
@@ -321,17 +322,19 @@ def _snijders(context: Context) -> dict[str, Any]:
             groups=[level.group for level in groups],
         )
     used = _snijders_of(context)
+    reductions = [
+        context.value(f"fit/{model.id}/snijders/{what}") or 0
+        for model, _ in used
+        for what in ("rows", *(level.group for level in groups))
+    ]
     return {
         "have": bool(used),
         "reason": "no model of the sequence has random intercepts only and predictors",
         "refitted": any(of == "s_intercepts" for _, of in used),
         "several": len(groups) > 1,
         "crossed": context.spec.structure == "crossed" and len(groups) > 1,
-        "negative": any(
-            (context.value(f"fit/{model.id}/snijders/{what}") or 0) < 0
-            for model, _ in used
-            for what in ("rows", *(level.group for level in groups))
-        ),
+        "negative": min(reductions, default=0) < 0,
+        "misspecified": min(reductions, default=0) < -RULES["prediction_loss"].value,
         "skipped": [
             model.plan.label
             for model in context.models

@@ -278,7 +278,7 @@ def _reductions(context: Context) -> list[dict[str, Any]]:
                     for level in context.plan.groups
                     if level.group in blocks
                 ],
-                "negative": any(rises.values()),
+                "negative": any(rises[block] for block in blocks),
                 "slopes": any(len(effects) > 1 for effects in model.fit.blocks.values()),
             }
         )
@@ -303,15 +303,14 @@ def _reduction_table(context: Context) -> Table:
     )
     return Table(
         "reduction",
-        "Variance explained at each level",
+        "Reduction of the variance at each level",
         ("Model", f"Within {context.plan.groups[0].plural}",
          *(f"Between {level.plural}" for level in levels)),
         rows,
         "Proportional reduction of the variance component against the null model (Raudenbush "
-        "& Bryk, "
-        "2002). It can be negative, and where slopes vary the intercept variance refers to "
-        "units with "
-        "zero on their predictors.",
+        "& Bryk, 2002). It can be negative. Where slopes vary, the variance between groups is that "
+        "at the means of their predictors, and the residual variance falls by what the slopes take "
+        "from it, which is no explanation by predictors.",
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from mlmreport.quantities import Cell, Figure, Row, Series, Table
 from mlmreport.spec import formula as fm
+from mlmreport.spec.variables import Level
 from mlmreport.steps import optimizers
 from mlmreport.steps.coefficients import INTERCEPT
 from mlmreport.steps.context import Context, FittedModel
@@ -342,8 +343,9 @@ class SlopeTest:
 
     Parameters
     ----------
-    key, label, how
-        Its id, the predictor, and in words what is added or removed.
+    key, label, over, how
+        Its id, the predictor, the grouping over which its effect varies, and in words what is
+        added or removed.
     larger, smaller
         The models, each an object or a formula to fit.
     df
@@ -358,6 +360,7 @@ class SlopeTest:
 
     key: str
     label: str
+    over: Level
     how: str
     larger: str
     smaller: str
@@ -369,17 +372,22 @@ class SlopeTest:
 
 def _slopes(context: Context) -> dict[str, Any]:
     most = context.spec.estimation.slope_tests
-    group = context.plan.groups[0]
+    groupings = _groupings(context)
     candidates, left_out = _candidates(context)
     over = candidates[most:]
-    planned = [test for term in candidates[:most] for test in _tests_of(context, term)]
+    planned = [
+        test
+        for term in candidates[:most]
+        for level in groupings
+        for test in _tests_of(context, term, level)
+    ]
     parameters = context.final.fit.parameters + 1
     reason = _too_long(context, len(planned), "tests of random slopes", parameters)
     tests = [] if reason else [_tested(context, test) for test in planned]
     return {
         "tests": tests,
         "too_long": reason,
-        "groups": group.plural,
+        "groups": " and over ".join(level.plural for level in groupings or context.plan.groups[:1]),
         "none": not candidates,
         "off": most == 0,
         "over": [_label(context, term) for term in over] if most else [],
@@ -388,6 +396,11 @@ def _slopes(context: Context) -> dict[str, Any]:
         "reasons": sorted({test["reason"] for test in tests if test["reason"]}),
         "clear": [test["phrase"] for test in tests if test["clear"]],
         "unclear": [test["phrase"] for test in tests if test["clear"] is False],
+        "missing": [
+            f"{test['label']} over {test['over']}"
+            for test in tests
+            if test["clear"] and test["added"]
+        ],
         "alpha": context.item("settings/alpha"),
     }
 
@@ -412,59 +425,67 @@ def _label(context: Context, term: fm.Term) -> str:
     return variable.label if variable else fm.term_r(term)
 
 
-def _tests_of(context: Context, term: fm.Term) -> Iterator[SlopeTest]:
-    """Its slope removed where the final model has it, added where not."""
-    final, group = context.final, context.lowest_group
-    varying = [entry for entry in _varying(final) if entry.groups == (group,)]
-    if not varying:
-        return
-    (entry,) = varying
+def _groupings(context: Context) -> list[Level]:
+    """The groupings with random effects in the final model, the lowest first."""
+    varying = {entry.groups for entry in _varying(context.final)}
+    return [level for level in context.plan.groups if (level.group,) in varying]
+
+
+def _tests_of(context: Context, term: fm.Term, level: Level) -> Iterator[SlopeTest]:
+    """Its slope over a grouping removed where the final model has it, added where not."""
+    final = context.final
+    (entry,) = (found for found in _varying(final) if found.groups == (level.group,))
     name, label = fm.term_r(term), _label(context, term)
+    key = name if level.group == context.lowest_group else f"{name}/{level.group}"
     column = _columns(context, term)[0]
-    slope = f"(0 + {column} | {fm.r_name(group)})"
+    slope = f"(0 + {column} | {fm.r_name(level.group)})"
     alone = _formula(context, [slope])
     if not any(map(term.same_as, entry.terms)):
         added = _formula(context, [*map(fm.random_r, final.plan.formula.random), slope])
         yield SlopeTest(
-            f"{name}/added", label, "added, independent", added, final.object, 1, alone,
-            *_simulated(context, _correlation(final) == "correlated"),
+            f"{key}/added", label, level, "added, independent", added, final.object, 1, alone,
+            *_simulated(context, level, _correlation(final) == "correlated"),
         )  # fmt: skip
         return
     own = _correlation(final)
     if own == "correlated":
         df = len(entry.terms) + 1
-        removed = _without(context, term)
+        removed = _without(context, term, level)
         yield SlopeTest(
-            f"{name}/removed", label, "removed, correlated", final.object, removed, df, alone,
-            *_simulated(context, True),
+            f"{key}/removed", label, level, "removed, correlated", final.object, removed, df,
+            alone, *_simulated(context, level, True),
         )  # fmt: skip
-    if own in {"correlated", "independent"} and len(entry.terms) == 1:
+    independent = _random(context, "independent")
+    alone_there = own == "correlated" and len(entry.terms) == 1
+    if independent and (own == "independent" or alone_there):
+        less = [part for part in independent if part != slope]
         yield SlopeTest(
-            f"{name}/independent", label, "removed, independent",
-            _object_or_formula(context, "independent"), _object_or_formula(context, "intercepts"),
-            1, alone, *_simulated(context, False),
+            f"{key}/independent", label, level, "removed, independent",
+            _object_or_formula(context, "independent", independent),
+            _object_or_formula(context, "intercepts", less),
+            1, alone, *_simulated(context, level, False),
         )  # fmt: skip
 
 
-def _without(context: Context, term: fm.Term) -> str:
-    """The final model less one random slope."""
+def _without(context: Context, term: fm.Term, level: Level) -> str:
+    """The final model less one random slope over one grouping."""
     random = [
         replace(part, terms=tuple(t for t in part.terms if not t.same_as(term)))
-        if part.groups == (context.lowest_group,)
+        if part.groups == (level.group,)
         else part
         for part in context.final.plan.formula.random
     ]
     return _formula(context, [fm.random_r(part) for part in random])
 
 
-def _object_or_formula(context: Context, key: str) -> str:
-    """The structure as fitted before, or its formula."""
-    if key in _fitted(context) and len([v for v in _varying(context.final) if v.terms]) == 1:
+def _object_or_formula(context: Context, key: str, random: Sequence[str]) -> str:
+    """A random part as fitted before, where it is that of a structure, or its formula."""
+    if key in _fitted(context) and list(random) == _random(context, key):
         return f"s_{key}"
-    return _formula(context, _random(context, key))
+    return _formula(context, random)
 
 
-def _simulated(context: Context, correlated: bool) -> tuple[str, str]:
+def _simulated(context: Context, level: Level, correlated: bool) -> tuple[str, str]:
     """How the null distribution is simulated, and why it is not.
 
     RLRsim's is exact for one variance that is correlated with no other, by REML; any other test
@@ -473,7 +494,7 @@ def _simulated(context: Context, correlated: bool) -> tuple[str, str]:
     if not context.spec.estimation.slope_simulations:
         return "", "the spec asks for no simulated samples (`estimation.slope_simulations`)"
     frame = context.data.frame
-    large = len(frame) * frame[context.lowest_group].nunique() > CELLS
+    large = len(frame) * frame[level.group].nunique() > CELLS
     if context.spec.estimation.method == "REML" and not correlated and not large:
         return "RLRsim", ""
     if len(set(context.final.fit.groups.values())) > 1:
@@ -496,15 +517,18 @@ def _tested(context: Context, test: SlopeTest) -> dict[str, Any]:
         reason=test.reason,
         simulations=float(_samples(context, test.by)),
         seed=context.spec.inference.seed,
-        label=test.label,
+        label=f"{test.label} over {test.over.plural}",
     )
     at = f"models/slope/{test.key}"
     exact = context.value(f"{at}/p_exact")
     p = exact if exact is not None else context.value(f"{at}/p")
+    several = len(_groupings(context)) > 1
     return {
         "label": test.label,
+        "over": test.over.plural,
         "how": test.how,
-        "phrase": f"{test.label} ({test.how})",
+        "added": test.key.endswith("/added"),
+        "phrase": f"{test.label}{f' over {test.over.plural}' if several else ''} ({test.how})",
         "key": test.key,
         "p_exact": exact is not None,
         "by": test.by,
@@ -524,7 +548,11 @@ def _slope_table(context: Context, tests: Sequence[Mapping[str, Any]]) -> Table:
     rows = tuple(
         Row(
             test["label"],
-            (test["how"], *(context.item(f"models/slope/{test['key']}/{n}") for n in names)),
+            (
+                test["over"],
+                test["how"],
+                *(context.item(f"models/slope/{test['key']}/{n}") for n in names),
+            ),
         )
         for test in tests
     )
@@ -546,9 +574,9 @@ def _slope_table(context: Context, tests: Sequence[Mapping[str, Any]]) -> Table:
     return Table(
         "slopes",
         f"Random slopes of {context.final.plan.label}, tested one at a time",
-        ("Predictor", "Slope", "χ²", "Parameters", "p, mixture", "p, simulated"),
+        ("Predictor", "Over", "Slope", "χ²", "Parameters", "p, mixture", "p, simulated"),
         rows,
-        f"Likelihood-ratio tests by {method} with equal fixed parts. p, mixture: mixture of "
-        "chi-squares with one parameter less and with all of them"
+        f"Likelihood-ratio tests by {method} with equal fixed parts, each of one slope over one "
+        "grouping. p, mixture: mixture of chi-squares with one parameter less and with all of them"
         + (f"; p, simulated: {'; '.join(how)}." if how else "."),
     )

@@ -18,7 +18,7 @@ def test_residuals(analysed: Analysed, reference: Mapping[str, float]) -> None:
     found, at = analysed("school-achievement"), "assumptions"
     skewness = value(found, f"{at}/residual/skewness")
     assert skewness == pytest.approx(reference["residual/skewness"], rel=1e-4)
-    spread = value(found, f"{at}/spread/correlation")
+    spread = value(found, f"{at}/spread/over/fitted/correlation")
     assert spread == pytest.approx(reference["residual/spread"], rel=1e-3)
 
 
