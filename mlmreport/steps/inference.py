@@ -18,6 +18,8 @@ from mlmreport.steps.coefficients import INTERCEPT, Coefficient
 from mlmreport.steps.context import Context, FittedModel
 from mlmreport.steps.effects import interval, slug
 from mlmreport.steps.interpretation import (
+    at_base,
+    has_reference,
     higher_columns,
     pair_of,
     several_terms,
@@ -46,6 +48,7 @@ def run(context: Context, interactions: Sequence[Mapping[str, Any]]) -> Mapping[
     shown = context.plan.shown(context.spec.report.grouping)
     drift = context.run(STEP, "prediction_drift", id=model.id)
     _predict_new(context, model)
+    unit_alone = _predict_unit(context, model, shown)
     named = _named(context, model, shown)
     inside = _inside(context, model, shown, named)
     groupings = [
@@ -75,6 +78,7 @@ def run(context: Context, interactions: Sequence[Mapping[str, Any]]) -> Mapping[
         },
         "average": context.all("inference/average", "estimate", "lower", "upper"),
         "new": context.all("inference/new", "lower", "upper", "df"),
+        "new_unit": unit_alone,
         "new_df": context.value("inference/new/df") is not None,
         "observation": context.all("inference/observation", "lower", "upper"),
         "drift": {"have": bool(drift["have"][0]), "reason": str(drift["reason"][0])},
@@ -92,10 +96,12 @@ def run(context: Context, interactions: Sequence[Mapping[str, Any]]) -> Mapping[
         "answers": [_answer(context, model, interactions, *pair) for pair in _asked(context)],
         "ols": _ols_facts(context, model),
         "observational": context.spec.simulate is None,
-        "has_higher": bool(higher_columns(context, model)),
+        "crossed": context.spec.structure == "crossed",
+        "higher": _higher(context, model),
+        "sampled": _sampled(context),
         "tables": {
             "ols": _ols_table(context, model),
-            "estimands": _estimands(context, shown, named, inside),
+            "estimands": _estimands(context, shown, named, inside, unit_alone),
             **({"back": _back_table(context, back)} if back else {}),
             **_group_table(context, shown, named, compared),
         },
@@ -167,6 +173,27 @@ def _predict_new(context: Context, model: FittedModel) -> None:
     _predict(context, model, "new", "p_new", "Expected outcome in new groups", {}, new=groups)
     _predict(context, model, "observation", "p_observation", "A single new observation", {},
              new=groups, residual=True)  # fmt: skip
+
+
+def _predict_unit(context: Context, model: FittedModel, shown: Level) -> Mapping[str, Any] | None:
+    """A new unit of one level, averaged over the units of other groupings in it or with it.
+
+    None where the model has no such groupings, so that a unit is new in itself alone.
+    """
+    levels = _levels(model, context)
+    crossed = context.spec.structure == "crossed"
+    over = [level for level in levels
+            if (level != shown if crossed else level.index < shown.index)]  # fmt: skip
+    if shown not in levels or not over:
+        return None
+    new = [level.group for level in levels if level not in over]
+    label = f"Expected outcome in a new {shown.name}"
+    return {
+        **_predict(context, model, "new_unit", "p_new_unit", label, {}, new=new),
+        "over": _series([level.plural for level in over]),
+        "members": _series([level.name for level in over]),
+        "between": _series([level.plural for level in levels if level not in over]),
+    }
 
 
 def _named(context: Context, model: FittedModel, level: Level) -> list[dict[str, Any]]:
@@ -259,6 +286,7 @@ def _grouping(
         "group": level.name,
         "groups": level.plural,
         "compared": compared,
+        "where": _zero(context, model, level),
         "modes": modes,
         "shrinkage": shrinkage,
         "figures": _figures(context, level, own, modes, shrinkage, compared),
@@ -274,7 +302,7 @@ def _compared(
     context.run(
         STEP, "comparisons", id=model.id, group=level.group, effect=INTERCEPT,
         level=context.spec.inference.level, draws=RANK_DRAWS, seed=context.spec.inference.seed,
-        units=[entry["name"] for entry in named],
+        units=[entry["name"] for entry in named], columns=_own_columns(context, model, level),
     )  # fmt: skip
     at = f"inference/compare/{level.group}"
     have = context.value(f"{at}/overlap") is not None
@@ -330,9 +358,8 @@ def _group_table(
             (*gap, average["estimate"], context.item("inference/average/se"), limits))
     )  # fmt: skip
     ranks = (
-        f" Rank = {percent} % interval of the rank of the {level.name}'s intercept against what "
-        f"the predictors lead to expect, 1 the highest, from {RANK_DRAWS:,} draws of the "
-        "conditional distribution."
+        f" Rank = {percent} % interval of the rank of the {level.name}'s expected value, 1 the "
+        f"highest, from {RANK_DRAWS:,} draws of the random effects' conditional distribution."
         if compared and compared["have"]
         else ""
     )
@@ -351,7 +378,8 @@ def _group_table(
                 *(("Rank",) if compared else ()),
             ),
             tuple(rows),
-            "For a unit with typical values of the predictors"
+            "For a unit with " + ("the reference categories and the means"
+            if has_reference(context, context.final) else "typical values") + " of the predictors"
             + ("; each group with its own values of those of its level."
                if _own_columns(context, context.final, level) else ".")
             + " n = rows."
@@ -372,10 +400,19 @@ def _modes(context: Context, model: FittedModel, level: Level, effect: str) -> d
         "at": at,
         "effect": effect,
         "label": context.effect_phrase(model, effect),
+        "where": _zero(context, model, level) if effect == INTERCEPT else [],
         "clear": context.item(f"{at}/clear"),
         "none": context.value(f"{at}/clear") == 0,
         "have": isinstance(context.item(f"{at}/estimate"), Series),
     }
+
+
+def _zero(context: Context, model: FittedModel, level: Level) -> list[str]:
+    """Where intercepts are looked at: with random slopes another point has other differences."""
+    slopes = set(_effects(model, level.group)) - {INTERCEPT}
+    found = [part.variable for entry in model.coefficients if entry.name in slopes
+             for part in entry.parts if part.variable]  # fmt: skip
+    return [at_base(context, variable) for variable in dict.fromkeys(found)]
 
 
 def _shrinkage(context: Context, level: Level) -> Mapping[str, Any] | None:
@@ -402,6 +439,7 @@ def _estimands(
     level: Level,
     named: list[dict[str, Any]],
     inside: Sequence[Mapping[str, Any]],
+    alone: Mapping[str, Any] | None,
 ) -> Table:
     """Average, population, named and new groups, and a new unit, side by side."""
     lowest = context.plan.levels[0]
@@ -416,18 +454,21 @@ def _estimands(
     percent = f"{100 * context.spec.inference.level:g}"
     return Table(
         "estimands",
-        f"The expected {context.plan.outcome.label} of a typical {lowest.name}, by what it is said "
+        f"The expected {context.plan.outcome.label} {_typical(context)}, by what it is said "
         f"of",
         ("Said of", "What it is", "Estimate", f"{percent} % interval", "What the interval holds"),
         (
             row(f"Average {' and '.join(reversed(groups))}", "all random effects at zero",
                 "average",
                 "uncertainty of the fixed effects"),
-            row("Population", f"mean over all {' and '.join(_plurals(context, groups))}",
-                "average", "the same, as the model is linear"),
+            row("Population", f"mean over all {' and '.join(_plurals(context, groups))}, with "
+                "these values of the predictors", "average", "the same, as the model is linear"),
             *(_named_row(context, level, entry) for entry in named[len(named) // 2 :][:1]),
             *(Row(e["said"], (e["what"], e["estimate"], interval(context, f"inference/{e['key']}"),
                               e["holds"])) for e in inside),
+            *([row(f"A new {level.name}", f"its expected value, averaged over {alone['over']}",
+                   "new_unit", f"fixed effects and variance between {alone['between']}")]
+              if alone else []),
             row(f"A new {level.name}" if not several else "New at every level",
                 f"expected value in {together}", "new",
                 "fixed effects and variance between groups"),
@@ -441,6 +482,13 @@ def _estimands(
 
 def _plurals(context: Context, names: Sequence[str]) -> list[str]:
     return [level.plural for level in context.plan.groups if level.name in names]
+
+
+def _typical(context: Context) -> str:
+    """Where the expected outcome is given: reference categories are a profile, no typical unit."""
+    if has_reference(context, context.final):
+        return "at the reference profile"
+    return f"of a typical {context.plan.levels[0].name}"
 
 
 def _named_row(context: Context, level: Level, entry: Mapping[str, Any]) -> Row:
@@ -503,8 +551,8 @@ def _back_table(context: Context, back: Mapping[str, Any]) -> Table:
     percent = f"{100 * context.spec.inference.level:g}"
     return Table(
         "back",
-        f"Expected {outcome.label or outcome.name} of a typical {context.plan.levels[0].name} "
-        f"before the transformation{unit}",
+        f"Expected {outcome.label or outcome.name} {_typical(context)} before the "
+        f"transformation{unit}",
         ("Of", "Estimate", f"{percent} % interval"),
         tuple(Row(r["label"], (r["estimate"], interval(context, r["at"]))) for r in back["rows"]),
         "Medians are the predictions transformed back; means take the variance with them: the "
@@ -820,13 +868,45 @@ def _limits(context: Context, kind: str, matched: Sequence[Coefficient]) -> dict
         means = {p.variable.column for e in matched for p in e.parts if p.variable}
         contextual = kind == "contextual" and bool(means & context.means.keys())
         return {"kind": "contextual" if contextual else "between", "groups": own.plural,
-                "group": own.name, "members": levels[own.index - 2].plural}  # fmt: skip
+                "group": own.name, "members": _members(context, own),
+                "individuals": _individuals(context, own)}  # fmt: skip
     mixed = any(
         _mixes(context, part.variable) for e in matched for part in e.parts if part.variable
     )
     above = levels[own.index]
     return {"kind": "mixed" if mixed else "within", "groups": above.plural, "group": above.name,
             "members": own.plural}  # fmt: skip
+
+
+def _individuals(context: Context, level: Level) -> bool:
+    """Whether units of a level are measured again and again: individuals, no groups of them."""
+    return context.spec.time is not None and level.index == 2
+
+
+def _members(context: Context, level: Level) -> str:
+    """What the units of a level consist of, in the plural."""
+    crossed = context.spec.structure == "crossed"
+    return context.plan.levels[0 if crossed else level.index - 2].plural
+
+
+def _higher(context: Context, model: FittedModel) -> list[dict[str, Any]]:
+    """The levels above the lowest that the model has predictors of."""
+    columns = set(higher_columns(context, model))
+    used = {v.level for v in context.plan.used if v.column in columns}
+    return [
+        {"name": level.name, "plural": level.plural, "members": _members(context, level),
+         "individuals": _individuals(context, level)}
+        for level in context.plan.groups if level.index in used
+    ]  # fmt: skip
+
+
+def _sampled(context: Context) -> list[str]:
+    """What has to be a sample for the results to generalise, the highest level first."""
+    lowest = [] if context.spec.time else [context.plan.levels[0]]
+    above = list(reversed(context.plan.groups))
+    if context.spec.structure == "crossed":
+        return [level.plural for level in above]
+    return [level.plural for level in (*above, *lowest)]
 
 
 def _mixes(context: Context, variable: Variable) -> bool:
@@ -865,6 +945,10 @@ def _variance(context: Context, model: FittedModel, block: str, effect: str) -> 
     }
 
 
+def _said_where(mode: Mapping[str, Any]) -> str:
+    return f" (where {_series(mode['where'])})" if mode["where"] else ""
+
+
 # --- figures ----------------------------------------------------------------------------------
 
 
@@ -890,8 +974,8 @@ def _figures(
         figures[f"modes-{level.name}-{number}"] = Figure(
             f"modes-{slug(level.name)}-{number}",
             "caterpillar",
-            f"Conditional modes of the {entry['label']} of every {level.name} with {percent} % "
-            f"intervals, in order.{thick if two else ''}",
+            f"Conditional modes of the {entry['label']}{_said_where(entry)} of every {level.name} "
+            f"with {percent} % intervals, in order.{thick if two else ''}",
             f"Caterpillar plot: the {level.plural} in order of their deviation from the average.",
             {
                 "labels": context.item(f"{entry['at']}/names"),

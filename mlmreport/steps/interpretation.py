@@ -13,7 +13,7 @@ from mlmreport.steps.context import Context, FittedModel
 from mlmreport.steps.effects import BASES, details, find_means, interval, slug
 from mlmreport.steps.models import COEFFICIENT
 
-__all__ = ["pair_of", "run", "several_terms"]
+__all__ = ["at_base", "has_reference", "pair_of", "run", "several_terms"]
 
 STEP = "interpretation"
 MOST_CATEGORIES = 8
@@ -40,6 +40,7 @@ def run(context: Context) -> Mapping[str, Any]:
         "effects": [entry for entry in effects if entry["kind"] != "intercept"],
         "baseline": _baseline(context, model),
         "typical": _typical(context, model),
+        "reference": has_reference(context, model),
         "ranges": ranges,
         "covariances": _covariances(context, model),
         "interactions": interactions,
@@ -175,10 +176,11 @@ def where_it_holds(context: Context, model: FittedModel, entry: Coefficient) -> 
         for part in product.parts
         if part.name not in own and part.variable
     }
-    return [_at_base(context, variable) for variable in others.values()]
+    return [at_base(context, variable) for variable in others.values()]
 
 
-def _at_base(context: Context, variable: Variable) -> str:
+def at_base(context: Context, variable: Variable) -> str:
+    """Where a variable's column is zero or its reference category, in words."""
     if variable.type == "category":
         return f"{variable.label} is {context.categories[variable.column][0]}"
     if variable.role == "within":
@@ -222,6 +224,11 @@ def _categories(context: Context, entry: Coefficient) -> Mapping[str, Any]:
 def _baseline(context: Context, model: FittedModel) -> list[str]:
     """Where every predictor is zero or at its reference: what the intercept stands for."""
     return _values_said(context, model, lambda variable: _ZERO.get(variable.role, "at zero"))
+
+
+def has_reference(context: Context, model: FittedModel) -> bool:
+    """Whether categories stand at their reference where nothing else is said."""
+    return any(variable["type"] == "category" for variable in _model_variables(context, model))
 
 
 def _typical(context: Context, model: FittedModel) -> list[str]:
