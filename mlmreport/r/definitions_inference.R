@@ -72,6 +72,19 @@ slope_curve <- function(parts, z, quantile) {
   cbind(slope = slope, lower = slope - quantile * se, upper = slope + quantile * se)
 }
 
+# Correlation of a slope with the intercepts that the groups would have, were the zero of its predictor
+# at another value: of b1 and b0 + at b1, with the variances and covariance of the two.
+correlation_at <- function(m, block, effect, at) {
+  t00 <- component(m, block, "(Intercept)")
+  t01 <- component(m, block, "(Intercept)", effect)
+  t11 <- component(m, block, effect)
+  there <- t00 + 2 * at * t01 + at^2 * t11
+  if (t11 <= 0 || there <= 1e-10 * (t00 + at^2 * t11)) {
+    undefined("a variance is zero at that value of the predictor")
+  }
+  (t01 + at * t11) / sqrt(there * t11)
+}
+
 # --- random slopes --------------------------------------------------------------------------------
 
 # Reliability of each group's own least-squares slope (Raudenbush & Bryk, 2002, eq. 3.58):

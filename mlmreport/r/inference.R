@@ -264,6 +264,36 @@ other_df <- function(id, ddf) {
   list()
 }
 
+# The effect within groups of a term whose coefficient mixes it with that between them: from the refit
+# with the group means among the predictors (`check_exogeneity`).
+within_effect <- function(id, term, level, unit, label) {
+  at <- function(what) paste("inference/within", term, what, sep = "/")
+  text <- paste("Effect within groups:", label)
+  said <- "group mean added to the model (Mundlak, 1978), t test with Satterthwaite df"
+  columns <- c(
+    estimate = "Estimate", se = "Std. Error", df = "df", t = "t value", p = "Pr(>|t|)"
+  )
+  types <- c(estimate = "estimate", se = "se", df = "df", t = "statistic", p = "p")
+  b <- list(TERM = term, TAIL = 1 - (1 - level) / 2)
+  for (what in names(columns)) {
+    b$COLUMN <- columns[[what]]
+    statistic(
+      at(what), mundlak_tests[TERM, COLUMN], text, types[[what]],
+      if (what %in% c("estimate", "se")) unit else "", said, "mundlak", b
+    )
+  }
+  for (side in c("lower", "upper")) {
+    b$SIGN <- if (side == "lower") -1 else 1
+    statistic(
+      at(side),
+      mundlak_tests[TERM, "Estimate"] +
+        SIGN * qt(TAIL, mundlak_tests[TERM, "df"]) * mundlak_tests[TERM, "Std. Error"],
+      paste("Limit of the", text), "estimate", unit, said, "mundlak", b
+    )
+  }
+  list()
+}
+
 # p-values of a family of tests, adjusted for their number.
 adjusted_tests <- function(id, family, terms, method) {
   b <- list(C = as.name(paste0("coef_", id)), TERMS = terms, METHOD = method)

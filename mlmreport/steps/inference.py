@@ -6,27 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from mlmreport.quantities import Cell, Figure, Row, Series, Table
 from mlmreport.spec import formula as fm
-from mlmreport.spec.schema import QuestionSpec
-from mlmreport.spec.sequence import question_terms
-from mlmreport.spec.variables import Level, Variable
-from mlmreport.steps.coefficients import INTERCEPT, Coefficient
+from mlmreport.spec.variables import Level
+from mlmreport.steps.answers import adjust, answers, limits
+from mlmreport.steps.coefficients import INTERCEPT
 from mlmreport.steps.context import Context, FittedModel
-from mlmreport.steps.effects import interval, slug
+from mlmreport.steps.effects import interval, listed, slug
 from mlmreport.steps.interpretation import (
-    at_base,
     has_reference,
     higher_columns,
-    pair_of,
-    several_terms,
-    where_it_holds,
+    intercepts_at,
 )
-from mlmreport.steps.models import COEFFICIENT
-from mlmreport.steps.questions import KINDS, kind_of
 
 __all__ = ["run"]
 
@@ -40,8 +31,16 @@ OTHER_DF = {
 }
 
 
-def run(context: Context, interactions: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Predictions at several distances, conditional modes, and what ignoring groups would do."""
+def run(context: Context, found: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Predictions at several distances, conditional modes, what ignoring groups would do; answers.
+
+    Parameters
+    ----------
+    context
+        The analysis, with everything fitted.
+    found
+        The trees of the steps before, which the answers refer to.
+    """
     model, level, unit = context.final, context.spec.inference.level, context.unit
     context.run(STEP, "average_prediction", id=model.id, level=level, ddf=context.ddf, unit=unit)
     _sharpen(context, "average")
@@ -55,7 +54,7 @@ def run(context: Context, interactions: Sequence[Mapping[str, Any]]) -> Mapping[
         _grouping(context, model, entry, shown, named) for entry in _levels(model, context)
     ]
     compared = next((g["compared"] for g in groupings if g["level"] == shown.name), None)
-    families = _adjust(context, model)
+    families = adjust(context, model)
     other = _other_df(context, model)
     _ols(context, model)
     back = _back(context, model, named)
@@ -93,12 +92,11 @@ def run(context: Context, interactions: Sequence[Mapping[str, Any]]) -> Mapping[
         "named": named,
         "chosen": not context.spec.report.groups,
         "groupings": [{k: g[k] for k in g if k != "figures"} for g in groupings],
-        "answers": [_answer(context, model, interactions, *pair) for pair in _asked(context)],
+        "answers": answers(context, model, found),
         "ols": _ols_facts(context, model),
         "observational": context.spec.simulate is None,
         "crossed": context.spec.structure == "crossed",
-        "higher": _higher(context, model),
-        "sampled": _sampled(context),
+        **limits(context, model),
         "tables": {
             "ols": _ols_table(context, model),
             "estimands": _estimands(context, shown, named, inside, unit_alone),
@@ -110,9 +108,11 @@ def run(context: Context, interactions: Sequence[Mapping[str, Any]]) -> Mapping[
 
 
 def _sharpen(context: Context, key: str) -> None:
+    """Show a prediction with the decimals of the average one, beside which it stands."""
     at = f"inference/{key}"
     context.sharpen(
-        [f"{at}/{w}" for w in ("estimate", "se", "known", "lower", "upper")], f"{at}/se"
+        [f"{at}/{w}" for w in ("estimate", "se", "known", "lower", "upper")],
+        "inference/average/se",
     )
 
 
@@ -190,9 +190,9 @@ def _predict_unit(context: Context, model: FittedModel, shown: Level) -> Mapping
     label = f"Expected outcome in a new {shown.name}"
     return {
         **_predict(context, model, "new_unit", "p_new_unit", label, {}, new=new),
-        "over": _series([level.plural for level in over]),
-        "members": _series([level.name for level in over]),
-        "between": _series([level.plural for level in levels if level not in over]),
+        "over": listed([level.plural for level in over]),
+        "members": listed([level.name for level in over]),
+        "between": listed([level.plural for level in levels if level not in over]),
     }
 
 
@@ -286,7 +286,7 @@ def _grouping(
         "group": level.name,
         "groups": level.plural,
         "compared": compared,
-        "where": _zero(context, model, level),
+        "where": intercepts_at(context, model, level.group),
         "modes": modes,
         "shrinkage": shrinkage,
         "figures": _figures(context, level, own, modes, shrinkage, compared),
@@ -383,7 +383,7 @@ def _group_table(
             + ("; each group with its own values of those of its level."
                if _own_columns(context, context.final, level) else ".")
             + " n = rows."
-            + (" Reliability = 1 − Var(*u* | *y*) / τ, how far the group's own data determine its "
+            + (" Reliability = 1 − Var(u | y) / τ, how far the group's own data determine its "
                "deviation." if simple else "")
             + ranks,
         )
@@ -400,19 +400,11 @@ def _modes(context: Context, model: FittedModel, level: Level, effect: str) -> d
         "at": at,
         "effect": effect,
         "label": context.effect_phrase(model, effect),
-        "where": _zero(context, model, level) if effect == INTERCEPT else [],
+        "where": intercepts_at(context, model, level.group) if effect == INTERCEPT else [],
         "clear": context.item(f"{at}/clear"),
         "none": context.value(f"{at}/clear") == 0,
         "have": isinstance(context.item(f"{at}/estimate"), Series),
     }
-
-
-def _zero(context: Context, model: FittedModel, level: Level) -> list[str]:
-    """Where intercepts are looked at: with random slopes another point has other differences."""
-    slopes = set(_effects(model, level.group)) - {INTERCEPT}
-    found = [part.variable for entry in model.coefficients if entry.name in slopes
-             for part in entry.parts if part.variable]  # fmt: skip
-    return [at_base(context, variable) for variable in dict.fromkeys(found)]
 
 
 def _shrinkage(context: Context, level: Level) -> Mapping[str, Any] | None:
@@ -619,46 +611,6 @@ def _why_not(context: Context, other: str) -> str:
     return ""
 
 
-# --- families of tests ------------------------------------------------------------------------
-
-
-def _matched(model: FittedModel, kind: str, terms: tuple[fm.Term, ...]) -> list[Coefficient]:
-    """The coefficients that a question asks for."""
-    wanted = {frozenset(map(fm.expression_r, term.factors)) for term in terms}
-    return [
-        entry
-        for entry in model.coefficients
-        if kind != "variance" and entry.parts and frozenset(_factor_names(entry)) in wanted
-    ]
-
-
-def _family(question: QuestionSpec) -> str:
-    return question.family or "all"
-
-
-def _adjust(context: Context, model: FittedModel) -> list[dict[str, Any]]:
-    """Adjust the questions' p-values, family by family."""
-    method = context.spec.inference.correction
-    if method == "none":
-        return []
-    members: dict[str, list[str]] = {}
-    for question, terms in _asked(context):
-        kind = kind_of(context, question, terms)
-        names = [e.name for e in _matched(model, kind, terms)
-                 if context.value(f"{model.id}/fixef/{e.name}/p") is not None]  # fmt: skip
-        known = members.setdefault(_family(question), [])
-        known += [name for name in names if name not in known]
-    found = []
-    for family, names in members.items():
-        if not names:
-            continue
-        context.run(STEP, "adjusted_tests", id=model.id, family=family, terms=names, method=method)
-        tests = context.item(f"inference/adjusted/{family}/tests")
-        found.append({"name": family, "tests": tests, "named": family != "all",
-                      "single": len(names) == 1})  # fmt: skip
-    return found
-
-
 # --- ignoring the groups ----------------------------------------------------------------------
 
 
@@ -702,251 +654,8 @@ def _ols_table(context: Context, model: FittedModel) -> Table:
     )
 
 
-# --- answers ----------------------------------------------------------------------------------
-
-
-def _asked(context: Context) -> list[tuple[Any, tuple[fm.Term, ...]]]:
-    terms = question_terms(context.spec, context.plan.variables)
-    return list(zip(context.spec.questions, terms, strict=True))
-
-
-def _answer(
-    context: Context,
-    model: FittedModel,
-    interactions: Sequence[Mapping[str, Any]],
-    question: Any,
-    terms: tuple[fm.Term, ...],
-) -> dict[str, Any]:
-    kind = kind_of(context, question, terms)
-    wanted = {frozenset(map(fm.expression_r, term.factors)) for term in terms}
-    matched = _matched(model, kind, terms)
-    effects = []
-    for entry in matched:
-        at = f"{model.id}/fixef/{entry.name}"
-        p, estimate = context.value(f"{at}/p"), context.value(f"{at}/estimate") or 0.0
-        family = f"inference/adjusted/{_family(question)}"
-        alone = context.value(f"{family}/tests") == 1
-        adjusted = f"{family}/{entry.name}/p" if not alone else ""
-        if adjusted in context.engine.items:
-            p = context.value(adjusted)
-        effects.append(
-            {
-                "label": entry.label,
-                "base": entry.parts[0].variable.base_label
-                if entry.parts[0].variable
-                else entry.label,
-                "role": entry.parts[0].variable.role if entry.parts[0].variable else "",
-                "category": entry.parts[0].category or "",
-                "reference": context.categories[entry.parts[0].variable.column][0]
-                if entry.parts[0].variable and entry.parts[0].category is not None
-                else "",
-                "kind": entry.kind,
-                "pair": pair_of(context, entry),
-                "where": where_it_holds(context, model, entry),
-                "unit": entry.parts[0].variable.unit if entry.parts[0].variable else "",
-                "positive": estimate >= 0,
-                "tested": p is not None,
-                "clear": p is not None and p < context.spec.inference.alpha,
-                "adjusted": context.engine.items.get(adjusted),
-                "factor": _factor(context, entry.name),
-                **context.all(at, *COEFFICIENT),
-            }
-        )
-    varying = [
-        (block, effect)
-        for block, effects_ in model.fit.blocks.items()
-        for effect in effects_
-        if kind == "variance" and (not terms or frozenset(effect.split(":")) in wanted)
-    ]
-    return {
-        "id": question.id,
-        "text": question.text,
-        "status": question.status,
-        "kind": KINDS[kind],
-        "effects": effects,
-        "joint": _joint(context, model, [entry.name for entry in matched]),
-        "contextual": _contextual(context, model, kind, matched),
-        "limits": _limits(context, kind, matched),
-        "variance": [_variance(context, model, *pair) for pair in varying],
-        "missing_terms": bool(terms) and not effects and not varying,
-        "slopes": [
-            {
-                "label": entry["moderator"],
-                "focal": entry["focal"],
-                "slopes": entry["slopes"],
-                "type": entry["moderator_type"],
-            }
-            for entry in interactions
-            if any(
-                e.kind == "interaction"
-                and set(_factor_names(e)) == set(map(fm.r_name, entry["key_columns"]))
-                for e in matched
-            )
-        ],
-        "explained": _explained(context, model)
-        if kind in {"between", "contextual"} and effects
-        else None,
-    }
-
-
-def _explained(context: Context, model: FittedModel) -> Mapping[str, Any] | None:
-    """By how much the variance between groups is smaller than the null model's."""
-    name = f"fit/{model.id}/reduction/{context.lowest_group}"
-    if name not in context.engine.items:
-        return None
-    return {"share": context.item(name), "rises": (context.value(name) or 0) < 0}
-
-
-def _factor(context: Context, name: str) -> Mapping[str, Any] | None:
-    """On a log outcome, by what the effect multiplies the geometric mean."""
-    at = f"interpretation/factor/{name}"
-    if context.value(f"{at}/estimate") is None:
-        return None
-    return context.all(at, "estimate", "lower", "upper")
-
-
-def _factor_names(entry: Any) -> list[str]:
-    return [
-        fm.r_name(part.variable.column)
-        if part.variable and part.category is not None
-        else part.name
-        for part in entry.parts
-    ]
-
-
-def _joint(context: Context, model: FittedModel, names: Sequence[str]) -> list[dict[str, Any]]:
-    """The joint tests of the terms of several coefficients that a question asks for."""
-    return [
-        {"label": label, **context.all(f"interpretation/joint/{key}", "F", "df1", "df2", "p")}
-        for key, label, _, of in several_terms(model)
-        if set(of) <= set(names) and context.value(f"interpretation/joint/{key}/p") is not None
-    ]
-
-
-def _contextual(
-    context: Context, model: FittedModel, kind: str, matched: Sequence[Coefficient]
-) -> list[dict[str, Any]]:
-    """The contextual effects that a question asks for, where they are no coefficients."""
-    found = []
-    for entry in matched if kind == "contextual" else ():
-        variable = entry.parts[0].variable if entry.kind == "number" else None
-        key = context.means.get(variable.column) if variable else None
-        at = f"interpretation/contextual/{key}"
-        if variable and key and context.value(f"{at}/p") is not None and _centred(model, key):
-            p = context.value(f"{at}/p")
-            found.append({
-                "label": context.plan.variables[key].base_label,
-                "clear": p is not None and p < context.spec.inference.alpha,
-                **context.all(at, *COEFFICIENT),
-            })  # fmt: skip
-    return found
-
-
-def _centred(model: FittedModel, key: str) -> bool:
-    return any(part.variable and part.variable.key == key and part.variable.role == "within"
-               for entry in model.coefficients for part in entry.parts)  # fmt: skip
-
-
-MIXED = 0.01
-"""A predictor of which more than this share lies between groups mixes both comparisons."""
-
-
-def _limits(context: Context, kind: str, matched: Sequence[Coefficient]) -> dict[str, Any]:
-    """What kind of comparison an answer rests on, for the sentence about its limits."""
-    if kind == "variance":
-        return {"kind": "variance", "groups": _series([g.plural for g in context.plan.groups])}
-    if not matched:
-        return {"kind": ""}
-    levels = context.plan.levels
-    own = levels[max(entry.level for entry in matched) - 1]
-    low = levels[min((p.variable.level for e in matched for p in e.parts if p.variable),
-                     default=1) - 1]  # fmt: skip
-    if any(len(entry.parts) > 1 for entry in matched):
-        code = "cross-level" if own != low else "interaction"
-        return {"kind": code, "groups": own.plural, "members": low.plural}
-    if own.index > 1:
-        means = {p.variable.column for e in matched for p in e.parts if p.variable}
-        contextual = kind == "contextual" and bool(means & context.means.keys())
-        return {"kind": "contextual" if contextual else "between", "groups": own.plural,
-                "group": own.name, "members": _members(context, own),
-                "individuals": _individuals(context, own)}  # fmt: skip
-    mixed = any(
-        _mixes(context, part.variable) for e in matched for part in e.parts if part.variable
-    )
-    above = levels[own.index]
-    return {"kind": "mixed" if mixed else "within", "groups": above.plural, "group": above.name,
-            "members": own.plural}  # fmt: skip
-
-
-def _individuals(context: Context, level: Level) -> bool:
-    """Whether units of a level are measured again and again: individuals, no groups of them."""
-    return context.spec.time is not None and level.index == 2
-
-
-def _members(context: Context, level: Level) -> str:
-    """What the units of a level consist of, in the plural."""
-    crossed = context.spec.structure == "crossed"
-    return context.plan.levels[0 if crossed else level.index - 2].plural
-
-
-def _higher(context: Context, model: FittedModel) -> list[dict[str, Any]]:
-    """The levels above the lowest that the model has predictors of."""
-    columns = set(higher_columns(context, model))
-    used = {v.level for v in context.plan.used if v.column in columns}
-    return [
-        {"name": level.name, "plural": level.plural, "members": _members(context, level),
-         "individuals": _individuals(context, level)}
-        for level in context.plan.groups if level.index in used
-    ]  # fmt: skip
-
-
-def _sampled(context: Context) -> list[str]:
-    """What has to be a sample for the results to generalise, the highest level first."""
-    lowest = [] if context.spec.time else [context.plan.levels[0]]
-    above = list(reversed(context.plan.groups))
-    if context.spec.structure == "crossed":
-        return [level.plural for level in above]
-    return [level.plural for level in (*above, *lowest)]
-
-
-def _mixes(context: Context, variable: Variable) -> bool:
-    """Whether a lowest-level predictor compares within and between groups at once."""
-    if variable.role == "within" or variable.key in context.means.values():
-        return False
-    frame = context.data.frame
-    made = (
-        pd.get_dummies(frame[variable.column])
-        if variable.type == "category"
-        else frame[[variable.column]]
-    )
-    values = made.to_numpy(float)
-    means = made.astype(float).groupby(frame[context.lowest_group], observed=True).transform("mean")
-    share = np.square(means.to_numpy() - values.mean(axis=0)).sum()
-    return bool(share > MIXED * np.square(values - values.mean(axis=0)).sum())
-
-
-def _series(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
-
-def _variance(context: Context, model: FittedModel, block: str, effect: str) -> dict[str, Any]:
-    at = f"{model.id}/var/{block}/{effect}/sd"
-    items = context.engine.items
-    group = model.fit.groups[block]
-    return {
-        "label": context.effect_phrase(model, effect),
-        "groups": next((g.plural for g in context.plan.groups if g.group == group), group),
-        "intercept": effect == "(Intercept)",
-        "sd": context.item(at),
-        "lower": items.get(f"{at}/lower"),
-        "upper": items.get(f"{at}/upper"),
-        "have": context.value(f"{at}/lower") is not None
-        and context.value(f"{at}/upper") is not None,
-    }
-
-
 def _said_where(mode: Mapping[str, Any]) -> str:
-    return f" (where {_series(mode['where'])})" if mode["where"] else ""
+    return f" (where {listed(mode['where'])})" if mode["where"] else ""
 
 
 # --- figures ----------------------------------------------------------------------------------
