@@ -88,7 +88,7 @@ def number(value: float, decimals: int, *, leading_zero: bool = True) -> str:
 
 def _decimals(quantity: Quantity) -> int:
     """Those of its kind; a part of the variance that is small keeps two significant digits."""
-    if quantity.kind in {"variance", "sd", "covariance"} and abs(quantity.value) < 0.1:
+    if quantity.kind in {"variance", "sd", "covariance"} and 1e-5 <= abs(quantity.value) < 0.1:
         return decimals_for(abs(quantity.value))
     return KINDS[quantity.kind].decimals
 

@@ -394,7 +394,7 @@ def _variance(
     have = context.value(f"{at}/lower") is not None and context.value(f"{at}/upper") is not None
     entry = next((e for e in model.coefficients if e.name == effect and e.parts), None)
     variable = entry.parts[0].variable if entry and entry.kind == "number" else None
-    share = _share(found["icc"], group) if effect == INTERCEPT else None
+    share = _share(context, found["icc"], group) if effect == INTERCEPT else None
     test = (_intercept_test(context, found["icc"]) if effect == INTERCEPT
             else _slope_test(context, found["models"], group, entry))  # fmt: skip
     return {
@@ -413,10 +413,14 @@ def _variance(
     }
 
 
-def _share(icc: Mapping[str, Any], group: str) -> Mapping[str, Any] | None:
-    """The share of the null model's variance that lies between the groups."""
-    levels = icc["levels"] if icc["have"] else []
-    return next((level for level in levels if level["column"] == group), None)
+def _share(context: Context, icc: Mapping[str, Any], group: str) -> Mapping[str, Any] | None:
+    """The share of the null model's variance that lies between the groups, with its interval."""
+    at = f"icc/{group}"
+    if not icc["have"] or context.value(f"{at}/icc") is None:
+        return None
+    limits = {end: context.engine.items.get(f"{at}/{end}") for end in ("lower", "upper")}
+    have = all(context.value(f"{at}/{end}") is not None for end in limits)
+    return {"icc": context.item(f"{at}/icc"), "have": have, **limits}
 
 
 def _intercept_test(context: Context, icc: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -430,9 +434,11 @@ def _slope_test(
     context: Context, models: Mapping[str, Any], group: str, entry: Coefficient | None
 ) -> Mapping[str, Any] | None:
     """The likelihood-ratio test by which step 5 removes the slope from the final model."""
-    if entry is None or group != context.lowest_group:
+    if entry is None:
         return None
-    own = [f"{':'.join(_factor_names(entry))}/{how}" for how in ("removed", "independent")]
+    over = [] if group == context.lowest_group else [group]
+    own = ["/".join([":".join(_factor_names(entry)), *over, how])
+           for how in ("removed", "independent")]  # fmt: skip
     tests = {test["key"]: test for test in models["examined"]["slopes"]["tests"]}
     key = next((key for key in own if context.value(f"models/slope/{key}/p") is not None), None)
     if key not in tests:
@@ -452,4 +458,6 @@ def _unshown(
     if test:
         p = context.value(test["p"].id)
         return p is None or p >= context.spec.inference.alpha
-    return share is not None and "lower" in share and not context.value(share["lower"].id)
+    if not share or share["lower"] is None:
+        return False
+    return not share["have"] or context.value(share["lower"].id) == 0

@@ -206,7 +206,7 @@ def _outside(context: Context, variable: Variable) -> bool:
 
 
 def _zero(context: Context, variable: Variable) -> str:
-    return "zero (outside the data)" if _outside(context, variable) else "zero"
+    return "zero, outside the data" if _outside(context, variable) else "zero"
 
 
 def intercepts_at(context: Context, model: FittedModel, group: str) -> list[str]:

@@ -112,3 +112,49 @@ def test_effects_in_interactions_are_answered_on_average(
     )
     assert effect["average"]["estimate"].value == pytest.approx(slope + more * 58 / 103)
     assert tuple(effect["where"]) == ("programme is none",)
+
+
+OCCASIONS = """\
+title: Who is compared
+data: {file: d.csv}
+levels: [{name: test}, {name: pupil, id: pupil}, {name: school, id: school}]
+TIME
+outcome: {name: y}
+predictors:
+  t: {level: test}
+  g: {level: pupil, type: category}
+  h: {level: pupil, type: category}
+  z: {level: school}
+questions:
+  - {id: Q1, text: "Do girls differ?", terms: [g]}
+  - {id: Q2, text: "Do schools differ by climate?", terms: [z]}
+models: {list: [{id: m, fixed: [t, g, h, z], random: {pupil: [1], school: [1]}}]}
+inference: {variance_ci: none, df_comparison: 0}
+estimation: {check_optimizers: false, slope_tests: 0}
+"""
+
+
+@pytest.mark.parametrize(("time", "individuals"), [("time: t", True), ("", False)])
+def test_individuals_measured_repeatedly_are_no_groups(
+    run_spec: RunSpec, time: str, *, individuals: bool
+) -> None:
+    """The ecological fallacy is one of the levels above those whom the question is about."""
+    rng = np.random.default_rng(5)
+    pupil = np.repeat(np.arange(60), 3)
+    kind = pupil % 3  # no pupil has both g and h
+    table = pd.DataFrame({
+        "school": pupil // 5, "pupil": pupil, "t": np.tile(np.arange(3), 60),
+        "g": np.where(kind == 0, "yes", "no"), "h": np.where(kind == 1, "yes", "no"),
+        "z": rng.normal(size=12)[pupil // 5],
+        "y": rng.normal(size=60)[pupil] + rng.normal(size=12)[pupil // 5] + rng.normal(size=180),
+    })  # fmt: skip
+    found = run_spec(OCCASIONS.replace("TIME", time), {"d.csv": table}).steps
+    pupils, schools = (answer["limits"] for answer in found["inference"]["answers"])
+    assert (pupils["kind"], pupils["individuals"]) == ("between", individuals)
+    assert (schools["members"], schools["individuals"]) == ("pupils", False)
+    higher = {h["name"]: h["individuals"] for h in found["inference"]["higher"]}
+    assert higher == {"pupil": individuals, "school": False}
+    lowest = [] if individuals else ["tests"]
+    assert list(found["inference"]["sampled"]) == ["schools", "pupils", *lowest]
+    note = found["interpretation"]["means"][0]["table"].note
+    assert "No row has g: yes together with h: yes:" in note
