@@ -95,7 +95,7 @@ def analyse(
     progress("interpretation", "effects and slopes")
     found["interpretation"] = interpretation.run(context)
     progress("inference", "predictions and groups")
-    found["inference"] = inference.run(context, found["interpretation"]["interactions"])
+    found["inference"] = inference.run(context, found)
     return _results(context, found), data
 
 

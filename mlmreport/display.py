@@ -86,11 +86,18 @@ def number(value: float, decimals: int, *, leading_zero: bool = True) -> str:
     return (MINUS if negative else "") + text
 
 
+def _decimals(quantity: Quantity) -> int:
+    """Those of its kind; a part of the variance that is small keeps two significant digits."""
+    if quantity.kind in {"variance", "sd", "covariance"} and 1e-5 <= abs(quantity.value) < 0.1:
+        return decimals_for(abs(quantity.value))
+    return KINDS[quantity.kind].decimals
+
+
 def _plain(quantity: Quantity) -> str:
     if quantity.kind == "level":
         return f"{quantity.value:.10g}".removeprefix("0")
     kind = KINDS[quantity.kind]
-    decimals = kind.decimals if quantity.digits is None else quantity.digits
+    decimals = _decimals(quantity) if quantity.digits is None else quantity.digits
     if kind.smallest and abs(quantity.value) < kind.smallest:
         bound = number(kind.smallest, decimals, leading_zero=kind.leading_zero)
         return f"<{THIN}{bound}"

@@ -498,14 +498,19 @@ variance_at <- function(m, row) {
 
 # Expected outcome in every group: fixed part at the group's own row of values plus its modes.
 group_values_at <- function(m, group, rows) {
-  x <- fixed_rows(m, rows)
   modes <- as.matrix(modes_of(m, group))
+  expected <- as.vector(fixed_rows(m, rows) %*% fixef(m)) + offset_at(m, rows)
+  expected + rowSums(modes * effects_at(m, rows, colnames(modes)))
+}
+
+# What random effects are multiplied by at rows of values: one row a row, one column an effect.
+effects_at <- function(m, rows, effects) {
+  x <- fixed_rows(m, rows)
   z <- vapply(seq_len(nrow(rows)), function(i) {
     row <- rows[i, , drop = FALSE]
-    vapply(colnames(modes), effect_value, 0, x = x[i, , drop = FALSE], row = row)
-  }, numeric(ncol(modes)))
-  expected <- as.vector(x %*% fixef(m)) + offset_at(m, rows)
-  expected + rowSums(modes * matrix(z, nrow(rows), byrow = TRUE))
+    vapply(effects, effect_value, 0, x = x[i, , drop = FALSE], row = row)
+  }, numeric(length(effects)))
+  matrix(z, nrow(rows), byrow = TRUE)
 }
 
 # A row per group, in the order of the levels: the given row with the group's own values of `columns`.

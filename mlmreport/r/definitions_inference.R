@@ -72,6 +72,19 @@ slope_curve <- function(parts, z, quantile) {
   cbind(slope = slope, lower = slope - quantile * se, upper = slope + quantile * se)
 }
 
+# Correlation of a slope with the intercepts that the groups would have, were the zero of its predictor
+# at another value: of b1 and b0 + at b1, with the variances and covariance of the two.
+correlation_at <- function(m, block, effect, at) {
+  t00 <- component(m, block, "(Intercept)")
+  t01 <- component(m, block, "(Intercept)", effect)
+  t11 <- component(m, block, effect)
+  there <- t00 + 2 * at * t01 + at^2 * t11
+  if (t11 <= 0 || there <= 1e-10 * (t00 + at^2 * t11)) {
+    undefined("a variance is zero at that value of the predictor")
+  }
+  (t01 + at * t11) / sqrt(there * t11)
+}
+
 # --- random slopes --------------------------------------------------------------------------------
 
 # Reliability of each group's own least-squares slope (Raudenbush & Bryk, 2002, eq. 3.58):
@@ -106,15 +119,28 @@ overlapping_pairs <- function(lower, upper) {
   1 - sum(apart) / choose(length(lower), 2)
 }
 
-# Draws of the groups' ranks, 1 = highest, from the normal distribution of each group's mode with
-# its conditional variance (Goldstein & Spiegelhalter, 1996): one row a group, one column a draw.
-rank_draws <- function(m, group, effect, draws) {
-  modes <- ranef(m, condVar = FALSE)[[group]]
-  centre <- modes[[effect]]
+# Draws of the groups' ranks by their expected outcome, each at its own row of values, 1 = highest,
+# from the normal distribution of the conditional modes with the fixed effects as they are estimated
+# (Goldstein & Spiegelhalter, 1996): one row a group, one column a draw.
+rank_draws <- function(m, group, rows, draws) {
+  centre <- group_values_at(m, group, rows)
   noise <- matrix(rnorm(length(centre) * draws), length(centre))
-  ranks <- apply(-(centre + mode_sd(m, group, effect) * noise), 2L, rank)
-  rownames(ranks) <- rownames(modes)
+  ranks <- apply(-(centre + value_sd(m, group, rows) * noise), 2L, rank)
+  rownames(ranks) <- levels(getME(m, "flist")[[group]])
   ranks
+}
+
+# Conditional standard deviation of what a group's random effects add up to at its row of values:
+# `joint_variance` with the fixed effects known, one group a column.
+value_sd <- function(m, group, rows) {
+  at <- random_positions(m)[[group]]
+  weights <- Matrix::sparseMatrix(
+    i = unlist(at), j = rep(seq_len(nrow(rows)), length(at)),
+    x = as.vector(effects_at(m, rows, names(at))), dims = c(length(getME(m, "b")), nrow(rows))
+  )
+  l <- getME(m, "L")
+  moved <- solve(l, solve(l, getME(m, "Lambdat") %*% weights, system = "P"), system = "L")
+  sigma(m) * sqrt(Matrix::colSums(moved^2))
 }
 
 # Share of a group's own deviation that its data determine, 1 - var(u | y) / tau: the weight of its

@@ -18,7 +18,8 @@ average_prediction <- function(id, level, ddf, unit) {
   }
   statistic(
     "inference/average/estimate", average[["estimate"]],
-    "Expected outcome of a typical unit in the average group", "estimate", unit, said, name, b
+    "Expected outcome at means and reference categories in the average group", "estimate", unit,
+    said, name, b
   )
   statistic(
     "inference/average/se", average[["se"]], "SE of the expected outcome", "se", unit, said, name, b
@@ -118,7 +119,7 @@ record_degrees <- function(at, made, label, said, name) {
   if (have(df)) {
     statistic(at, DF, label, "df", "", said, name, list(DF = as.name(df)))
   } else {
-    absent(at, why(df, "the variances are taken as known, the interval is a normal one"), label)
+    absent(at, why(df, "the interval is a normal one"), label)
   }
 }
 
@@ -170,13 +171,14 @@ back_predicted <- function(id, key, made, around, transform, level, unit) {
   list()
 }
 
-# How far the groups' order is determined: comparison intervals and the distribution of ranks.
-comparisons <- function(id, group, effect, level, draws, seed, units) {
+# How far the groups' order is determined: comparison intervals of an effect, and the distribution of
+# the ranks by the expected outcome at typical values and each group's own `columns`.
+comparisons <- function(id, group, effect, level, draws, seed, units, columns) {
   name <- paste0("m_", id)
   at <- function(what) paste("inference/compare", group, what, sep = "/")
   b <- list(
     M = as.name(name), G = group, E = effect, LEVEL = level, DRAWS = draws, SEED = seed,
-    TAIL = (1 - level) / 2
+    TAIL = (1 - level) / 2, COLUMNS = columns
   )
   b$SE <- mode_errors(b)
   m <- get(name, envir = analysis)
@@ -211,7 +213,7 @@ comparisons <- function(id, group, effect, level, draws, seed, units) {
   if (length(units)) {
     object("ranks", {
       set.seed(SEED, "Mersenne-Twister", "Inversion", "Rejection")
-      rank_draws(M, G, E, DRAWS)
+      rank_draws(M, G, group_rows(typical, G, d, COLUMNS), DRAWS)
     }, bind = b)
   }
   for (u in units) rank_limits(at, u, draws, level, name, c(b, list(U = u)))
@@ -257,6 +259,36 @@ other_df <- function(id, ddf) {
     statistic(
       at("p"), other[TERM, "Pr(>|t|)"], paste("p:", term), "p", method = paste("t test,", ddf),
       model = name, bind = b
+    )
+  }
+  list()
+}
+
+# The effect within groups of a term whose coefficient mixes it with that between them: from the refit
+# with the group means among the predictors (`check_exogeneity`).
+within_effect <- function(id, term, level, unit, label) {
+  at <- function(what) paste("inference/within", term, what, sep = "/")
+  text <- paste("Effect within groups:", label)
+  said <- "group mean added to the model (Mundlak, 1978), t test with Satterthwaite df"
+  columns <- c(
+    estimate = "Estimate", se = "Std. Error", df = "df", t = "t value", p = "Pr(>|t|)"
+  )
+  types <- c(estimate = "estimate", se = "se", df = "df", t = "statistic", p = "p")
+  b <- list(TERM = term, TAIL = 1 - (1 - level) / 2)
+  for (what in names(columns)) {
+    b$COLUMN <- columns[[what]]
+    statistic(
+      at(what), mundlak_tests[TERM, COLUMN], text, types[[what]],
+      if (what %in% c("estimate", "se")) unit else "", said, "mundlak", b
+    )
+  }
+  for (side in c("lower", "upper")) {
+    b$SIGN <- if (side == "lower") -1 else 1
+    statistic(
+      at(side),
+      mundlak_tests[TERM, "Estimate"] +
+        SIGN * qt(TAIL, mundlak_tests[TERM, "df"]) * mundlak_tests[TERM, "Std. Error"],
+      paste("Limit of the", text), "estimate", unit, said, "mundlak", b
     )
   }
   list()

@@ -488,6 +488,19 @@ least_variance <- function(id, block, effect, column, unit, label) {
   list()
 }
 
+# The correlation of intercepts and slopes were the predictor's zero at its mean.
+correlation_at_mean <- function(id, block, effect, column, label) {
+  b <- list(M = as.name(paste0("m_", id)), B = block, E = effect, XC = as.name(column))
+  at <- function(what) paste("interpretation/correlation", block, effect, what, sep = "/")
+  statistic(at("mean"), typical$XC, paste("Mean:", label), "mean", bind = b)
+  statistic(
+    at("there"), correlation_at(M, B, E, typical$XC),
+    paste("Correlation of intercepts and slopes at the mean:", label), "correlation", bind = b,
+    model = paste0("m_", id)
+  )
+  list()
+}
+
 # Marginal means of a factor, by categories of another one where `by` names it; pairwise differences
 # where asked for.
 marginal_means <- function(id, key, factor, by, pairs, level, ddf) {

@@ -7,7 +7,8 @@ means of factors, and how reliable random slopes are.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations, product
 from typing import Any
 
 from mlmreport.quantities import Cell, Missing, Row, Table
@@ -18,7 +19,7 @@ from mlmreport.steps.context import Context, FittedModel
 from mlmreport.steps.models import COEFFICIENT
 from mlmreport.thresholds import RULES
 
-__all__ = ["details", "find_means", "interval", "slug"]
+__all__ = ["details", "find_means", "interval", "listed", "slug"]
 
 STEP = "interpretation"
 MOST_PAIRED = 6
@@ -58,6 +59,11 @@ def interval(context: Context, at: str, lower: str = "lower", upper: str = "uppe
 def slug(text: str) -> str:
     """A text as part of an id."""
     return "".join(char if char.isascii() and char.isalnum() else "-" for char in text).strip("-")
+
+
+def listed(words: Sequence[str]) -> str:
+    """Joined for a sentence: commas, and `and` before the last."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _percent(context: Context) -> str:
@@ -411,7 +417,7 @@ def _marginal(
         "have": rows > 0,
         "paired": pairs > 0,
         "adjusted": len(context.categories[variable.column]) > 2,
-        "table": _means_table(context, key, variable, by, facts, pairs) if rows else None,
+        "table": _means_table(context, model, key, variable, by, facts, pairs) if rows else None,
         "interacts": bool(partners),
         "numbers": [v.label for v in partners if v.type == "number"],
         "others": [v.label for v in partners if v.type == "category"],
@@ -438,8 +444,34 @@ def _line(context: Context, at: str, head: str, *, test: bool) -> Row:
     )  # fmt: skip
 
 
+def _empty_cells(context: Context, model: FittedModel) -> list[tuple[str, str]]:
+    """Pairs of categories, of different factors of the model, that no row has together."""
+    frame, found = context.data.frame, list[tuple[str, str]]()
+    for one, other in combinations(_factor_variables(context, model), 2):
+        together = set(zip(frame[one.column].astype(str), frame[other.column].astype(str),
+                           strict=True))  # fmt: skip
+        pairs = product(context.categories[one.column], context.categories[other.column])
+        found += [(f"{one.label}: {a}", f"{other.label}: {b}") for a, b in pairs
+                  if (a, b) not in together]  # fmt: skip
+    return found
+
+
+def _said_empty(cells: Sequence[tuple[str, str]]) -> str:
+    """What the note of a table of marginal means says of combinations without rows."""
+    if not cells:
+        return ""
+    first, second = cells[0]
+    more = f", one of {len(cells)} combinations without any" if len(cells) > 1 else ""
+    return (
+        f" No row has {first} together with {second}{more}: means that average over such a "
+        "combination speak of units that these data do not have. Differences do not depend on it "
+        "as long as the two do not interact."
+    )
+
+
 def _means_table(
     context: Context,
+    model: FittedModel,
     key: str,
     variable: Variable,
     by: Variable | None,
@@ -476,7 +508,7 @@ def _means_table(
          "t", "p"),
         tuple(rows),
         "Numeric predictors at their means over all rows, the categories of other factors weighted "
-        f"equally; {context.tests}.{said}",
+        f"equally; {context.tests}.{said}{_said_empty(_empty_cells(context, model))}",
     )  # fmt: skip
 
 

@@ -13,7 +13,15 @@ from mlmreport.steps.context import Context, FittedModel
 from mlmreport.steps.effects import BASES, details, find_means, interval, slug
 from mlmreport.steps.models import COEFFICIENT
 
-__all__ = ["pair_of", "run", "several_terms"]
+__all__ = [
+    "has_reference",
+    "higher_columns",
+    "intercepts_at",
+    "pair_of",
+    "run",
+    "several_terms",
+    "where_it_holds",
+]
 
 STEP = "interpretation"
 MOST_CATEGORIES = 8
@@ -40,6 +48,7 @@ def run(context: Context) -> Mapping[str, Any]:
         "effects": [entry for entry in effects if entry["kind"] != "intercept"],
         "baseline": _baseline(context, model),
         "typical": _typical(context, model),
+        "reference": has_reference(context, model),
         "ranges": ranges,
         "covariances": _covariances(context, model),
         "interactions": interactions,
@@ -179,11 +188,34 @@ def where_it_holds(context: Context, model: FittedModel, entry: Coefficient) -> 
 
 
 def _at_base(context: Context, variable: Variable) -> str:
+    """Where a variable's column is zero or its reference category, in words."""
     if variable.type == "category":
         return f"{variable.label} is {context.categories[variable.column][0]}"
     if variable.role == "within":
         return f"{variable.base_label} is at the {context.plan.levels[variable.level].name} mean"
-    return f"{variable.base_label} is {'at its centre' if variable.role == 'centred' else 'zero'}"
+    if variable.role == "centred":
+        return f"{variable.base_label} is at its centre"
+    return f"{variable.base_label} is {_zero(context, variable)}"
+
+
+def _outside(context: Context, variable: Variable) -> bool:
+    """Whether zero is no value within the range of the data."""
+    at = f"structure/variable/{variable.column}"
+    low, high = (context.value(f"{at}/{end}") for end in ("min", "max"))
+    return low is not None and high is not None and not low <= 0 <= high
+
+
+def _zero(context: Context, variable: Variable) -> str:
+    return "zero, outside the data" if _outside(context, variable) else "zero"
+
+
+def intercepts_at(context: Context, model: FittedModel, group: str) -> list[str]:
+    """Where a grouping's intercepts are looked at: with random slopes it matters."""
+    slopes = {effect for block, effects in model.fit.blocks.items()
+              if model.fit.groups[block] == group for effect in effects}  # fmt: skip
+    found = [part.variable for entry in model.coefficients if entry.name in slopes
+             for part in entry.parts if part.variable]  # fmt: skip
+    return [_at_base(context, variable) for variable in dict.fromkeys(found)]
 
 
 def pair_of(context: Context, entry: Coefficient) -> Mapping[str, Any] | None:
@@ -221,7 +253,16 @@ def _categories(context: Context, entry: Coefficient) -> Mapping[str, Any]:
 
 def _baseline(context: Context, model: FittedModel) -> list[str]:
     """Where every predictor is zero or at its reference: what the intercept stands for."""
-    return _values_said(context, model, lambda variable: _ZERO.get(variable.role, "at zero"))
+    return _values_said(
+        context,
+        model,
+        lambda variable: _ZERO.get(variable.role, f"at {_zero(context, variable)}"),
+    )
+
+
+def has_reference(context: Context, model: FittedModel) -> bool:
+    """Whether categories stand at their reference where nothing else is said."""
+    return any(variable["type"] == "category" for variable in _model_variables(context, model))
 
 
 def _typical(context: Context, model: FittedModel) -> list[str]:
@@ -362,8 +403,9 @@ def _at_bounds(context: Context, model: FittedModel) -> str:
 
 def _profile_warning(context: Context, model: FittedModel) -> str:
     """What a reader has to know of intervals whose profiles lme4 warned about."""
-    said = [entry for entry in context.engine.conditions if entry["where"] == f"ci_{model.id}"]
-    if not said:
+    where = f"ci_{model.id}"
+    if not any(said["where"] == where and said["kind"] != "error"
+               for said in context.engine.conditions):  # fmt: skip
         return ""
     return (
         " lme4 warned that some profiles are irregular (the warnings stand in the provenance): "
@@ -423,6 +465,7 @@ def _covariances(context: Context, model: FittedModel) -> list[dict[str, Any]]:
             low, high = (context.value(f"{name}/{side}") for side in ("lower", "upper"))
             found.append(
                 {
+                    **_at_mean(context, model, block, effect),
                     "label": effect_label(effect, model.coefficients),
                     "groups": context.plural(model.fit.groups[block]),
                     "correlation": context.item(name),
@@ -434,6 +477,24 @@ def _covariances(context: Context, model: FittedModel) -> list[dict[str, Any]]:
                 }
             )
     return found
+
+
+def _at_mean(context: Context, model: FittedModel, block: str, effect: str) -> dict[str, Any]:
+    """The correlation were the predictor's zero at its mean, where it is another point."""
+    variable = context.plan.by_column(effect.strip("`"))
+    if variable is None or variable.type != "number" or variable.role == "within":
+        return {"moved": False}
+    context.run(
+        STEP, "correlation_at_mean", id=model.id, block=block, effect=effect,
+        column=variable.column, label=variable.base_label,
+    )  # fmt: skip
+    at = f"interpretation/correlation/{block}/{effect}"
+    return {
+        "moved": context.value(f"{at}/there") is not None
+        and abs(context.value(f"{at}/mean") or 0.0) > 1e-8,
+        "outside": _outside(context, variable),
+        **context.all(at, "mean", "there"),
+    }
 
 
 # --- interactions -----------------------------------------------------------------------------

@@ -128,11 +128,21 @@ def _decide_on_groups(context: Context, groups: list[dict[str, Any]]) -> None:
         (
             f"{method}, tests by the normal distribution"
             if context.asymptotic
-            else f"{method} with {context.ddf} df, as the spec says"
+            else _method_and_df(context, method)
         )
         + ("; variances are to be read with caution" if few == "few" else ""),
         rule.citation,
     )
+
+
+def _method_and_df(context: Context, method: str) -> str:
+    """Estimator and df method, each with whether the spec names it."""
+    spec = context.spec
+    named = ("method" in spec.estimation.model_fields_set, "df" in spec.inference.model_fields_set)
+    first, second = ("as the spec says" if it else "by default" for it in named)
+    if first == second:
+        return f"{method} with {context.ddf} df, {first}"
+    return f"{method} ({first}) with {context.ddf} df ({second})"
 
 
 def _pairs(context: Context) -> list[tuple[Level, Level]]:

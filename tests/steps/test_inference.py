@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
+import pandas as pd
 import pytest
 from support import RunSpec, value
 
@@ -82,3 +84,35 @@ report: {groups: [GROUPS]}
     assert value(found, f"{at}/estimate") == pytest.approx(253.6637 + 4.5 * 19.6663, abs=5e-3)
     with pytest.raises(InputError, match="no person '999'"):
         run_spec(text.replace("GROUPS", "999"))
+
+
+def test_a_new_unit_is_averaged_over_the_units_in_it(run_spec: RunSpec) -> None:
+    """Of three levels: the variance between schools alone, not that of pupils in them."""
+    rng = np.random.default_rng(3)
+    school, pupil = np.repeat(np.arange(12), 20), np.repeat(np.arange(60), 4)
+    table = pd.DataFrame({
+        "school": school, "pupil": pupil,
+        "y": rng.normal(size=12)[school] + 2 * rng.normal(size=60)[pupil] + rng.normal(size=240),
+    })  # fmt: skip
+    found = run_spec(
+        """title: Three levels
+data: {file: d.csv}
+levels: [{name: test}, {name: pupil, id: pupil}, {name: school, id: school}]
+outcome: {name: y}
+models: {list: [{id: m, fixed: [], random: {pupil: [1], school: [1]}}]}
+inference: {variance_ci: none}
+estimation: {check_optimizers: false}
+""",
+        {"d.csv": table},
+    )
+    mean = value(found, "inference/average/se") ** 2
+    variances = [value(found, f"m/var/{g}/(Intercept)/variance") for g in ("school", "pupil")]
+    alone, both = (value(found, f"inference/{key}/se") ** 2 for key in ("new_unit", "new"))
+    assert alone == pytest.approx(mean + variances[0], rel=1e-6)
+    assert both == pytest.approx(mean + sum(variances), rel=1e-6)
+    # Balanced: the school means, of 20 rows each, carry all that is known of a new school.
+    schools = table.groupby("school")["y"].mean()
+    pupils = table.groupby("pupil")["y"].mean()
+    within = pupils.groupby(np.repeat(np.arange(12), 5)).var(ddof=1).mean()
+    tau = schools.var(ddof=1) - within / 5
+    assert alone == pytest.approx(tau + schools.var(ddof=1) / 12, rel=1e-4)

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from support import RunSpec, check_sound, value
 
+from mlmreport.engine.session import package_dataset
 from mlmreport.quantities import Results, Series
 
 pytestmark = pytest.mark.r
@@ -59,7 +60,7 @@ def test_kenward_roger_equals_satterthwaite_in_a_balanced_design(sleep: Results)
     )
 
 
-def test_comparison_intervals_and_ranks(sleep: Results) -> None:
+def test_comparison_intervals(sleep: Results) -> None:
     assert value(sleep, "inference/compare/Subject/factor") == pytest.approx(1.386, abs=5e-4)
     low, high = (
         series(sleep, "inference/compare/Subject/lower"),
@@ -68,17 +69,35 @@ def test_comparison_intervals_and_ranks(sleep: Results) -> None:
     n = len(low)
     overlap = [low[i] <= high[j] and low[j] <= high[i] for i in range(n) for j in range(i)]
     assert value(sleep, "inference/compare/Subject/overlap") == pytest.approx(np.mean(overlap))
-    modes = series(sleep, "inference/modes/Subject/(Intercept)/estimate")
-    sd = (high - modes) / value(sleep, "inference/compare/Subject/factor")
-    draws = modes[:, None] + sd[:, None] * np.random.default_rng(1).normal(size=(n, 20_000))
-    ranks = n - draws.argsort(axis=0).argsort(axis=0)
-    top = int(modes.argmax())
-    name = sleep.items["inference/modes/Subject/(Intercept)/names"].values[top]  # type: ignore[union-attr]
-    expected = np.quantile(ranks[top], [0.025, 0.975])
-    for bound, side in zip(expected, ("lower", "upper"), strict=True):
-        shown = f"inference/compare/Subject/rank/{name}/{side}"
-        if shown in sleep.items:
-            assert value(sleep, shown) == pytest.approx(bound, abs=1)
+
+
+def test_ranks_are_those_of_the_expected_values(sleep: Results) -> None:
+    """Each person's intercept and slope by the normal equations of a single person's data."""
+    frame = package_dataset("lme4", "sleepstudy").sort_values(["Subject", "Days"])
+    at = "slopes/var/Subject"
+    cov = value(sleep, f"{at}/Days/cov/(Intercept)")
+    tau = np.array([[value(sleep, f"{at}/(Intercept)/variance"), cov],
+                    [cov, value(sleep, f"{at}/Days/variance")]])  # fmt: skip
+    sigma2 = value(sleep, "slopes/sigma2")
+    beta = [value(sleep, f"slopes/fixef/{name}/estimate") for name in ("(Intercept)", "Days")]
+    z, middle = np.column_stack([np.ones(10), np.arange(10)]), np.array([1, 4.5])
+    posterior = np.linalg.inv(z.T @ z / sigma2 + np.linalg.inv(tau))
+    sd = np.sqrt(middle @ posterior @ middle)
+    means = {
+        str(name): middle @ posterior @ z.T @ (y.to_numpy() - z @ beta) / sigma2
+        for name, y in frame.groupby("Subject", observed=True)["Reaction"]
+    }
+    draws = np.array(list(means.values()))[:, None] + sd * np.random.default_rng(1).normal(
+        size=(18, 40_000)
+    )
+    ranks = 18 - draws.argsort(axis=0).argsort(axis=0)
+    named = [entry["name"] for entry in sleep.steps["inference"]["named"]]
+    assert named == [sorted(means, key=means.__getitem__)[k] for k in (0, 8, 17)]
+    for name in named:
+        expected = np.quantile(ranks[list(means).index(name)], [0.025, 0.975])
+        for bound, side in zip(expected, ("lower", "upper"), strict=True):
+            shown = value(sleep, f"inference/compare/Subject/rank/{name}/{side}")
+            assert shown == pytest.approx(bound, abs=1)
 
 
 def test_standardised_effects(sleep: Results) -> None:

@@ -1,0 +1,36 @@
+"""How numbers are written."""
+
+from __future__ import annotations
+
+import pytest
+
+from mlmreport import display
+from mlmreport.quantities import Quantity, Source
+
+
+def shown(value: float, kind: str, digits: int | None = None) -> str:
+    return display.text(Quantity("q", value, kind, "", "", Source("x"), digits=digits))
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "text"),
+    [
+        (0.0123, "variance", "0.012"),
+        (0.0999, "sd", "0.100"),
+        (-0.00456, "covariance", "−0.0046"),
+        (0.1234, "variance", "0.12"),
+        (612.1, "variance", "612.10"),
+        (0.0, "variance", "0.00"),
+        (4.8e-6, "sd", "4.8\N{NARROW NO-BREAK SPACE}×\N{NARROW NO-BREAK SPACE}10⁻⁶"),
+        (3e-9, "variance", "3.0\N{NARROW NO-BREAK SPACE}×\N{NARROW NO-BREAK SPACE}10⁻⁹"),
+        (0.0123, "estimate", "0.01"),
+    ],
+)
+def test_a_small_part_of_the_variance_keeps_two_significant_digits(
+    value: float, kind: str, text: str
+) -> None:
+    assert shown(value, kind) == text
+
+
+def test_decimals_that_the_context_sets_come_first() -> None:
+    assert shown(0.0123, "variance", digits=2) == "0.01"
