@@ -637,7 +637,7 @@ class _Form(ABC):
 
     def outcome_symbol(self) -> Symbol:
         """The outcome of one unit of level 1."""
-        meaning = f"{self.outcome_label} of {self.levels[0].name} {self.levels[0].index}"
+        meaning = self._outcome_of_unit()
         return Symbol(f"Y_{{{self.indices(1)}}}", "", "outcome", meaning)
 
     def _fixed_meaning(self, column: _Column) -> str:
@@ -684,9 +684,14 @@ class _Form(ABC):
         meaning = f"how far {what} in {grouping.unit} {grouping.counter} lies from the expected one"
         return Symbol(self.u(effect), effect.column.coefficient, "u", meaning, grouping.name)
 
+    def _outcome_of_unit(self) -> str:
+        """The outcome of a unit of level 1; "rating i" where both are called the same."""
+        name, index = self.levels[0].name, self.levels[0].index
+        same = self.outcome_label.casefold() == name.casefold()
+        return f"{name} {index}" if same else f"{self.outcome_label} of {name} {index}"
+
     def _error_symbol(self) -> Symbol:
-        unit = f"{self.levels[0].name} {self.levels[0].index}"
-        meaning = f"the part of {self.outcome_words} of {unit} that the model does not account for"
+        meaning = f"the part of {self._outcome_of_unit()} that the model does not account for"
         return Symbol(self.error, "", "e", meaning)
 
     def _variances(self) -> Iterator[Symbol]:

@@ -129,6 +129,7 @@ def _partition(context: Context, split: _Split) -> dict[str, Any]:
         "have": True,
         "crossed": split.crossed,
         "many": len(split.groups) > 1,
+        "several": len(final.plan.formula.fixed) > 1,
         "conflated": [entry.label for entry in final.coefficients if entry.name in shared],
         "shared": context.item("fit/partition/total/shared") if "shared" in split.labels else None,
         "levels": [_level(context, split, k) for k in range(1, len(split.places) + 1)],

@@ -690,8 +690,8 @@ def _neyman_figures(context: Context, interactions: Sequence[dict[str, Any]]) ->
             f"neyman-{slug(entry['key'])}",
             "johnson_neyman",
             f"Slope of {entry['focal']} over {entry['moderator']} with its pointwise {percent} % "
-            f"interval over the range of the data; dashed: where the interval begins or ceases to "
-            f"hold zero.",
+            f"interval over the range of the data"
+            + ("; dashed: where it begins or ceases to hold zero." if found["inside"] else "."),
             f"Line of the slope of {entry['focal']} over {entry['moderator']} with a band, filled "
             f"by whether it holds zero.",
             {

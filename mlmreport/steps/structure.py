@@ -291,7 +291,7 @@ def _levels_table(context: Context) -> Table:
         "CV = standard deviation of the sizes over their mean. Singletons = units with one only."
         if len(rows) > len(context.plan.levels)
         else f"Min to CV: {lowest.plural} per unit. CV = standard deviation of the sizes over "
-        f"their mean. Singletons = units with one of the {lowest.plural} only.",
+        f"their mean. Singletons = units with a single {lowest.name}.",
     )
 
 

@@ -29,6 +29,7 @@ from mlmreport.report.figures.canvas import (
     key,
     legend,
     margin_labels,
+    note,
     rows_height,
     rows_of,
     rule,
@@ -55,6 +56,8 @@ _SPACIOUS_ROWS = 25
 _NAME_WIDTH = 32
 _MOST_MARGIN_LABELS = 30
 _MOST_ROWS = 200
+_MOST_PANELS = 15
+_APART = 20
 
 
 def coefficients(
@@ -70,8 +73,10 @@ def coefficients(
         For each model its name, estimates, lower and upper limits, one for each term; None where
         the model does not have the term.
     xlabel
-        What the axis measures.
+        What the axis measures. Terms of very different sizes have an axis each.
     """
+    if _sizes_apart(terms, series):
+        return _coefficient_panels(terms, series, xlabel)
     with style():
         step = 0.8 / max(len(series), 1)
         figure, (ax,) = figure_of(1.2 + rows_height(terms, max(0.32, 0.17 * len(series) + 0.1)))
@@ -80,7 +85,7 @@ def coefficients(
         for i, (name, *columns) in enumerate(series):
             same_length(terms=terms, estimates=columns[0])
             rows, values = _present(columns)
-            look: Look = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+            look = _look_of(i)
             _intervals(ax, rows + step * (i - (len(series) - 1) / 2), *values, **look)
             entries.append((key(linestyle="-", markersize=6, **look), name))
         rows_of(ax, terms)
@@ -89,6 +94,43 @@ def coefficients(
         if entries:
             legend(figure, entries)
         return finish(figure)
+
+
+def _sizes_apart(terms: Sequence[str], series: Sequence[Series]) -> bool:
+    """Whether some intervals would be points on an axis that shows the others."""
+    limits = [
+        [value for _, _, *ends in series for end in ends if (value := end[i]) is not None]
+        for i in range(len(terms))
+    ]
+    reaches = [max(map(abs, found)) for found in limits if found]
+    return 1 < len(terms) <= _MOST_PANELS and max(reaches) > _APART * max(min(reaches), 1e-300)
+
+
+def _coefficient_panels(terms: Sequence[str], series: Sequence[Series], xlabel: str) -> Drawing:
+    with style():
+        height = 0.5 + 0.14 * len(series)
+        figure, axes = figure_of(0.9 + height * len(terms), rows=len(terms))
+        for i, (ax, term) in enumerate(zip(axes, terms, strict=True)):
+            rule(ax, x=0)
+            for k, (_, *columns) in enumerate(series):
+                values = [np.array([column[i]], dtype=float) for column in columns]
+                if not np.isnan(values[0]).any():
+                    _intervals(ax, np.array([float(k)]), *values, **_look_of(k))
+            ax.set_ylim(len(series) - 0.4, -0.6)
+            ax.set_yticks([])
+            note(ax, term)
+        axes[-1].set_xlabel(wrapped(xlabel, 60))
+        entries = [
+            (key(linestyle="-", markersize=6, **_look_of(k)), name)
+            for k, (name, *_) in enumerate(series)
+        ]
+        if entries:
+            legend(figure, entries)
+        return finish(figure)
+
+
+def _look_of(k: int) -> Look:
+    return {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
 
 
 def _present(columns: Sequence[Sequence[float | None]]) -> tuple[Array, list[Array]]:
