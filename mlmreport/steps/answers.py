@@ -281,20 +281,24 @@ def _contextual(
         variable = entry.parts[0].variable if entry.kind == "number" else None
         key = context.means.get(variable.column) if variable else None
         at = f"interpretation/contextual/{key}"
-        if variable and key and context.value(f"{at}/p") is not None and _centred(model, key):
+        within = _centred(model, key) if key else None
+        if key and within and context.value(f"{at}/p") is not None:
             p = context.value(f"{at}/p")
             found.append({
                 "label": context.plan.variables[key].base_label,
                 "unit": context.plan.variables[key].unit,
+                "where": where_it_holds(context, model, within),
                 "clear": p is not None and p < context.spec.inference.alpha,
                 **context.all(at, *COEFFICIENT),
             })  # fmt: skip
     return found
 
 
-def _centred(model: FittedModel, key: str) -> bool:
-    return any(part.variable and part.variable.key == key and part.variable.role == "within"
-               for entry in model.coefficients for part in entry.parts)  # fmt: skip
+def _centred(model: FittedModel, key: str) -> Coefficient | None:
+    """The coefficient of a predictor's deviations from its group means, where the model has it."""
+    return next((entry for entry in model.coefficients if entry.kind == "number"
+                 for v in [entry.parts[0].variable] if v and v.key == key and v.role == "within"),
+                None)  # fmt: skip
 
 
 MIXED = 0.01

@@ -340,6 +340,7 @@ def _random_table(context: Context, model: FittedModel) -> Table:
         rows.append(Row(f"Between {plural}", (), group=True))
         for i, effect in enumerate(effects):
             at = f"{model.id}/var/{block}/{effect}"
+            _align(context, f"{at}/sd")
             limits = interval(context, f"{at}/sd") if have else ""
             label = effect_label(effect, model.coefficients)
             cells = (context.item(f"{at}/variance"), context.item(f"{at}/sd"), limits)
@@ -376,6 +377,13 @@ def _random_table(context: Context, model: FittedModel) -> Table:
         + _at_bounds(context, model)
         + _profile_warning(context, model),
     )
+
+
+def _align(context: Context, sd: str) -> None:
+    """Show the limits of a standard deviation with its own decimals."""
+    value = context.value(sd)
+    if value is not None and 1e-5 <= value < 100:
+        context.sharpen([sd, f"{sd}/lower", f"{sd}/upper"], sd)
 
 
 def _at_bounds(context: Context, model: FittedModel) -> str:

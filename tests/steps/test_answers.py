@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from support import RunSpec, value
 
-from mlmreport.quantities import Results
+from mlmreport.quantities import Quantity, Results
 
 pytestmark = pytest.mark.r
 
@@ -99,6 +99,15 @@ estimation: {check_optimizers: false, compare_structures: false, slope_tests: 0}
     assert (
         value(found, f"{at}/there") - value(found, "slopes/var/Subject/Days/cor/(Intercept)") > 0.3
     )
+
+
+def test_limits_of_a_standard_deviation_have_its_decimals(
+    analysed: Callable[[str], Results],
+) -> None:
+    found, at = analysed("tracer-lots"), "drift/var/Lot/(Intercept)/sd"
+    assert 0.01 < value(found, at) < 0.1 < value(found, f"{at}/upper")
+    items = (found.items[name] for name in (at, f"{at}/lower", f"{at}/upper"))
+    assert [item.digits for item in items if isinstance(item, Quantity)] == [3, 3, 3]
 
 
 def test_effects_in_interactions_are_answered_on_average(
