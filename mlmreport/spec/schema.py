@@ -294,7 +294,7 @@ class EstimationSpec(Base):
         ge=0,
         le=30,
         description="The most lowest-level predictors of the final model whose random slope is "
-        "tested, one at a time; one or two fits each, 0 for none.",
+        "tested over each grouping, one at a time; one or two fits each, 0 for none.",
     )
     slope_simulations: int = Field(
         5000,

@@ -333,6 +333,7 @@ def _decide(context: Context, facts: Mapping[str, Any]) -> None:
     evidence_of_spread: list[Any] = ["ratio of the outer fifths' SDs: "]
     for k, entry in enumerate(widest):
         evidence_of_spread += ["; " if k else "", f"{entry['label']} ", entry["ratio"]]
+        evidence_of_spread += [", p of the rank correlation ", entry["p"]]
     context.decide(
         STEP,
         RULES["heteroscedastic"].text,

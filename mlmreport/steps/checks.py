@@ -74,7 +74,8 @@ def _influence_of(
     named = {"key": key, "suffix": suffix, "name": level.name, "plural": level.plural}
     exact = _deletes_exactly(context, model, level)
     if not exact and (reason := _influence_too_long(context, model, level)):
-        return {**named, "have": False, "units": [], "too_long": reason}
+        nothing = {"have": False, "units": [], "exact": False, "why_held": ""}
+        return {**named, **nothing, "too_long": reason}
     no_refits = "" if exact else _refits_too_long(context, model, level)
     found = context.run(
         STEP,

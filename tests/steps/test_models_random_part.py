@@ -161,6 +161,15 @@ def test_simulated_null_distribution(run_spec: Callable[..., Results]) -> None:
     assert "no random slopes" in facts["structures"]["reason"]
 
 
+def test_a_slope_that_varies_and_is_not_in_the_model(run_spec: Callable[..., Results]) -> None:
+    results = run_spec(SPEC % "", {"rows.csv": rows(0.4)})
+    facts = results.steps["models"]["examined"]["slopes"]
+    assert list(facts["missing"]) == ["x over schools"]
+    # With it the standard error of the fixed effect is larger.
+    more = run_spec(SPEC % ", x", {"rows.csv": rows(0.4)})
+    assert value(more, "last/fixef/x/se") > 1.2 * value(results, "last/fixef/x/se")
+
+
 def test_what_the_spec_leaves_out_is_said(run_spec: Callable[..., Results]) -> None:
     spec = SPEC.replace(
         "slope_simulations: 2000",
