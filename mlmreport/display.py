@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from mlmreport.quantities import Quantity
 
-__all__ = ["FORMATS", "KINDS", "Kind", "decimals_for", "number", "text"]
+__all__ = ["FORMATS", "KINDS", "UNSIGNED", "Kind", "decimals_for", "decimals_of", "number", "text"]
 
 MINUS = "\N{MINUS SIGN}"
 THIN = "\N{NARROW NO-BREAK SPACE}"
@@ -86,8 +86,13 @@ def number(value: float, decimals: int, *, leading_zero: bool = True) -> str:
     return (MINUS if negative else "") + text
 
 
-def _decimals(quantity: Quantity) -> int:
-    """Those of its kind; a part of the variance that is small keeps two significant digits."""
+def decimals_of(quantity: Quantity) -> int:
+    """The decimals of a quantity: those that its context set, else those of its kind.
+
+    A part of the variance that is small keeps two significant digits.
+    """
+    if quantity.digits is not None:
+        return quantity.digits
     if quantity.kind in {"variance", "sd", "covariance"} and 1e-5 <= abs(quantity.value) < 0.1:
         return decimals_for(abs(quantity.value))
     return KINDS[quantity.kind].decimals
@@ -97,7 +102,7 @@ def _plain(quantity: Quantity) -> str:
     if quantity.kind == "level":
         return f"{quantity.value:.10g}".removeprefix("0")
     kind = KINDS[quantity.kind]
-    decimals = _decimals(quantity) if quantity.digits is None else quantity.digits
+    decimals = decimals_of(quantity)
     if kind.smallest and abs(quantity.value) < kind.smallest:
         bound = number(kind.smallest, decimals, leading_zero=kind.leading_zero)
         return f"<{THIN}{bound}"
@@ -145,6 +150,10 @@ FORMATS: Mapping[str, Callable[[Quantity], str]] = {
     "magnitude": _magnitude,
     "equation": _equation,
 }
+
+
+UNSIGNED = frozenset({"percent_size", "magnitude"})
+"""The forms that hide a sign, which the sentence around them tells."""
 
 
 def text(quantity: Quantity, form: str = "plain") -> str:

@@ -357,7 +357,7 @@ def _part(part: Part, derived: Mapping[str, int]) -> str:
         return r_string(part.replace("`", ""))
     if part.id not in derived:  # a count of the preparation, or a setting
         return r_string(display.text(part))
-    decimals = display.KINDS[part.kind].decimals if part.digits is None else part.digits
+    decimals = display.decimals_of(part)
     return f"shown({r_string(part.id)}, {r_string(part.kind)}, {decimals})"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlmreport.display import UNSIGNED
 from mlmreport.errors import InputError
 from mlmreport.verify import checks as table
 from mlmreport.verify.checks import Check
@@ -119,11 +120,11 @@ def _displayed(page: str, wordings: Mapping[str, Wording]) -> Iterator[tuple[str
     """Id and text of each number, as the page has them; without a page as the document does."""
     if page:
         for entry in read_page(page):
-            if not entry.missing and entry.form != "magnitude":  # which hides a sign
+            if not entry.missing and entry.form not in UNSIGNED:
                 yield entry.id, entry.text
         return
     for place in next(iter(wordings.values())).places:
-        if place.id and place.form != "magnitude":
+        if place.id and place.form not in UNSIGNED:
             yield place.id, place.text
 
 

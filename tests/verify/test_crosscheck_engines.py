@@ -257,9 +257,8 @@ def test_rows_of_other_kinds_stay(tmp_path: Path) -> None:
 
 @pytest.fixture
 def sleep_spec(report: Path, tmp_path: Path, copy: Callable[[], Path]) -> Path:
-    folder = copy()
-    (tmp_path / "analysis.yml").write_text((folder / "analysis.yml").read_text("utf-8"), "utf-8")
-    folder.rename(tmp_path / "report")
+    (tmp_path / "analysis.yml").write_bytes((report.parent / "analysis.yml").read_bytes())
+    copy().rename(tmp_path / "report")
     return tmp_path / "analysis.yml"
 
 
