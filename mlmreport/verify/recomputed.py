@@ -342,9 +342,17 @@ def _to_one(reading: _Reading, names: list[str]) -> Found:
 
 
 def _reductions(reading: _Reading) -> Found:
-    """Variance explained at a level: (v0 - v1) / v0 (Raudenbush & Bryk, 2002)."""
+    """Variance explained at a level: (v0 - v1) / v0 (Raudenbush & Bryk, 2002).
+
+    Where slopes vary, v1 is the variance at the predictors' means, which is not displayed.
+    """
     for name in reading.under(r"(fit/.+/reduction/.+)"):
         _, model, _, group = name.split("/", 3)
+        if (
+            len(list(reading.under(rf"({re.escape(model)}/var/{re.escape(group)}/.+/variance)")))
+            > 1
+        ):
+            continue
         part = "sigma2" if group == "residual" else f"var/{group}/(Intercept)/variance"
         pair = reading.get(f"null/{part}", f"{model}/{part}")
         if pair and pair[0][0] > 0:
