@@ -31,6 +31,7 @@ __all__ = [
 CHECKS = "checks.json"
 RESULTS_KIND = "results"
 AGREES, DIFFERS, NOT_CHECKED = "agrees", "differs", "not checked"
+NOT_APPLICABLE = "not applicable"
 
 TITLES: dict[str, str] = {
     RESULTS_KIND: "the files of results and data",
@@ -225,7 +226,8 @@ _ROUNDED = frozenset({"recomputed"})
 
 
 def _outcome(kind: str, checks: Sequence[Check]) -> Outcome:
-    done = [check for check in checks if check.verdict != NOT_CHECKED]
+    skipped = (NOT_CHECKED, NOT_APPLICABLE)
+    done = [check for check in checks if check.verdict.partition(":")[0] not in skipped]
     measured = [c for c in done if c.ok and _number(c.tolerance) and kind not in _ROUNDED]
     return Outcome(
         (TITLES | _ELSEWHERE).get(kind, kind),
