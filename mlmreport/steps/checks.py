@@ -1017,19 +1017,21 @@ def _correlated_errors(context: Context, model: FittedModel, time: Variable) -> 
         return {**facts, "have": False, "too_long": "", "varied": False, "matters": False}
     ratios = [context.value(f"{at}/{name}") for name in ("ratio", "least_ratio")]
     pairs = _random_pairs(context, model)
+    other = {own: f"{at}/{part}" for own, part, _ in pairs}
+    varied = [own for own in other if _differ(context, own, other[own])]
     return {
         **facts,
         "have": True,
         "too_long": "",
         "matters": change > RULES["shift"].value
         or any(abs(r - 1) > RULES["se_ratio"].value for r in ratios if r is not None),
-        "varied": any(_differ(context, own, f"{at}/{part}") for own, part, _ in pairs),
+        "varied": bool(varied),
         "limit": any(
             abs(context.value(f"{at}/{part}") or 0) > 1 - 1e-3
             for _, part, _ in pairs
             if "/cor/" in part
         ),
-        "parts": {own: context.item(f"{at}/{part}") for own, part, _ in pairs},
+        "parts": {own: context.item(other[own]) for own in varied},
         "table": _errors_table(context, model, pairs),
     }
 
