@@ -251,6 +251,7 @@ judge_slope <- function(env) {
   at <- "models/slope/x_within/"
   c(
     "error slope correlated mixture" = rejects(env, paste0(at, "removed/p")),
+    "error slope correlated bootstrap" = rejects(env, paste0(at, "removed/p_exact")),
     "error slope independent mixture" = rejects(env, paste0(at, "independent/p")),
     "error slope independent exact" = rejects(env, paste0(at, "independent/p_exact"))
   )

@@ -73,7 +73,7 @@ GROUP = r"inference/group/01/(lower|upper)"
 NEW = r"inference/new/(lower|upper)"
 GROUPING = r"fit/grouping/p|icc/exact/p"
 VARIANCES = r"schools/var/.*/sd/(lower|upper)|icc/school/(bootstrap/)?(lower|upper)"
-SLOPE = r"models/slope/x_within/(removed/p|independent/(p|p_exact))"
+SLOPE = r"models/slope/x_within/(removed|independent)/(p|p_exact)"
 
 
 def recorded(family: str, df: str) -> Sequence[TraceEntry]:
@@ -188,6 +188,7 @@ COLUMNS = {
         "error grouping mixture": "Grouping, mixture",
         "error grouping exact": "Grouping, exact",
         "error slope correlated mixture": "Correlated slope, mixture",
+        "error slope correlated bootstrap": "Correlated slope, bootstrap",
         "error slope independent mixture": "Independent slope, mixture",
         "error slope independent exact": "Independent slope, exact",
     },
