@@ -22,6 +22,8 @@ from mlmreport.steps.interpretation import (
 __all__ = ["run"]
 
 STEP = "inference"
+MOST_ROWS = 200
+"""Of more groups than these a figure shows an even choice."""
 RANK_DRAWS = 2000
 """Draws of the groups' ranks."""
 OTHER_DF = {
@@ -680,13 +682,16 @@ def _figures(
             f" The thick part is the comparison interval: two {level.plural} whose thick parts "
             "do not overlap differ at about the level of the intervals (Goldstein & Healy, 1995)."
         )
+        many = len(context.item(f"{entry['at']}/names").values) > MOST_ROWS
+        whose = f"{level.plural}, evenly chosen," if many else f"every {level.name}"
         figures[f"modes-{level.name}-{number}"] = Figure(
             f"modes-{slug(level.name)}-{number}",
             "caterpillar",
-            f"Conditional modes of the {entry['label']}{_said_where(entry)} of every {level.name} "
+            f"Conditional modes of the {entry['label']}{_said_where(entry)} of {whose} "
             f"with {percent} % intervals, in order.{thick if two else ''}",
             f"Caterpillar plot: the {level.plural} in order of their deviation from the average.",
             {
+                "most": MOST_ROWS,
                 "labels": context.item(f"{entry['at']}/names"),
                 "estimate": context.item(f"{entry['at']}/estimate"),
                 "lower": context.item(f"{entry['at']}/lower"),

@@ -55,7 +55,6 @@ _NAMED_ROWS = 60
 _SPACIOUS_ROWS = 25
 _NAME_WIDTH = 32
 _MOST_MARGIN_LABELS = 30
-_MOST_ROWS = 200
 _MOST_PANELS = 15
 _APART = 20
 
@@ -179,11 +178,12 @@ def caterpillar(
     xlabel: str,
     groups: str = "groups",
     comparison: tuple[ArrayLike, ArrayLike] | None = None,
+    most: int = 200,
 ) -> Drawing:
     """The groups' random effects with intervals, sorted.
 
     Up to 60 groups stand on the axis by name; of more, only the highlighted ones are named, at
-    most 30 of them. Of more than 200, that many are drawn, evenly spaced in their order.
+    most 30 of them.
 
     Parameters
     ----------
@@ -195,10 +195,12 @@ def caterpillar(
         Words for the value and for the groups.
     comparison
         Lower and upper ends of narrower intervals, drawn thick.
+    most
+        Of more groups so many are drawn, evenly spaced in their order.
     """
     columns = together(estimate=estimate, lower=lower, upper=upper)
     same_length(labels=labels, estimate=columns[0])
-    order = _shown_ranks(np.argsort(-columns[0], kind="stable"), labels, highlighted)
+    order = _shown_ranks(np.argsort(-columns[0], kind="stable"), most, labels, highlighted)
     names = [labels[i] for i in order]
     sorted_columns = [column[order] for column in columns]
     chosen = np.isin(names, list(highlighted))
@@ -223,11 +225,13 @@ def caterpillar(
         return finish(figure)
 
 
-def _shown_ranks(order: NDArray[np.intp], labels: Sequence[str], kept: Sequence[str]) -> Any:
+def _shown_ranks(
+    order: NDArray[np.intp], most: int, labels: Sequence[str], kept: Sequence[str]
+) -> NDArray[np.intp]:
     """All places of the order, or of more than can be told apart an even choice of them."""
-    if len(order) <= _MOST_ROWS:
+    if len(order) <= most:
         return order
-    even = np.linspace(0, len(order) - 1, _MOST_ROWS).round().astype(int)
+    even = np.linspace(0, len(order) - 1, most).round().astype(int)
     named = np.flatnonzero(np.isin([labels[i] for i in order], list(kept)))
     return order[np.union1d(even, named)]
 
