@@ -233,7 +233,8 @@ def _shown_ranks(
         return order
     even = np.linspace(0, len(order) - 1, most).round().astype(int)
     named = np.flatnonzero(np.isin([labels[i] for i in order], list(kept)))
-    return order[np.union1d(even, named)]
+    shown: NDArray[np.intp] = order[np.union1d(even, named)]
+    return shown
 
 
 def _ranked_height(names: Sequence[str]) -> float:
