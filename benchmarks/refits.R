@@ -73,7 +73,7 @@ beside("leave out", list(
   mlmreport = function() {
     problem <- compress(m)
     fit <- optimum(problem)
-    group_influence(problem, fit, leave_out_groups(problem, fit, which = match(schools, levels(d$school))))
+    group_influence(problem, leave_out_groups(problem, fit, which = match(schools, levels(d$school))))
   },
   lme4 = function() {
     if (!small) {

@@ -545,7 +545,10 @@ pairwise <- function(at, key, categories, by, id, ddf, b) {
     return(list(pairs = 0))
   }
   found <- get(name, envir = analysis)
-  record_rows(paste0(at, "/pair"), name, seq_len(nrow(found)), "estimate", "Difference", id, ddf)
+  adjusted <- if (length(categories) > 2L) "; p and limits adjusted by Tukey's method" else ""
+  record_rows(
+    paste0(at, "/pair"), name, seq_len(nrow(found)), "estimate", "Difference", id, ddf, adjusted
+  )
   two <- which(upper.tri(diag(length(categories))), arr.ind = TRUE)
   list(
     pairs = nrow(found),
@@ -554,7 +557,7 @@ pairwise <- function(at, key, categories, by, id, ddf, b) {
   )
 }
 
-record_rows <- function(at, table, rows, value, label, id, ddf) {
+record_rows <- function(at, table, rows, value, label, id, ddf, adjusted = "") {
   normal <- ddf == "asymptotic"  # emmeans then names its columns by another scheme
   columns <- c(
     estimate = value, se = "SE", df = "df", lower = if (normal) "asymp.LCL" else "lower.CL",
@@ -569,7 +572,7 @@ record_rows <- function(at, table, rows, value, label, id, ddf) {
     for (what in names(columns)) {
       statistic(
         paste(at, i, what, sep = "/"), TABLE[ROW, COLUMN], paste0(label, " ", i, ": ", what),
-        types[[what]], method = paste("emmeans,", ddf, "df"), model = paste0("m_", id),
+        types[[what]], method = paste0("emmeans, ", ddf, " df", adjusted), model = paste0("m_", id),
         bind = list(TABLE = as.name(table), ROW = i, COLUMN = columns[[what]])
       )
     }

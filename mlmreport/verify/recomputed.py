@@ -201,8 +201,9 @@ def _tests(reading: _Reading) -> Found:
         if pair:
             yield f"{prefix}/t", "estimate / SE", _divided(*pair)
     for prefix in reading.under(r"(.+)/p"):
-        test, df = reading.get(f"{prefix}/t"), _df(reading, prefix, reading.method(f"{prefix}/p"))
-        if test and df and df[0] > 0:
+        method = reading.method(f"{prefix}/p")
+        test, df = reading.get(f"{prefix}/t"), _df(reading, prefix, method)
+        if test and df and df[0] > 0 and "adjusted" not in method:
             yield f"{prefix}/p", "p of t with its df", _hull(_t_tail, (_size(test[0]), df))
 
 
@@ -212,7 +213,7 @@ def _limits(reading: _Reading) -> Found:
         return
     for prefix in reading.under(r"(.+)/lower"):
         method = reading.method(f"{prefix}/lower")
-        by_t = re.search(r"\bt interval|^emmeans|normal interval", method)
+        by_t = re.search(r"\bt interval|^emmeans(?!.*Tukey)|normal interval", method)
         pair, df = reading.get(f"{prefix}/estimate", f"{prefix}/se"), _df(reading, prefix, method)
         if by_t and pair and df and df[0] > 0:
             q = _hull(lambda n: _t_quantile(level.value, n), (df,))
