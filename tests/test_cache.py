@@ -144,6 +144,7 @@ class TestRuns:
             file.write_bytes(content)
         assert results(cache) == computed
 
+    @pytest.mark.long
     def test_models_that_leave_memory_change_nothing(self, place: Path, told: Told) -> None:
         document = load(small_spec(place))
 

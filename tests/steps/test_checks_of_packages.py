@@ -95,6 +95,7 @@ def test_autoregressive_errors(run_spec: RunSpec, plain: Mapping[str, float]) ->
     assert "slopes/var/Subject/Days/sd" in errors["parts"]
 
 
+@pytest.mark.long
 def test_slopes_and_errors_of_nested_groupings(
     run_spec: RunSpec, plain: Mapping[str, float]
 ) -> None:
