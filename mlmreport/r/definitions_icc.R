@@ -181,23 +181,7 @@ theta_covariance <- function(m, step = 1e-3) {
   }
   theta <- getME(m, "theta")
   deviance_of <- update(m, devFunOnly = TRUE)
-  k <- length(theta)
-  h <- step * pmax(abs(theta), 0.1)
-  at <- function(i, a, j, b) {
-    moved <- theta
-    moved[i] <- moved[i] + a * h[i]
-    moved[j] <- moved[j] + b * h[j]
-    deviance_of(moved)
-  }
-  middle <- deviance_of(theta)
-  hessian <- matrix(0, k, k)
-  for (i in seq_len(k)) {
-    hessian[i, i] <- (at(i, 1, i, 0) - 2 * middle + at(i, -1, i, 0)) / h[i]^2
-    for (j in seq_len(i - 1L)) {
-      hessian[i, j] <- hessian[j, i] <-
-        (at(i, 1, j, 1) - at(i, 1, j, -1) - at(i, -1, j, 1) + at(i, -1, j, -1)) / (4 * h[i] * h[j])
-    }
-  }
+  hessian <- central_hessian(deviance_of, theta, step * pmax(abs(theta), 0.1))
   if (min(eigen(hessian, symmetric = TRUE, only.values = TRUE)$values) <= 0) {
     undefined("the likelihood is too flat at the estimates for standard errors of the variances")
   }
