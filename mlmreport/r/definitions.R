@@ -77,16 +77,18 @@ scaled_gradient <- function(m) {
 
 # --- ICC ------------------------------------------------------------------------------------------
 
-# Profile-likelihood interval of the ICC of a null model's grouping `group` (ML).
+# Profile-likelihood interval of the ICC of a null model's grouping `group`, by the restricted
+# likelihood if `reml`.
 # With theta = tau / sigma the likelihood profiled over mean and residual SD depends on theta alone,
 # and ICC_k = theta_k^2 / (sum theta^2 + 1), with prior weights their mean inverse in place of the 1
 # (see residual_variance); the limits are where twice the log-likelihood falls by
 # the chi-square quantile (Venzon & Moolgavkar, 1988). Other groupings' theta are profiled out.
-icc_profile <- function(m, group, level = 0.95) {
-  deviance_of <- update(refitML(m), devFunOnly = TRUE)
+icc_profile <- function(m, group, level = 0.95, reml = FALSE) {
+  if (isREML(m) != reml) m <- update(m, REML = reml)
+  deviance_of <- update(m, devFunOnly = TRUE)
   groups <- names(VarCorr(m))
   k <- match(group, groups)
-  others <- getME(refitML(m), "theta")[-k]
+  others <- getME(m, "theta")[-k]
   unit <- mean(1 / weights(m))
   at <- function(rho, rest) {
     theta <- numeric(length(groups))
@@ -103,7 +105,7 @@ icc_profile <- function(m, group, level = 0.95) {
     }
     optim(others, function(r) at(rho, abs(r)), control = list(reltol = 1e-12, maxit = 2000))$value
   }
-  theta <- getME(refitML(m), "theta")
+  theta <- getME(m, "theta")
   best <- theta[k]^2 / (unit + sum(theta^2))
   threshold <- profiled(best) + qchisq(level, 1)
   over <- function(rho) profiled(rho) - threshold

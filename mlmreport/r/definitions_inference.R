@@ -172,41 +172,55 @@ mode_errors_joint <- function(m, group, effect, drift = NULL, most = 3000) {
   picked <- Matrix::sparseMatrix(
     i = at, j = seq_along(at), x = 1, dims = c(length(getME(m, "b")), length(at))
   )
-  l <- getME(m, "L")
-  of_random <- solve(l, solve(l, getME(m, "Lambdat") %*% picked, system = "P"), system = "L")
-  rest <- -t(as.matrix(Matrix::crossprod(of_random, getME(m, "RZX"))))
-  of_fixed <- backsolve(getME(m, "RX"), rest, transpose = TRUE)
-  known <- sigma(m)^2 * (Matrix::colSums(of_random^2) + colSums(of_fixed^2))
+  fixed <- matrix(0, length(fixef(m)), length(at))
   if (is.null(drift)) {
-    return(sqrt(known))
+    return(sqrt(joint_variance(solved_equations(m), fixed, picked)))
   }
   moved <- drift$gradient[length(fixef(m)) + at, , drop = FALSE]
+  known <- joint_variance(drift$equations, fixed, picked)
   sqrt(known + rowSums((moved %*% drift$covariance) * moved))
 }
 
-# Variance of fixed' (beta-hat - beta) + random' (b-hat - b) with the variances known: the inverse of
-# Henderson's mixed-model equations, sigma2 [X'X X'ZL; L'Z'X L'Z'ZL + I]^-1 (Henderson, 1975), by
-# lme4's own sparse Cholesky factor of them.
-joint_variance <- function(m, fixed, random) {
-  l <- getME(m, "L")
+# Variance of fixed' (beta-hat - beta) + random' (b-hat - b), a column each, with the variances known:
+# the inverse of Henderson's mixed-model equations, sigma2 [X'X X'ZL; L'Z'X L'Z'ZL + I]^-1 (Henderson,
+# 1975), by lme4's own sparse Cholesky factor of them.
+joint_variance <- function(equations, fixed, random) {
   of_random <- solve(
-    l, solve(l, getME(m, "Lambdat") %*% random, system = "P"), system = "L"
+    equations$l, solve(equations$l, equations$lambdat %*% random, system = "P"), system = "L"
   )
-  rest <- fixed - as.vector(crossprod(getME(m, "RZX"), of_random))
-  of_fixed <- backsolve(getME(m, "RX"), rest, transpose = TRUE)
-  sigma(m)^2 * (sum(of_random^2) + sum(of_fixed^2))
+  rest <- fixed - as.matrix(Matrix::crossprod(equations$rzx, of_random))
+  of_fixed <- backsolve(equations$rx, rest, transpose = TRUE)
+  unname(equations$sigma^2 * (Matrix::colSums(of_random^2) + colSums(of_fixed^2)))
 }
 
-# How far (beta-hat, b-hat) move with the variance parameters theta, and the covariance matrix of
-# theta-hat, 2 times the inverse Hessian of the profiled criterion; by central differences.
+# The factors of the mixed-model equations of a fitted model.
+solved_equations <- function(m) {
+  list(
+    l = getME(m, "L"), lambdat = getME(m, "Lambdat"), rzx = getME(m, "RZX"), rx = getME(m, "RX"),
+    sigma = sigma(m)
+  )
+}
+
+# How far (beta-hat, b-hat) move with the variance parameters theta, the covariance matrix of
+# theta-hat, and the mixed-model equations, all at theta+, where the likelihood times the product of
+# the diagonal elements of theta is greatest (Chung, Rabe-Hesketh, Dorie, Gelman & Liu, 2013; for
+# several random effects Chung et al., 2015). There no variance is zero: at an estimate of zero the
+# groups would have no uncertainty at all, and near it the likelihood is no parabola. The derivatives
+# are central differences; the covariance is 2 times the inverse Hessian of the penalised criterion.
 variance_drift <- function(m, h = 1e-3) {
-  theta <- getME(m, "theta")
-  if (isSingular(m) || any(theta[getME(m, "lower") == 0] <= 2 * h)) {
-    undefined("a variance of the random effects lies at its boundary")
-  }
   criterion <- update(m, devFunOnly = TRUE)
-  state <- environment(criterion)$pp
+  inner <- environment(criterion)
+  diagonal <- getME(m, "lower") == 0
+  penalised <- function(theta) criterion(theta) - 2 * sum(log(theta[diagonal]))
+  start <- getME(m, "theta")
+  start[diagonal] <- pmax(start[diagonal], 0.05)
+  found <- nlminb(start, penalised, lower = ifelse(diagonal, 1e-4, -Inf))
+  if (found$convergence != 0) {
+    undefined("the penalised likelihood of the variances has no maximum that could be found")
+  }
+  theta <- found$par
   k <- length(theta)
+  h <- ifelse(diagonal, pmin(h, theta / 4), h)
   step <- function(i, j = 0, by = 1, with = 1) {
     theta + h * by * (seq_len(k) == i) + h * with * (seq_len(k) == j)
   }
@@ -214,9 +228,9 @@ variance_drift <- function(m, h = 1e-3) {
   for (i in seq_len(k)) {
     for (j in seq_len(i)) {
       hessian[i, j] <- hessian[j, i] <- (
-        criterion(step(i, j, 1, 1)) - criterion(step(i, j, 1, -1)) -
-          criterion(step(i, j, -1, 1)) + criterion(step(i, j, -1, -1))
-      ) / (4 * h^2)
+        penalised(step(i, j, 1, 1)) - penalised(step(i, j, 1, -1)) -
+          penalised(step(i, j, -1, 1)) + penalised(step(i, j, -1, -1))
+      ) / (4 * h[i] * h[j])
     }
   }
   if (any(eigen(hessian, symmetric = TRUE, only.values = TRUE)$values <= 0)) {
@@ -224,74 +238,73 @@ variance_drift <- function(m, h = 1e-3) {
   }
   solution <- function(at) {
     criterion(at)
-    c(state$beta(1), state$b(1))
+    c(inner$pp$beta(1), inner$pp$b(1))
   }
+  gradient <- vapply(seq_len(k), function(i) {
+    (solution(step(i, by = 1)) - solution(step(i, by = -1))) / (2 * h[i])
+  }, numeric(length(fixef(m)) + length(getME(m, "b"))))
+  criterion(theta)
+  df <- nobs(m) - if (isREML(m)) length(fixef(m)) else 0
   list(
-    gradient = vapply(seq_len(k), function(i) {
-      (solution(step(i, by = 1)) - solution(step(i, by = -1))) / (2 * h)
-    }, numeric(length(fixef(m)) + length(getME(m, "b")))),
-    covariance = 2 * solve(hessian)
+    theta = theta, gradient = gradient, covariance = 2 * solve(hessian),
+    equations = list(
+      l = inner$pp$L(), lambdat = inner$pp$Lambdat, rzx = inner$pp$RZX, rx = inner$pp$RX(),
+      sigma = sqrt((inner$resp$wrss() + inner$pp$sqrL(1)) / df)
+    )
   )
 }
 
 # Expected outcome at a row of values in the named `units` (grouping = unit), all other groupings at
 # their average. `known`: SE of the prediction with the variances known, of fixed effects and
-# conditional modes jointly; `se`: the same with the uncertainty of the estimated variances added to
-# the first order (Kackar & Harville, 1984; Kass & Steffey, 1989), where `drift` is given. Of the
-# groupings in `new` a unit is drawn at random, which adds its variance to both; `residual` adds that
-# of a single observation.
+# conditional modes jointly; `se`: where `drift` is given, the same at its variances, which are not
+# zero, and with the uncertainty of the estimated variances added to the first order (Kackar &
+# Harville, 1984; Kass & Steffey, 1989). Of the groupings in `new` a unit is drawn at random, which
+# adds its variance to both; `residual` adds that of a single observation.
 prediction <- function(m, row, units, drift = NULL, new = character(), residual = FALSE) {
   x <- fixed_rows(m, row)
   z <- random_weights(m, x, row, units)
-  weights <- c(x, z)
-  drawn <- drawn_variance(m, x, row, new) + residual * residual_variance(m)
-  known <- joint_variance(m, as.vector(x), z) + drawn
-  more <- if (is.null(drift)) {
-    0
+  whole <- function(equations) {
+    joint_variance(equations, t(x), cbind(z)) + sum(drawn_variances(m, equations, x, row, new, residual))
+  }
+  known <- whole(solved_equations(m))
+  se <- if (is.null(drift)) {
+    known
   } else {
-    moved <- crossprod(drift$gradient, weights)
-    sum(moved * (drift$covariance %*% moved))
+    moved <- crossprod(drift$gradient, c(x, z))
+    whole(drift$equations) + sum(moved * (drift$covariance %*% moved))
   }
   c(
     estimate = sum(x * fixef(m)) + offset_at(m, row) + sum(z * getME(m, "b")),
     known = sqrt(known),
-    se = sqrt(known + more)
+    se = sqrt(se)
   )
 }
 
-# Satterthwaite's degrees of freedom of the variance with which something drawn anew is predicted,
-# 2 V^2 / Var(V-hat), V = x' Cov(beta-hat) x + the variance of what is drawn (`prediction` without
-# named units): with few groups that variance is far from known. By the delta method over theta and
-# sigma, with lmerTest's Jacobian and covariance matrix (`t`); not below 2.
-predictive_df <- function(t, m, row, new, residual = FALSE) {
-  if (isSingular(m)) undefined("a variance of the random effects lies at its boundary")
-  if (!methods::is(t, "lmerModLmerTest")) {
-    undefined("this model is tested by the normal distribution, without degrees of freedom")
-  }
+# Degrees of freedom of the variance with which something drawn anew is predicted (`prediction`
+# without named units): Welch's and Satterthwaite's (1946) of a sum, J - 2 for the variance of a
+# grouping of J units, as for the interval of a new study among J (Higgins, Thompson & Spiegelhalter,
+# 2009), that of the fixed part with the grouping of the fewest, and n - J - p of the residuals.
+predictive_df <- function(m, row, new, residual = FALSE, drift = NULL) {
+  equations <- if (is.null(drift)) solved_equations(m) else drift$equations
   x <- fixed_rows(m, row)
-  first <- lapply(getME(m, "flist")[new], function(f) levels(f)[1L])
-  z <- random_weights(m, x, row, first)
-  of_one <- residual * residual_variance(m) / sigma(m)^2
-  lambdat <- getME(m, "Lambdat")
-  drawn <- function(theta, sigma) {
-    lambdat@x <- theta[getME(m, "Lind")]
-    sigma^2 * (sum((lambdat %*% z)^2) + of_one)
-  }
-  theta <- getME(m, "theta")
-  k <- length(theta)
-  h <- 1e-4
-  slopes <- c(
-    vapply(seq_len(k), function(i) { # a quadratic in theta: central differences are exact
-      step <- h * (seq_len(k) == i)
-      (drawn(theta + step, sigma(m)) - drawn(theta - step, sigma(m))) / (2 * h)
-    }, 0),
-    2 * drawn(theta, sigma(m)) / sigma(m)
-  )
-  along <- function(v) sum(as.vector(x) * (as.matrix(v) %*% as.vector(x)))
-  of_fixed <- vapply(t@Jac_list, along, 0)
-  slopes <- slopes + of_fixed
-  whole <- drawn(theta, sigma(m)) + along(vcov(m))
-  max(2, 2 * whole^2 / sum(slopes * (t@vcov_varpar %*% slopes)))
+  units <- vapply(getME(m, "flist")[new], nlevels, 0L)
+  if (any(units < 3L)) undefined("it takes three units of a grouping at least")
+  parts <- drawn_variances(m, equations, x, row, new, residual)
+  df <- c(units - 2, if (residual) max(1, nobs(m) - sum(units) - ncol(x)))
+  least <- which.min(units)
+  parts[least] <- parts[least] + joint_variance(equations, t(x), matrix(0, length(getME(m, "b"))))
+  sum(parts)^2 / sum(parts^2 / df)
+}
+
+# Variances at a row of values of what is drawn anew: of a unit of each grouping in `new`, and of a
+# single observation.
+drawn_variances <- function(m, equations, x, row, new, residual) {
+  of_units <- vapply(new, function(g) {
+    first <- levels(getME(m, "flist")[[g]])[1L]
+    z <- random_weights(m, x, row, stats::setNames(list(first), g))
+    equations$sigma^2 * sum((equations$lambdat %*% z)^2)
+  }, 0)
+  c(of_units, if (residual) residual_variance(m) * (equations$sigma / sigma(m))^2)
 }
 
 # What each element of b is multiplied by in the named units.
@@ -305,15 +318,6 @@ random_weights <- function(m, x, row, units) {
     }
   }
   weights
-}
-
-# Variance at a row of values between units of some groupings.
-drawn_variance <- function(m, x, row, groups) {
-  blocks <- VarCorr(m)[block_groups(m) %in% groups]
-  sum(vapply(blocks, function(v) {
-    z <- vapply(rownames(v), effect_value, 0, x = x, row = row)
-    sum(z * (as.matrix(v) %*% z))
-  }, 0))
 }
 
 # A unit and the units of higher groupings that all its rows lie in, by grouping.

@@ -469,7 +469,7 @@ design_call <- function(m, blocks, total, sizes) {
 }
 
 icc_of_group <- function(m, null, g, blocks, level, profile) {
-  b <- list(M = m, B = g, TOTAL = total_call(m, blocks), LEVEL = level)
+  b <- list(M = m, B = g, TOTAL = total_call(m, blocks), LEVEL = level, REML = by_reml(null))
   id <- function(what) paste("icc", g, what, sep = "/")
   statistic(
     id("tau"), component(M, B, "(Intercept)"), paste("Variance between groups:", g), "variance",
@@ -487,11 +487,11 @@ icc_of_group <- function(m, null, g, blocks, level, profile) {
   problem <- compressed(null)
   if (nzchar(problem)) {
     b$P <- as.name(problem)
-    object(name, icc_limits(P, B, LEVEL), bind = b)
+    object(name, icc_limits(P, B, LEVEL, reml = REML), bind = b)
   } else {
-    object(name, icc_profile(M, B, LEVEL), bind = b)
+    object(name, icc_profile(M, B, LEVEL, reml = REML), bind = b)
   }
-  method <- interval_method("profile", level, 0, null)
+  method <- interval_method("profile", level, 0, null, likelihood_of(by_reml(null)))
   b$CI <- as.name(name)
   if (have(name)) {
     statistic(

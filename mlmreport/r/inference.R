@@ -53,7 +53,7 @@ predict_for <- function(id, key, made, label, units, values, new, residual, leve
   b <- list(
     M = as.name(name), P = as.name(made), ROW = row_of_units(values), UNITS = inside,
     NEW = as.character(unlist(new)), ONE = residual,
-    DRIFT = if (have("drift") && length(units)) as.name("drift") else NULL,
+    DRIFT = if (have("drift")) as.name("drift") else NULL,
     TAIL = 1 - (1 - level) / 2
   )
   object(made, prediction(M, ROW, UNITS, DRIFT, NEW, ONE), bind = b)
@@ -66,10 +66,10 @@ predict_for <- function(id, key, made, label, units, values, new, residual, leve
   held <- c(TRUE, length(units) > 0, !is.null(b$DRIFT), length(new) > 0, residual)
   parts <- c(
     "fixed effects", "conditional modes jointly with them",
-    "estimated variances to the first order", "variances of what is drawn anew",
-    "residual variance"
+    "estimated variances to the first order and at the penalised likelihood",
+    "variances of what is drawn anew", "residual variance"
   )[held]
-  degrees <- if (length(new) + residual > 0 && !length(units)) predictive_degrees(id, made, b)
+  degrees <- if (length(new) && !length(units)) predictive_degrees(made, b)
   b$QUANTILE <- quantile_of(made, b$TAIL)
   said <- sprintf(
     "%g %% %s interval: %s", 100 * level, if (is.null(degrees)) "normal" else degrees,
@@ -104,13 +104,9 @@ row_of_units <- function(values) {
 }
 
 # Degrees of freedom of a prediction of something drawn anew; how an interval by them is called.
-predictive_degrees <- function(id, made, b) {
-  tests <- paste0("t_", id)
-  if (have(tests)) {
-    b$T <- as.name(tests)
-    object(paste0(made, "_df"), predictive_df(T, M, ROW, NEW, ONE), bind = b)
-  }
-  if (have(paste0(made, "_df"))) "t (Satterthwaite df of the whole variance)"
+predictive_degrees <- function(made, b) {
+  object(paste0(made, "_df"), predictive_df(M, ROW, NEW, ONE, DRIFT), bind = b)
+  if (have(paste0(made, "_df"))) "t (Welch-Satterthwaite df of the whole variance)"
 }
 
 record_degrees <- function(at, made, label, said, name) {

@@ -237,7 +237,9 @@ parameter_intervals <- function(id, variances, fixed, level, nsim, seed, labels,
   of_fixed <- if (fixed == variances) ci else paste0("ci_fixed_", id)
   if (variances != "none") {
     confidence(ci, if (fixed == variances) "all" else "theta_", variances, name, b)
-    variance_limits(id, ci, interval_method(variances, level, nsim, name), name, b)
+    likelihood <- likelihood_of(profiled_by_reml(name))
+    said <- interval_method(variances, level, nsim, name, likelihood)
+    variance_limits(id, ci, said, name, b)
   }
   if (fixed != "t") {
     if (fixed != variances) confidence(of_fixed, "beta_", fixed, name, b)
@@ -247,10 +249,10 @@ parameter_intervals <- function(id, variances, fixed, level, nsim, seed, labels,
   list()
 }
 
-interval_method <- function(method, level, nsim, name) {
+interval_method <- function(method, level, nsim, name, likelihood = "ML") {
   by <- refits_by(name)
   if (method == "profile") {
-    return(sprintf("%g %% profile-likelihood interval (ML), %s", 100 * level, by))
+    return(sprintf("%g %% profile-likelihood interval (%s), %s", 100 * level, likelihood, by))
   }
   sprintf("%g %% parametric bootstrap percentile interval, %d samples, %s", 100 * level, nsim, by)
 }
@@ -262,7 +264,8 @@ confidence <- function(ci, parm, method, name, b) {
     quote(bootstrap_limits(BOOT$values, LEVEL))
   } else if (nzchar(problem)) {
     b$P <- as.name(problem)
-    quote(profile_limits(P, level = LEVEL))
+    b$REML <- parm != "beta_" && profiled_by_reml(name)
+    if (b$REML) quote(profile_limits(P, level = LEVEL, reml = REML)) else quote(profile_limits(P, level = LEVEL))
   } else {
     quote(confint(M, level = LEVEL, method = "profile", oldNames = FALSE, quiet = TRUE))
   }

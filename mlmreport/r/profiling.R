@@ -1,24 +1,36 @@
 # Profile-likelihood limits of a compressed model (compression.R): of standard deviations,
 # correlations, sigma and fixed effects, each limit found directly where the signed root of the
 # profiled deviance reaches the normal quantile (Venzon & Moolgavkar, 1988), without the profile in
-# between. By maximum likelihood, as lme4's profile() is.
+# between. By maximum likelihood, as lme4's profile() is, or, for what belongs to the random part, by
+# the restricted likelihood, whose intervals keep their level with few groups (benchmarks/README.md).
 #
 #   profile_limits(problem, parameters, level)   a row a parameter: lower, upper, estimate, bounded
 #   icc_limits(problem, group, level)            of a share of variance of random intercepts
 
 # `parameters` are names of confint(oldNames = FALSE), or "theta_" for SDs, correlations and sigma,
-# "beta_" for fixed effects. A limit is NA for a correlation with an effect of variance zero, which
-# the likelihood does not depend on.
-profile_limits <- function(problem, parameters = NULL, level = 0.95) {
-  problem$reml <- FALSE
-  fit <- optimum(problem)
+# "beta_" for fixed effects, which are profiled by maximum likelihood also where `reml` is TRUE. A
+# limit is NA for a correlation with an effect of variance zero, which the likelihood does not depend on.
+profile_limits <- function(problem, parameters = NULL, level = 0.95, reml = FALSE) {
   known <- profiled_parameters(problem)
-  estimate <- named_parameters(problem, matrix(fit$theta, 1L), fit$sigma, matrix(fit$beta, 1L))[1L, ]
   fixed <- names(known) %in% problem$beta_names
   if (is.null(parameters)) parameters <- names(known)
   if (identical(parameters, "theta_")) parameters <- names(known)[!fixed]
   if (identical(parameters, "beta_")) parameters <- names(known)[fixed]
-  rows <- lapply(parameters, function(name) {
+  restricted <- reml & !parameters %in% names(known)[fixed]
+  parts <- lapply(split(parameters, restricted), function(names) {
+    problem$reml <- restricted[match(names[1L], parameters)]
+    limits_of(problem, known[names], level)
+  })
+  rows <- do.call(rbind, unname(parts))
+  rownames(rows) <- rows$parameter
+  rows[parameters, ]
+}
+
+# Limits of parameters by the likelihood of the problem.
+limits_of <- function(problem, known, level) {
+  fit <- optimum(problem)
+  estimate <- named_parameters(problem, matrix(fit$theta, 1L), fit$sigma, matrix(fit$beta, 1L))[1L, ]
+  rows <- lapply(names(known), function(name) {
     if (is.na(estimate[[name]])) {
       return(data.frame(
         lower = NA_real_, upper = NA_real_, estimate = NA_real_, lower_bounded = FALSE,
@@ -50,16 +62,14 @@ profile_limits <- function(problem, parameters = NULL, level = 0.95) {
       upper_bounded = upper$bounded, parameter = name
     )
   })
-  rows <- do.call(rbind, rows)
-  rownames(rows) <- rows$parameter
-  rows
+  do.call(rbind, rows)
 }
 
 # Profile-likelihood interval of the share of one grouping's variance in a model of random intercepts:
 # rho = theta_k^2 / (unit + sum theta^2), theta = tau / sigma, with the mean inverse prior weight as
 # unit (1 without weights). Rho held, theta_k follows from the others, over which it is minimised.
-icc_limits <- function(problem, group, level = 0.95) {
-  problem$reml <- FALSE
+icc_limits <- function(problem, group, level = 0.95, reml = FALSE) {
+  problem$reml <- reml
   fit <- optimum(problem)
   batch <- batch_of(problem)
   k <- match(group, problem$group)

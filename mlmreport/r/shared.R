@@ -90,6 +90,12 @@ bootstrapped <- function(name, samples, seed) {
   made
 }
 
+# By which likelihood the variances of a model are profiled: that of the model, but lme4's profile()
+# knows maximum likelihood only.
+by_reml <- function(name) isREML(get(name, envir = analysis))
+profiled_by_reml <- function(name) by_reml(name) && nzchar(compressed(name))
+likelihood_of <- function(reml) if (reml) "REML" else "ML"
+
 # By what the parts that rest on refits of a model are made, in words.
 refits_by <- function(name) if (nzchar(compressed(name))) "on compressed data" else "by lme4"
 

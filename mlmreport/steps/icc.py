@@ -727,7 +727,7 @@ def _table(context: Context, levels: list[dict[str, Any]], samples: int, no_prof
 
 def _intervals_said(context: Context, samples: int, no_profile: bool) -> str:
     made = [
-        *([] if no_profile else ["by profile likelihood (ML)"]),
+        *([] if no_profile else [f"by profile likelihood ({context.spec.estimation.method})"]),
         *([f"by the percentiles of {samples} parametric bootstrap samples"] if samples else []),
     ]
     if not context.spec.inference.icc_bootstrap:

@@ -10,6 +10,7 @@ from mlmreport.spec import formula as fm
 from mlmreport.spec.variables import Variable
 from mlmreport.steps.coefficients import INTERCEPT, Coefficient, effect_label, row_anchor
 from mlmreport.steps.context import Context, FittedModel
+from mlmreport.steps.cost import profiled_by
 from mlmreport.steps.effects import BASES, details, find_means, interval, slug
 from mlmreport.steps.models import COEFFICIENT
 
@@ -362,7 +363,7 @@ def _random_table(context: Context, model: FittedModel) -> Table:
     rows.append(Row(f"Residual{weight}: SD", cells, anchor=row_anchor(f"{model.id}/sigma2")))
     percent = f"{100 * context.spec.inference.level:g}"
     said = {
-        "profile": "by profile likelihood (ML)",
+        "profile": f"by profile likelihood ({profiled_by(context, model)})",
         "bootstrap": f"by parametric bootstrap, {context.spec.inference.bootstrap:,} samples",
         "none": "not asked for",
     }[context.spec.inference.variance_ci]

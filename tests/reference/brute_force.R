@@ -39,7 +39,7 @@ for (name in names(models)) {
   for (i in 1:3) {
     w <- rnorm(ncol(joint))
     k <- seq_len(ncol(x))
-    pair(paste(name, "beta and modes"), joint_variance(m, w[k], w[-k]), w %*% joint %*% w)
+    pair(paste(name, "beta and modes"), joint_variance(solved_equations(m), cbind(w[k]), cbind(w[-k])), w %*% joint %*% w)
   }
   # Where every mode stands: u by its name in the random-effects matrix.
   modes <- ranef(m, condVar = TRUE)

@@ -241,8 +241,37 @@ ours <- profile_limits(compress(m), "theta_")
 say("profile of a correlation without variance", !all(is.na(ours["cor_x.(Intercept)|g", 1:2])), 0)
 for (m in list(kept[["crossed REML"]]$m, lmer(strength ~ 1 + (1 | batch) + (1 | sample), Pastes), kept[["weights REML"]]$m)) {
   m <- update(m, . ~ 1 + . - cses)
-  for (g in names(VarCorr(m))) say(paste("profile ICC", g), icc_limits(compress(m), g) - icc_profile(m, g), 1e-6)
+  for (g in names(VarCorr(m))) {
+    say(paste("profile ICC", g), icc_limits(compress(m), g) - icc_profile(m, g), 1e-6)
+    reml <- icc_limits(compress(m), g, reml = TRUE) - icc_profile(m, g, reml = TRUE)
+    say(paste("profile ICC by REML", g), reml, 1e-6)
+  }
 }
+
+# By REML, against the two mean squares of a balanced design, which are independent chi-squares.
+m <- lmer(Yield ~ 1 + (1 | Batch), Dyestuff)
+squares <- anova(lm(Yield ~ Batch, Dyestuff))
+restricted <- function(tau2, sigma2) {
+  between <- sigma2 + 5 * tau2
+  squares$Df[1L] * log(between) + squares$Df[2L] * log(sigma2) +
+    squares$"Sum Sq"[1L] / between + squares$"Sum Sq"[2L] / sigma2
+}
+least <- restricted(diff(rev(squares$"Mean Sq")) / 5, squares$"Mean Sq"[2L])
+over <- function(held) {
+  optimize(held, c(100, 20000), tol = 1e-6)$objective - least - qchisq(0.95, 1)
+}
+ours <- profile_limits(compress(m), reml = TRUE)
+for (end in c("lower", "upper")) {
+  s <- ours[["sd_(Intercept)|Batch", end]]
+  say(paste("profile of an SD by REML,", end), over(function(sigma2) restricted(s^2, sigma2)), 1e-5)
+  sigma <- ours[["sigma", end]]
+  say(paste("profile of sigma by REML,", end), optimize(function(tau2) restricted(tau2, sigma^2), c(0, 20000),
+    tol = 1e-6)$objective - least - qchisq(0.95, 1), 1e-5)
+  rho <- icc_limits(compress(m), "Batch", reml = TRUE)[[end]]
+  say(paste("profile of the ICC by REML,", end), over(function(sigma2) restricted(sigma2 * rho / (1 - rho), sigma2)), 1e-5)
+}
+say("profile of fixed effects, by ML all the same", unlist(ours["(Intercept)", 1:2]) -
+  unlist(profile_limits(compress(m))["(Intercept)", 1:2]), 1e-8)
 
 # A limit of 0 where the profile does not fall far enough, and the limit of a fixed effect against a
 # direct minimisation over theta (its profile runs along SD > 0 away from the estimate, where SD = 0).

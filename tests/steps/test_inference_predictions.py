@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import minimize
 
 from mlmreport.engine.fits import Engine
 from mlmreport.engine.session import package_dataset, session
@@ -73,6 +74,20 @@ class Dense:
         )
         return solution, inverse, criterion
 
+    def penalised(self, theta: np.ndarray) -> float:
+        """The criterion for the greatest likelihood times the product of theta."""
+        return self.parts(theta)[2] - 2 * float(np.log(theta).sum())
+
+    def inside(self) -> tuple[np.ndarray, float]:
+        """Tau / sigma and sigma squared of the greatest penalised likelihood."""
+        bounds = [(1e-3, 20.0)] * len(self.z)
+        start = np.full(len(self.z), 0.5)
+        options = {"ftol": 1e-14, "gtol": 1e-9}
+        theta = minimize(self.penalised, start, bounds=bounds, options=options).x
+        residual = self.y - self.x @ self.parts(theta)[0][: self.x.shape[1]]
+        v = np.eye(len(self.y)) + sum(t**2 * z @ z.T for t, z in zip(theta, self.z, strict=True))
+        return theta, residual @ np.linalg.solve(v, residual) / (len(self.y) - self.x.shape[1])
+
     def prediction(
         self, theta: np.ndarray, sigma2: float, weights: np.ndarray
     ) -> tuple[float, float, float]:
@@ -80,7 +95,7 @@ class Dense:
         solution, inverse, _ = self.parts(theta)
         h, k = 1e-3, len(theta)
         e = h * np.eye(k)
-        crit = lambda at: self.parts(at)[2]  # noqa: E731
+        crit = self.penalised
         hessian = np.array([
             [(crit(theta + e[i] + e[j]) - crit(theta + e[i] - e[j]) - crit(theta - e[i] + e[j])
               + crit(theta - e[i] - e[j])) / (4 * h**2) for j in range(k)] for i in range(k)
@@ -119,24 +134,32 @@ def test_named_units_of_three_levels(nested: pd.DataFrame) -> None:
     fixed = [1, nested.x.mean()]
     school = np.concatenate([fixed, np.zeros(40), np.eye(10)[4]])
     child = np.concatenate([fixed, np.eye(40)[int(name[1:])], np.eye(10)[4]])
+    inner, inner2 = model.inside()
     for key, units, weights, more, drawn in (
-        ("school", {"s": "s4"}, school, {}, 0),
+        ("school", {"s": "s4"}, school, {}, np.zeros(2)),
         # The school that a child lies in comes with it.
-        ("child", {"c": name}, child, {}, 0),
-        ("new_child", {"s": "s4"}, school, {"new": ["c"]}, tau_c),
-        ("one", {"s": "s4"}, school, {"new": ["c"], "residual": True}, tau_c + sigma2),
+        ("child", {"c": name}, child, {}, np.zeros(2)),
+        ("new_child", {"s": "s4"}, school, {"new": ["c"]}, np.array([1, 0])),
+        ("one", {"s": "s4"}, school, {"new": ["c"], "residual": True}, np.ones(2)),
     ):
-        estimate, known, added = model.prediction(theta, sigma2, weights)
+        estimate, known, _ = model.prediction(theta, sigma2, weights)
+        _, kept, added = model.prediction(inner, inner2, weights)
         found = predict(engine, key, units, **more)
         assert found["estimate"] == pytest.approx(estimate, rel=1e-6)
-        assert found["known"] ** 2 == pytest.approx(known + drawn, rel=1e-6)
+        assert found["known"] ** 2 == pytest.approx(known + drawn @ [tau_c, sigma2], rel=1e-6)
         assert added > 0
-        assert found["se"] ** 2 == pytest.approx(known + drawn + added, rel=1e-4)
+        whole = kept + added + inner2 * drawn @ [inner[0] ** 2, 1]
+        assert found["se"] ** 2 == pytest.approx(whole, rel=1e-4)
         half = 1.959963985 * found["se"]
         assert found["upper"] - found["estimate"] == pytest.approx(half, rel=1e-8)
     new = predict(engine, "new", {}, new=["c", "s"], residual=True)
     average = item(engine, "inference/average/se") ** 2
-    assert new["se"] ** 2 == pytest.approx(average + tau_c + tau_s + sigma2, rel=1e-9)
+    assert new["known"] ** 2 == pytest.approx(average + tau_c + tau_s + sigma2, rel=1e-9)
+    _, kept, added = model.prediction(inner, inner2, np.concatenate([fixed, np.zeros(50)]))
+    parts = inner2 * np.array([inner[0] ** 2, inner[1] ** 2 + kept / inner2, 1])
+    assert new["se"] ** 2 == pytest.approx(parts.sum() + added, rel=1e-4)
+    df = parts.sum() ** 2 / (parts**2 / [38, 8, 120 - 50 - 2]).sum()
+    assert item(engine, "inference/new/df") == pytest.approx(df, rel=1e-4)
 
 
 def test_crossed_units_are_named_together() -> None:
@@ -154,12 +177,17 @@ def test_crossed_units_are_named_together() -> None:
     assert found["se"] == found["known"]
 
 
-def test_no_correction_where_a_variance_is_zero() -> None:
+def test_where_a_variance_is_zero_the_groups_are_not_known() -> None:
     frame = package_dataset("lme4", "Dyestuff2")
     engine = engine_of(frame, "Yield ~ 1 + (1 | Batch)")
-    facts = engine.run("inference", "prediction_drift", id="m")
-    assert not facts["have"][0]
-    assert "boundary" in facts["reason"][0]
+    assert item(engine, "m/var/Batch/(Intercept)/sd") == 0
+    assert engine.run("inference", "prediction_drift", id="m")["have"][0]
+    model = Dense(frame["Yield"].to_numpy(float), np.ones((30, 1)), [frame["Batch"]])
+    weights = np.array([1, 0, 0, 1, 0, 0, 0])
+    _, kept, added = model.prediction(*model.inside(), weights)
+    found = predict(engine, "c", {"Batch": "C"})
+    assert found["se"] ** 2 == pytest.approx(kept + added, rel=1e-4)
+    assert found["se"] > 1.2 * found["known"]
 
 
 INVERSE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -260,7 +288,7 @@ def test_a_column_of_group_means_is_recognised(nested: pd.DataFrame) -> None:
 
 
 def test_new_groups_of_a_balanced_design() -> None:
-    """Satterthwaite's df from the two mean squares, of which the variance is a linear function."""
+    """From the two mean squares, of which the variance is a linear function."""
     frame = package_dataset("lme4", "Dyestuff")
     engine = engine_of(frame, "Yield ~ 1 + (1 | Batch)")
     batches = frame.groupby("Batch", observed=True)["Yield"]
@@ -269,11 +297,10 @@ def test_new_groups_of_a_balanced_design() -> None:
     within = float(batches.var(ddof=1).mean())
     for key, residual in (("new", False), ("observation", True)):
         found = predict(engine, key, {}, new=["Batch"], residual=residual)
-        a, b = (1 + 1 / j) / n, -1 / n + residual
-        variance = a * between + b * within
-        df = variance**2 / ((a * between) ** 2 / (j - 1) + (b * within) ** 2 / (j * (n - 1)))
-        assert found["se"] ** 2 == pytest.approx(variance, rel=1e-4)
-        assert item(engine, f"inference/{key}/df") == pytest.approx(df, rel=2e-3)  # by derivatives
+        parts = np.array([(1 + 1 / j) * between / n - within / n, residual * within])
+        assert found["se"] ** 2 == pytest.approx(parts.sum(), rel=1e-4)
+        df = parts.sum() ** 2 / (parts**2 / [j - 2, j * (n - 1) - 1]).sum()
+        assert item(engine, f"inference/{key}/df") == pytest.approx(df, rel=1e-4)
         limit = engine.items[f"inference/{key}/upper"]
         assert isinstance(limit, Quantity)
         code = limit.source.expression
@@ -295,8 +322,8 @@ def test_errors_of_modes_hold_those_of_the_mean_and_the_variances(*, with_drift:
     theta = item(engine, "m/var/Batch/(Intercept)/sd") / item(engine, "m/sigma")
     y = frame["Yield"].to_numpy(float)
     dense = Dense(y, np.ones((len(y), 1)), [frame["Batch"]])
-    sigma2 = item(engine, "m/sigma2")
-    parts = [dense.prediction(np.array([theta]), sigma2, weights) for weights in np.eye(7)[1:]]
+    place = dense.inside() if with_drift else (np.array([theta]), item(engine, "m/sigma2"))
+    parts = [dense.prediction(*place, weights) for weights in np.eye(7)[1:]]
     variances = [known + with_drift * more for _, known, more in parts]
     widths = np.subtract(upper.values, lower.values) / 2
     assert widths == pytest.approx(1.959964 * np.sqrt(variances), rel=1e-4)
