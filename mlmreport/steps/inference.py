@@ -82,7 +82,7 @@ def run(context: Context, found: Mapping[str, Mapping[str, Any]]) -> Mapping[str
         "new_unit": unit_alone,
         "new_df": context.value("inference/new/df") is not None,
         "observation": context.all("inference/observation", "lower", "upper"),
-        "zero": model.fit.singular,
+        "singular": model.fit.singular,
         "drift": {"have": bool(drift["have"][0]), "reason": str(drift["reason"][0])},
         "back": back,
         "outcome_label": context.spec.outcome.label or context.spec.outcome.name,
