@@ -10,7 +10,7 @@ runs <- as.integer(given[3])
 few <- as.integer(given[4])
 small <- given[5] == "TRUE"
 
-for (file in c("compression.R", "resampling.R", "profiling.R")) {
+for (file in c("definitions_blocks.R", "compression.R", "resampling.R", "profiling.R")) {
   source(file.path(given[1], file))
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
+from time import monotonic
 from typing import Any
 
 import mlmreport
@@ -12,6 +13,7 @@ from mlmreport.cache import Cache
 from mlmreport.data.prepare import PreparedData, prepare
 from mlmreport.engine.fits import Engine
 from mlmreport.engine.session import package_dataset, session, versions
+from mlmreport.engine.workers import Workers
 from mlmreport.errors import InputError
 from mlmreport.quantities import Results, repointed
 from mlmreport.spec.reader import Document
@@ -54,7 +56,10 @@ def check(document: Document) -> PreparedData:
 
 
 def analyse(
-    document: Document, progress: Progress, cache: Cache | None = None
+    document: Document,
+    progress: Progress,
+    cache: Cache | None = None,
+    workers: Workers | None = None,
 ) -> tuple[Results, PreparedData]:
     """Run the eight steps.
 
@@ -66,16 +71,21 @@ def analyse(
         Is told the step, and what it is at.
     cache
         Where values of costly calls are kept from one run to the next; None for nowhere.
+    workers
+        Processes that compute parts of it; None for none. The results are the same.
 
     Returns
     -------
     tuple
         All results, and the prepared data they come from.
     """
+    workers = workers or Workers(0)
+    workers.start()
+    progress = _Progress(progress)
     progress("data", "reading and preparing")
     data = check(document)
     planned = plan(document)
-    context = Context(document, planned, data, Engine(session(), cache))
+    context = Context(document, planned, data, Engine(session(), cache, workers, progress.loop))
     context.engine.begin(data.frame, planned.weights, planned.has_offset)
     _settings(context)
     # The order of computing: models come before the steps that look at the final one.
@@ -97,6 +107,27 @@ def analyse(
     progress("inference", "predictions and groups")
     found["inference"] = inference.run(context, found)
     return _results(context, found), data
+
+
+class _Progress:
+    """Tells the step, what it is at, and in a long loop once a second how far that has come."""
+
+    def __init__(self, tell: Progress) -> None:
+        self._tell = tell
+        self._at = ("", "")
+        self._told = monotonic()
+
+    def __call__(self, step: str, what: str) -> None:
+        self._at = (step, what)
+        self._told = monotonic()
+        self._tell(step, what)
+
+    def loop(self, done: int, of: int) -> bool:
+        if monotonic() - self._told > 1:
+            self._told = monotonic()
+            step, what = self._at
+            self._tell(step, f"{what}, {done} of {of}")
+        return True
 
 
 def _settings(context: Context) -> None:

@@ -37,6 +37,8 @@ VERIFICATION_FAILED = 4
 INTERRUPTED = 130
 PLAIN_WIDTH = 160
 """Columns of a table that goes to a file or another program."""
+LOOP_LINES = 10
+"""Seconds between two lines on how far a long loop has come."""
 DEBUG = "MLMREPORT_DEBUG"
 """The environment variable that asks for the traceback of an internal error."""
 
@@ -108,12 +110,16 @@ Specs = Annotated[
     list[Path], typer.Argument(help="Analysis specs, YAML files.", show_default=False)
 ]
 Jobs = Annotated[
-    int, typer.Option("--jobs", "-j", min=1, help="How many analyses to run at the same time.")
+    int,
+    typer.Option(
+        "--jobs", "-j", min=1, help="How many processes: for parts of one analysis, or for several."
+    ),
 ]
 Scheduler = Annotated[
     str,
     typer.Option(
-        help="Run on the Dask cluster of this scheduler, for example tcp://head:8786.",
+        help="Send the parts of one analysis, or several analyses, to the Dask cluster of this "
+        "scheduler, for example tcp://head:8786.",
         show_default=False,
     ),
 ]
@@ -142,13 +148,14 @@ def run(
     """Read specs, prepare the data, fit the models, write a report for each."""
     from mlmreport import workflow
     from mlmreport.cache import Cache
+    from mlmreport.parallel import helpers
 
     cache = Cache.of_user(fresh=fresh)
-    if len(specs) > 1 or scheduler:
+    if len(specs) > 1:
         _run_all(specs, output, to, renderer, data_root, cache, jobs, scheduler, quiet)
         return
     (spec,) = specs
-    with _progress(quiet) as progress:
+    with helpers(jobs, scheduler) as workers, _progress(quiet) as progress:
         folder = workflow.run(
             spec,
             output,
@@ -157,6 +164,7 @@ def run(
             engine=renderer.value,
             roots=data_root or (),
             cache=cache,
+            workers=workers,
         )
     _say_where(folder)
 
@@ -521,9 +529,16 @@ def _progress(quiet: bool = False) -> Iterator[Callable[[str, str], None]]:
         return
     began = monotonic()
     if not sys.stderr.isatty():
+        at, told = ("", ""), began
 
         def plain(step: str, what: str) -> None:
-            sys.stderr.write(f"[{monotonic() - began:6.1f} s] {step}: {what}\n")
+            nonlocal at, told
+            now = monotonic()
+            of_loop = step == at[0] and what.startswith(f"{at[1]}, ")
+            if of_loop and now - told < LOOP_LINES:
+                return
+            at, told = at if of_loop else (step, what), now
+            sys.stderr.write(f"[{now - began:6.1f} s] {step}: {what}\n")
 
         yield plain
         return

@@ -1,6 +1,7 @@
-"""Many analyses at once: each in a process of its own, with its own R; here or on a Dask cluster.
+"""Many analyses at once, or one in parts: processes with an R each, here or on a Dask cluster.
 
-An analysis gives the same numbers wherever it runs: whatever is drawn at random sets its seed.
+An analysis gives the same numbers wherever it, or a part of it, is computed: whatever is drawn at
+random sets its seed, in a bootstrap each replicate its own.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -20,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from mlmreport.cache import Cache
+from mlmreport.engine.workers import Process, Share, Workers
 from mlmreport.errors import EnvironmentFault, InputError, MlmreportError
 from mlmreport.quantities import Results
 from mlmreport.report.render import Engine
 
-__all__ = ["Job", "Outcome", "run_all"]
+__all__ = ["Job", "Outcome", "helpers", "run_all"]
 
 Progress = Callable[[str, str], None]
 _RETRIES = 3
@@ -101,6 +104,33 @@ def run_all(
     with _pool(min(workers, len(jobs))) as pool:
         futures = {pool.submit(_run, job): job for job in jobs}
         return _collected(jobs, futures, progress)
+
+
+@contextmanager
+def helpers(jobs: int, scheduler: str = "") -> Iterator[Workers]:
+    """Workers for one analysis, beside the process that runs it.
+
+    Parameters
+    ----------
+    jobs
+        How many processes on this machine, this one among them; not used with a scheduler.
+    scheduler
+        The address of a Dask scheduler; empty for this machine.
+
+    Raises
+    ------
+    EnvironmentFault
+        When the scheduler cannot be reached.
+    """
+    if not scheduler:
+        with Workers(jobs - 1) as workers:
+            yield workers
+        return
+    with (
+        _client(scheduler) as client,
+        Workers(sum(client.nthreads().values()), lambda: _OnCluster(client)) as workers,
+    ):
+        yield workers
 
 
 def _require_own_folders(jobs: Sequence[Job]) -> None:
@@ -193,6 +223,63 @@ def _on_cluster(jobs: Sequence[Job], scheduler: str, progress: Progress) -> tupl
             state = "done" if found[job].folder else "failed"
             progress(f"{len(found)} of {len(jobs)}", f"{job.spec} {state}")
     return tuple(found[job] for job in jobs)
+
+
+class _OnCluster:
+    """A thread of a cluster's worker, as a place for tasks."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._has: tuple[str, Any] = ("", None)
+        self._future: Any = None
+
+    def compute(self, share: Share, task: bytes) -> bytes:
+        """The value of a task; the cluster does it again where a worker is lost.
+
+        Raises
+        ------
+        EnvironmentFault
+            When the worker has other software.
+        """
+        if self._has[0] != share.name:
+            self._has = (share.name, self._client.scatter(share, hash=False))
+        self._future = self._client.submit(
+            _computed, self._has[1], task, pure=False, retries=_RETRIES
+        )
+        value: bytes | None = self._future.result()
+        if value is None:
+            raise EnvironmentFault(
+                "a worker of the cluster has another version of mlmreport, R or an R package than "
+                "this machine\n  hint: numbers would depend on where they are computed; give all "
+                "machines the same versions"
+            )
+        return value
+
+    def close(self) -> None:
+        """Stop at once."""
+        if self._future is not None:
+            self._future.cancel()
+
+
+_here = threading.local()
+
+
+def _computed(share: Share, task: bytes) -> bytes | None:
+    """On the worker: the value of a task; None where the software differs.
+
+    R wants a main thread, so each thread of the worker keeps a process.
+    """
+    if getattr(_here, "process", None) is None:
+        _here.process = Process()
+    process: Process = _here.process
+    if process.software != share.software:
+        return None
+    try:
+        return process.compute(share, task)
+    except (OSError, EOFError):
+        process.close()
+        _here.process = None
+        raise
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlmreport import kept
 from mlmreport.cache import Cache, file_digest
@@ -19,6 +20,9 @@ from mlmreport.quantities import FORMAT, Results, Table
 from mlmreport.report import houses
 from mlmreport.report.render import FORMATS, Engine, render
 from mlmreport.spec import reader
+
+if TYPE_CHECKING:
+    from mlmreport.engine.workers import Workers
 
 __all__ = ["DATA", "RESULTS", "render_again", "run", "write_preparation"]
 
@@ -41,6 +45,7 @@ def run(
     engine: Engine = "auto",
     roots: Sequence[Path] = (),
     cache: Cache | None = None,
+    workers: Workers | None = None,
 ) -> Path:
     """The main job: read, prepare, fit, report.
 
@@ -60,6 +65,8 @@ def run(
         Folders beside the spec's own that data may be read from.
     cache
         Where results are kept from one run to the next; None for nowhere.
+    workers
+        Processes that compute parts of the analysis; None for none.
 
     Returns
     -------
@@ -89,7 +96,7 @@ def run(
             for file in RESULT_FILES:
                 shutil.copyfile(stored / file, folder / file)
         else:
-            witnesses = _analyse(read, folder, progress, cache)
+            witnesses = _analyse(read, folder, progress, cache, workers)
             if cache and name:
                 kept.keep_results(
                     cache, name, {file: folder / file for file in RESULT_FILES}, witnesses
@@ -114,14 +121,18 @@ def _digest(file: Path) -> bytes:
 
 
 def _analyse(
-    read: reader.Document, folder: Path, progress: Progress, cache: Cache | None
+    read: reader.Document,
+    folder: Path,
+    progress: Progress,
+    cache: Cache | None,
+    workers: Workers | None,
 ) -> tuple[str, ...]:
     """Compute, and write data, results and script; the files of R that they rest on."""
     from mlmreport.analysis import analyse
     from mlmreport.engine.session import definitions, installation
     from mlmreport.verify.script import definitions_r, digest, reproduce_r, write_data
 
-    results, data = analyse(read, progress, cache)
+    results, data = analyse(read, progress, cache, workers)
     progress("report", "data, results and script")
     write_data(data.frame, folder / DATA)
     session = {**results.session, "data": {"file": DATA, "sha256": digest(folder / DATA)}}

@@ -125,6 +125,7 @@ def test_processes_are_started_in_few_places() -> None:
     assert importers("subprocess") == {
         "data/sources.py",  # tries out files that a C library reads; see the next two tests
         "doctor.py",
+        "engine/workers.py",
         "parallel.py",
         "report/render.py",
         "verify/clean_room.py",

@@ -18,6 +18,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from mlmreport import __version__, workflow
+from mlmreport.cache import FOLDER_VARIABLE
 from mlmreport.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -275,20 +276,35 @@ estimation: {patience: 1.0e+6}
 """
 
 
+def children(process: int) -> list[int]:
+    """The processes that a process has started."""
+    threads = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(child) for file in threads for child in file.read_text(encoding="utf-8").split()]
+
+
 @pytest.mark.r
-def test_ctrl_c_while_r_computes(tmp_path: Path) -> None:
-    """A real interrupt in a long computation: told in a line, nothing left behind."""
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_ctrl_c_while_r_computes(tmp_path: Path, jobs: str) -> None:
+    """A real interrupt in a long computation: at once, told in a line, nothing left behind."""
     spec = spec_in(tmp_path, SPEC + LONG)
-    process = subprocess.Popen([*COMMAND, "run", str(spec)], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*COMMAND, "run", str(spec), "--jobs", jobs], stderr=subprocess.PIPE, text=True
+    )
     assert process.stderr
     for line in process.stderr:
         if "intervals of the variance components" in line:
             break
     time.sleep(0.5)
+    workers = children(process.pid)
+    assert len(workers) == int(jobs) - 1
+    began = time.monotonic()
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=30)[1]
+    assert time.monotonic() - began < 1
     assert said == "interrupted; nothing was written\n"
     assert process.returncode == 130
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    assert any((Path(os.environ[FOLDER_VARIABLE]) / "values").iterdir())  # what was done stays
     assert [file.name for file in tmp_path.iterdir()] == ["analysis.yml"]
 
 

@@ -6,14 +6,19 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import small_spec
 
 from mlmreport import workflow
+from mlmreport.analysis import analyse
 from mlmreport.errors import EnvironmentFault, InputError
-from mlmreport.parallel import Job, run_all
+from mlmreport.parallel import Job, helpers, run_all
+from mlmreport.spec.reader import load
 
 pytestmark = pytest.mark.r
 
@@ -61,24 +66,56 @@ def test_a_scheduler_that_is_not_there(specs: list[Path]) -> None:
         run_all([Job(specs[0])], 1, quiet, "tcp://127.0.0.1:9")
 
 
-def test_a_cluster_that_loses_a_worker_gives_the_same_numbers(
-    specs: list[Path], alone: list[str], tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A scheduler and two workers."""
     distributed = pytest.importorskip("distributed")
-    jobs = [Job(spec, tmp_path / spec.parent.name) for spec in specs]
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
-    ) as cluster:
-        victim = cluster.workers[0].process.pid
+    ) as found:
+        yield found
 
-        def kill() -> None:
-            time.sleep(2)
-            os.kill(victim, signal.SIGKILL)
 
-        thread = threading.Thread(target=kill)
-        thread.start()
+@contextmanager
+def one_killed(cluster: Any, may: Callable[[], bool]) -> Iterator[None]:
+    """A worker is killed meanwhile, as soon as it may be."""
+    victim = cluster.workers[0].process.pid
+
+    def kill() -> None:
+        while not may():
+            time.sleep(0.02)
+        os.kill(victim, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    yield
+    thread.join(10)
+    assert not thread.is_alive()
+    assert cluster.workers[0].process.pid != victim
+
+
+def test_a_cluster_that_loses_a_worker_gives_the_same_numbers(
+    cluster: Any, specs: list[Path], alone: list[str], tmp_path: Path
+) -> None:
+    jobs = [Job(spec, tmp_path / spec.parent.name) for spec in specs]
+    began = time.monotonic()
+    with one_killed(cluster, lambda: time.monotonic() - began > 2):
         outcomes = run_all(jobs, 1, quiet, cluster.scheduler_address)
-        thread.join()
-        assert cluster.workers[0].process.pid != victim
     assert [outcome.message for outcome in outcomes] == ["", ""]
     assert [(job.target / "results.json").read_text(encoding="utf-8") for job in jobs] == alone
+
+
+def test_one_analysis_in_parts_on_a_cluster_that_loses_a_worker(
+    cluster: Any, tmp_path: Path
+) -> None:
+    spec = small_spec(tmp_path, extra="").read_text(encoding="utf-8")
+    file = tmp_path / "analysis.yml"
+    file.write_text(spec.replace("icc_bootstrap: 0", "icc_bootstrap: 3000"), encoding="utf-8")
+    alone, _ = analyse(load(file), quiet)
+    told: list[str] = []
+    with (
+        helpers(1, cluster.scheduler_address) as workers,
+        one_killed(cluster, lambda: any("variance by level, " in what for what in told)),
+    ):
+        helped, _ = analyse(load(file), lambda _, what: told.append(what), None, workers)
+    assert helped.to_json() == alone.to_json()

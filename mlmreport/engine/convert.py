@@ -114,6 +114,8 @@ def to_r(value: object) -> Any:
             return ri.FloatSexpVector([value])
         case str():
             return ri.StrSexpVector([value])
+        case bytes():
+            return ri.ByteSexpVector.from_memoryview(memoryview(value))
         case Mapping():
             named = ri.ListSexpVector([to_r(item) for item in value.values()])
             named.do_slot_assign("names", ri.StrSexpVector([str(key) for key in value]))
@@ -136,7 +138,7 @@ def _vector(values: Sequence[object]) -> Any:
 def from_r(value: Any) -> Any:
     """An R vector as a tuple of plain Python values, a named list as a dict, NULL as ``()``.
 
-    NA is None in text, integers and logicals; in doubles it is a NaN.
+    NA is None in text, integers and logicals; in doubles it is a NaN. A raw vector is bytes.
 
     Raises
     ------
@@ -177,6 +179,7 @@ _PLAIN: Mapping[Any, Callable[[Any], Any]] = {
     ri.RTYPES.INTSXP: _from_integers,
     ri.RTYPES.REALSXP: lambda value: tuple(value.memoryview().tolist()),
     ri.RTYPES.LGLSXP: _from_logicals,
+    ri.RTYPES.RAWSXP: lambda value: np.asarray(value).tobytes(),
 }
 
 

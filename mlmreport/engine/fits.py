@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mlmreport.cache import Cache, code_digest, key
-from mlmreport.engine.session import R_FOLDER, Session, versions
+from mlmreport.cache import Cache, key
+from mlmreport.engine.session import Session
+from mlmreport.engine.workers import Workers, software
 from mlmreport.errors import AnalysisError
 from mlmreport.quantities import Item, Missing, Quantity, Series, Source, TraceEntry
 
@@ -71,10 +72,17 @@ class Engine:
         The R to run in.
     cache
         Where values of costly calls are kept; None for nowhere.
+    workers
+        Processes that compute parts of costly calls.
+    tell
+        Is told of a loop of many refits how many of its blocks are done, and of how many; its
+        answer means nothing.
     """
 
     session: Session
     cache: Cache | None = None
+    workers: Workers = field(default_factory=lambda: Workers(0))
+    tell: Callable[[int, int], bool] = lambda *_: True
     items: dict[str, Item] = field(default_factory=dict)
     trace: list[TraceEntry] = field(default_factory=list)
     conditions: list[Mapping[str, str]] = field(default_factory=list)
@@ -91,6 +99,19 @@ class Engine:
         offset
             Whether a model has an offset.
         """
+        self.workers.software = software()
+        self.workers.start()
+        self.session.lend(
+            "use_workers",
+            {
+                "count": lambda: self.workers.count,
+                "share": self.workers.share,
+                "submit": self.workers.submit,
+                "withdraw": self.workers.withdraw,
+                "collect": self.workers.collect,
+                "tell": self.tell,
+            },
+        )
         if self.cache is None:
             self.session.call("begin_analysis", data=frame, weights=weights, offset=offset)
             return
@@ -100,7 +121,7 @@ class Engine:
             weights=weights,
             offset=offset,
             folder=str(self.cache.values),
-            salt=key(code_digest(R_FOLDER, ".R"), dict(versions())),
+            salt=self.workers.software,
             columns=[_digest(frame[name]) for name in frame],
             fresh=self.cache.fresh,
             costly=self.cache.costly,
@@ -115,8 +136,12 @@ class Engine:
         ------
         AnalysisError
             When R stops outside a recorded call.
+        EnvironmentFault
+            When a worker has other software.
         """
         found = self.session.call("run_step", step=step, f=function, args=arguments)
+        if self.workers.fault:
+            raise self.workers.fault
         entries, said = found["entries"], found["conditions"]
         for row in zip(*entries.values(), strict=True):
             self._take(step, dict(zip(entries, row, strict=True)))

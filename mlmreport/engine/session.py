@@ -65,6 +65,15 @@ class Session:
 
         return self._guarded(lambda: from_r(self._evaluated(function, arguments)))
 
+    def lend(self, function: str, functions: Mapping[str, Callable[..., object]]) -> None:
+        """Call a function of ``r/*.R`` with Python functions that R may call later.
+
+        They get bytes or numbers, and return one of these or a truth value.
+        """
+        lent = {name: self._ri.rternalize(_speaking(act)) for name, act in functions.items()}
+        self._lent = lent  # R does not keep them alive
+        self._guarded(lambda: self._home[function](**lent))
+
     def frame(self, function: str, **arguments: object) -> pd.DataFrame:
         """Call a function that returns a data frame."""
         from mlmreport.engine.convert import frame_from_r
@@ -85,6 +94,17 @@ class Session:
             except RRuntimeError as error:
                 said = str(error).strip().removeprefix("Error in ").strip()
                 raise AnalysisError(f"R stopped: {said}") from None
+
+
+def _speaking(act: Callable[..., object]) -> Callable[..., object]:
+    """A Python function as R calls it."""
+    from mlmreport.engine.convert import from_r, to_r
+
+    def called(*arguments: Any) -> object:
+        plain = [from_r(value) for value in arguments]
+        return to_r(act(*(value if isinstance(value, bytes) else value[0] for value in plain)))
+
+    return called
 
 
 @contextmanager

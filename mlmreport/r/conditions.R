@@ -84,9 +84,9 @@ begin_analysis <- function(data, weights = "", offset = FALSE, folder = "", salt
   invisible(TRUE)
 }
 
-note_condition <- function(name, kind, condition) {
-  note_text(name, kind, gsub("\\s+", " ", trimws(conditionMessage(condition))))
-}
+note_condition <- function(name, kind, condition) note_text(name, kind, words_of(condition))
+
+words_of <- function(condition) gsub("\\s+", " ", trimws(conditionMessage(condition)))
 
 note_text <- function(name, kind, text) {
   known <- vapply(record$conditions, function(x) identical(x$text, text) && x$name == name, FALSE)
@@ -97,34 +97,38 @@ note_text <- function(name, kind, text) {
 }
 
 # The value of a call, or the error as a condition; warnings and messages are noted under `name`.
-# A costly call that was evaluated before gives what it gave then.
+# A costly call that was evaluated before, or by a worker, gives what it gave then.
 evaluate <- function(name, call) {
   key <- cache$last <- content_key(call)
   found <- recall(key)
-  if (!is.null(found)) {
-    for (said in found$said) note_text(name, said$kind, said$text)
-    return(found$value)
+  if (is.null(found)) {
+    found <- made_ahead(call)
+    if (is.null(found)) found <- observed(eval(call, analysis))
+    if (nzchar(key) && found$seconds >= cache$costly) keep(key, found$value, found$said)
   }
-  before <- length(record$conditions)
+  for (said in found$said) note_text(name, said$kind, said$text)
+  found$value
+}
+
+# The value of an expression, or the error as a condition; the warnings and messages, in order, and
+# the seconds that it took.
+observed <- function(expr) {
+  said <- list()
+  hear <- function(kind, restart) {
+    function(condition) {
+      said[[length(said) + 1L]] <<- list(kind = kind, text = words_of(condition))
+      invokeRestart(restart)
+    }
+  }
   began <- proc.time()[["elapsed"]]
   value <- tryCatch(
     withCallingHandlers(
-      eval(call, analysis),
-      warning = function(w) {
-        note_condition(name, "warning", w)
-        invokeRestart("muffleWarning")
-      },
-      message = function(m) {
-        note_condition(name, "message", m)
-        invokeRestart("muffleMessage")
-      }
+      expr,
+      warning = hear("warning", "muffleWarning"), message = hear("message", "muffleMessage")
     ),
     error = function(e) e
   )
-  if (nzchar(key) && proc.time()[["elapsed"]] - began >= cache$costly) {
-    keep(key, value, record$conditions[seq_along(record$conditions) > before])
-  }
-  value
+  list(value = value, said = unique(said), seconds = proc.time()[["elapsed"]] - began)
 }
 
 code_text <- function(call) {

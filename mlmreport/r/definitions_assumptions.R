@@ -33,9 +33,15 @@ solve_fixed <- function(m, uxy, cross) {
 # groupings. NA where a coefficient rests on the group alone.
 fixed_without_groups <- function(m, g, most = 3000) {
   if (nlevels(g) > most) undefined("it is not computed for more than ", most, " groups")
-  e <- equations_of(m)
+  found <- over_blocks(in_blocks(levels(g), 100L), fixed_without, e = equations_of(m), g = g)
+  found <- do.call(rbind, found)
+  dimnames(found) <- list(levels(g), names(fixef(m)))
+  found
+}
+
+fixed_without <- function(units, e, g) {
   p <- ncol(e$xy) - 1L
-  found <- t(vapply(levels(g), function(unit) {
+  found <- vapply(units, function(unit) {
     rows <- which(g == unit)
     u <- e$u[, rows, drop = FALSE]
     xy <- e$xy[rows, , drop = FALSE]
@@ -43,8 +49,8 @@ fixed_without_groups <- function(m, g, most = 3000) {
       e$m - Matrix::tcrossprod(u), e$uxy - u %*% xy, e$cross - crossprod(xy)
     )
     if (is.null(left)) rep(NA_real_, p) else as.vector(left$beta)
-  }, numeric(p)))
-  matrix(found, nlevels(g), p, dimnames = list(levels(g), names(fixef(m))))
+  }, numeric(p))
+  matrix(found, length(units), p, byrow = TRUE)
 }
 
 # Cook's distance of each group: (beta - beta_(-j))' C^-1 (beta - beta_(-j)) / p with the estimated

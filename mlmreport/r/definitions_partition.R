@@ -124,23 +124,32 @@ parts_at <- function(parts, level) {
 bootstrap_refits <- function(m, samples, seed) {
   set.seed(seed, "Mersenne-Twister", "Inversion", "Rejection")
   y <- drawn_outcomes(m, samples)
+  found <- over_blocks(in_blocks(seq_len(samples), 10L), lme4_refits, m = m, y = y)
+  stacked <- function(name) do.call(rbind, lapply(found, `[[`, name))
+  list(
+    theta = stacked("theta"), beta = stacked("beta"), sigma = as.vector(stacked("sigma")),
+    converged = as.vector(stacked("converged")), values = stacked("values")
+  )
+}
+
+# Refits to some columns of y, a row each.
+lme4_refits <- function(which, m, y) {
   control <- lmerControl(optimizer = m@optinfo$optimizer, calc.derivs = FALSE)
-  fits <- lapply(seq_len(samples), function(k) {
+  fits <- lapply(which, function(k) {
     tryCatch(
       suppressWarnings(suppressMessages(refit(m, y[, k], control = control))),
       error = function(e) NULL
     )
   })
-  failed <- vapply(fits, is.null, FALSE)
   rows <- function(f) {
     found <- vapply(fits, function(fit) if (is.null(fit)) NA * f(m) else f(fit), f(m))
-    found <- matrix(found, samples, byrow = TRUE)
+    found <- matrix(found, length(which), byrow = TRUE)
     colnames(found) <- names(f(m))
     found
   }
   list(
-    theta = rows(function(f) unname(getME(f, "theta"))), beta = rows(fixef),
-    sigma = as.vector(rows(sigma)), converged = !failed, values = rows(all_parameters)
+    theta = rows(function(f) unname(getME(f, "theta"))), beta = rows(fixef), sigma = rows(sigma),
+    converged = matrix(!vapply(fits, is.null, FALSE)), values = rows(all_parameters)
   )
 }
 

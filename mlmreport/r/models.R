@@ -385,12 +385,7 @@ refit_name <- function(id, optimizer) paste("opt", id, optimizer, sep = "_")
 # log-likelihood is above the model's, and what lme4 has against it.
 refit_by_others <- function(id, optimizers) {
   m <- as.name(paste0("m_", id))
-  for (optimizer in optimizers) {
-    object(
-      refit_name(id, optimizer), update(M, control = lmerControl(optimizer = OPT)),
-      bind = list(M = m, OPT = optimizer), failing = "warning"
-    )
-  }
+  refit_each(refit_name(id, optimizers), m, optimizers)
   fitted <- optimizers[vapply(refit_name(id, optimizers), have, FALSE)]
   fits <- mget(refit_name(id, fitted), envir = analysis)
   own <- as.numeric(logLik(get(as.character(m), envir = analysis)))

@@ -19,50 +19,47 @@ profile_limits <- function(problem, parameters = NULL, level = 0.95, reml = FALS
   restricted <- reml & !parameters %in% names(known)[fixed]
   parts <- lapply(split(parameters, restricted), function(names) {
     problem$reml <- restricted[match(names[1L], parameters)]
-    limits_of(problem, known[names], level)
+    over_blocks(
+      as.list(names), limits_of, problem = problem, fit = optimum(problem), level = level
+    )
   })
-  rows <- do.call(rbind, unname(parts))
+  rows <- do.call(rbind, unlist(unname(parts), recursive = FALSE))
   rownames(rows) <- rows$parameter
   rows[parameters, ]
 }
 
-# Limits of parameters by the likelihood of the problem.
-limits_of <- function(problem, known, level) {
-  fit <- optimum(problem)
-  estimate <- named_parameters(problem, matrix(fit$theta, 1L), fit$sigma, matrix(fit$beta, 1L))[1L, ]
-  rows <- lapply(names(known), function(name) {
-    if (is.na(estimate[[name]])) {
-      return(data.frame(
-        lower = NA_real_, upper = NA_real_, estimate = NA_real_, lower_bounded = FALSE,
-        upper_bounded = FALSE, parameter = name
-      ))
-    }
-    way <- known[[name]]
-    profile <- switch(way$kind,
-      sigma = sigma_profile(problem, fit),
-      sd = sd_profile(problem, fit, way$term, way$columns),
-      cor = cor_profile(problem, fit, way$term, way$columns),
-      beta = beta_profile(problem, fit, way$column)
-    )
-    groups <- if (is.null(way$term)) problem$n else length(problem$labels[[way$term]])
-    value <- estimate[[name]]
-    step <- stats::qnorm((1 + level) / 2) * switch(way$kind,
-      sigma = value / sqrt(2 * groups), sd = max(value, fit$sigma / 20) / sqrt(2 * groups) * 1.5,
-      cor = max(0.05, 1 - value^2) / sqrt(groups), beta = sqrt(fit$vcov[way$column, way$column])
-    )
-    range <- switch(way$kind, sigma = c(0, Inf), sd = c(0, Inf), cor = c(-1, 1), beta = c(-Inf, Inf))
-    target <- stats::qnorm((1 + level) / 2)
-    side <- function(k) {
-      profile_limit(profile, value, c(-1, 1)[k] * step, range[k], fit$criterion, target)
-    }
-    lower <- side(1L)
-    upper <- side(2L)
-    data.frame(
-      lower = lower$x, upper = upper$x, estimate = value, lower_bounded = lower$bounded,
-      upper_bounded = upper$bounded, parameter = name
-    )
-  })
-  do.call(rbind, rows)
+limits_of <- function(name, problem, fit, level) {
+  way <- profiled_parameters(problem)[[name]]
+  estimate <- named_parameters(problem, matrix(fit$theta, 1L), fit$sigma, matrix(fit$beta, 1L))
+  value <- estimate[[1L, name]]
+  if (is.na(value)) {
+    return(data.frame(
+      lower = NA_real_, upper = NA_real_, estimate = NA_real_, lower_bounded = FALSE,
+      upper_bounded = FALSE, parameter = name
+    ))
+  }
+  profile <- switch(way$kind,
+    sigma = sigma_profile(problem, fit),
+    sd = sd_profile(problem, fit, way$term, way$columns),
+    cor = cor_profile(problem, fit, way$term, way$columns),
+    beta = beta_profile(problem, fit, way$column)
+  )
+  groups <- if (is.null(way$term)) problem$n else length(problem$labels[[way$term]])
+  step <- stats::qnorm((1 + level) / 2) * switch(way$kind,
+    sigma = value / sqrt(2 * groups), sd = max(value, fit$sigma / 20) / sqrt(2 * groups) * 1.5,
+    cor = max(0.05, 1 - value^2) / sqrt(groups), beta = sqrt(fit$vcov[way$column, way$column])
+  )
+  range <- switch(way$kind, sigma = c(0, Inf), sd = c(0, Inf), cor = c(-1, 1), beta = c(-Inf, Inf))
+  target <- stats::qnorm((1 + level) / 2)
+  side <- function(k) {
+    profile_limit(profile, value, c(-1, 1)[k] * step, range[k], fit$criterion, target)
+  }
+  lower <- side(1L)
+  upper <- side(2L)
+  data.frame(
+    lower = lower$x, upper = upper$x, estimate = value, lower_bounded = lower$bounded,
+    upper_bounded = upper$bounded, parameter = name
+  )
 }
 
 # Profile-likelihood interval of the share of one grouping's variance in a model of random intercepts:

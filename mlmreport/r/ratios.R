@@ -5,21 +5,18 @@
 #   bootstrap_ratio_p() of two fits
 
 # p of the ratio of two fits of the same fixed part, the smaller model true: responses are drawn from
-# it and both models fitted again. Blocks of replicates are drawn until `enough` ratios are as large
-# as the observed one (Besag & Clifford, 1991): a p that is not small is known from few of them. A p of
-# k among n replicates is (k + 1) / (n + 1) (Davison & Hinkley, 1997, eq. 4.11), so never 0.
+# it and both models fitted again. Hundreds of replicates (two blocks) are drawn until `enough` ratios
+# are as large as the observed one (Besag & Clifford, 1991): a p that is not small is known from few of
+# them. A p of k among n replicates is (k + 1) / (n + 1) (Davison & Hinkley, 1997, eq. 4.11), so never 0.
 bootstrap_ratio_p <- function(smaller, larger, replicates, seed, enough = 25) {
   observed <- max(0, 2 * as.numeric(logLik(larger) - logLik(smaller)))
   null <- ratio_design(smaller, larger)
-  streams <- replicate_streams(seed, replicates)
-  exceeding <- made <- 0
-  for (block in in_blocks(seq_len(replicates), 100L)) {
-    ratios <- drawn_ratios(null, streams[, block, drop = FALSE])
-    exceeding <- exceeding + sum(ratios >= observed - 1e-6)
-    made <- made + length(block)
-    if (exceeding >= enough) break
-  }
-  (exceeding + 1) / (made + 1)
+  exceeding <- function(ratios) sum(unlist(ratios) >= observed - 1e-6)
+  ratios <- over_blocks(
+    stream_blocks(replicate_streams(seed, replicates), seq_len(replicates)), drawn_ratios,
+    null = null, enough = function(ratios) length(ratios) %% 2L == 0L && exceeding(ratios) >= enough
+  )
+  (exceeding(ratios) + 1) / (length(unlist(ratios)) + 1)
 }
 
 # Both models on the compressed rows of the larger one, which hold all that the smaller one needs.
@@ -54,7 +51,7 @@ part_of_problem <- function(problem, m) {
 }
 
 # Ratios of both models on responses drawn from the smaller one, a stream each.
-drawn_ratios <- function(null, streams) {
+drawn_ratios <- function(streams, null) {
   new <- drawn(streams, function() simulated_response(null$problems$smaller, null$fit))
   y <- vapply(new, `[[`, numeric(length(null$part$y)), "y")
   rss <- vapply(new, `[[`, 0, "rss")

@@ -93,8 +93,6 @@ refit_cost <- function(problem) {
   5 * (1 + 4 * k) * (2e-4 + 170e-9 * problem$rows[["kept"]] * q)
 }
 
-in_blocks <- function(which, size = 50L) split(which, (seq_along(which) - 1L) %/% size)
-
 # --- bootstrap ------------------------------------------------------------------------------------
 
 # A stream of random numbers for each replicate (L'Ecuyer, Simard, Chen & Kelton, 2002), so that a
@@ -109,6 +107,11 @@ replicate_streams <- function(seed, replicates) {
     }
     streams
   })
+}
+
+# The streams of some replicates, in blocks.
+stream_blocks <- function(streams, which, ...) {
+  lapply(in_blocks(which, ...), function(k) streams[, k, drop = FALSE])
 }
 
 # Evaluates with L'Ecuyer's generator from a seed, and leaves R's own generator as it was.
@@ -141,17 +144,20 @@ drawn <- function(streams, draw) {
 # takes problem, theta, sigma and beta (a row a replicate).
 parametric_bootstrap <- function(problem, fit = optimum(problem), replicates = 1000, seed = 1,
                                  which = seq_len(replicates), statistic = named_parameters) {
+  found <- over_blocks(
+    stream_blocks(replicate_streams(seed, replicates), which), simulated_refits,
+    problem = problem, fit = fit, inverse = warm_inverse(batch_of(problem), fit$theta)
+  )
+  stack_refits(problem, found, statistic)
+}
+
+simulated_refits <- function(streams, problem, fit, inverse) {
   part <- conditioned(problem)
-  batch <- batch_of(problem, part)
-  inverse <- warm_inverse(batch, fit$theta)
-  streams <- replicate_streams(seed, replicates)
-  blocks <- lapply(in_blocks(which), function(k) {
-    new <- drawn(streams[, k, drop = FALSE], function() simulated_response(problem, fit))
-    y <- vapply(new, `[[`, numeric(length(part$y)), "y")
-    rss <- vapply(new, `[[`, 0, "rss")
-    refitted(problem, with_responses(problem, part, batch, fit$beta, y, rss), fit$theta, inverse)
-  })
-  stack_refits(problem, blocks, statistic)
+  new <- drawn(streams, function() simulated_response(problem, fit))
+  y <- vapply(new, `[[`, numeric(length(part$y)), "y")
+  rss <- vapply(new, `[[`, 0, "rss")
+  batch <- with_responses(problem, part, batch_of(problem, part), fit$beta, y, rss)
+  refitted(problem, batch, fit$theta, inverse)
 }
 
 # New compressed responses less the fixed part, and the residual sum of squares left out.
@@ -196,23 +202,26 @@ with_responses <- function(problem, part, batch, shift, y, rss) {
 # cannot be estimated counts as not converged.
 cluster_bootstrap <- function(problem, fit = optimum(problem), replicates = 1000, seed = 1, by = NULL,
                               which = seq_len(replicates), statistic = named_parameters) {
-  top <- top_term(problem, by)
+  found <- over_blocks(
+    stream_blocks(replicate_streams(seed, replicates), which), redrawn_refits,
+    problem = problem, fit = fit, inverse = warm_inverse(batch_of(problem), fit$theta),
+    top = top_term(problem, by)
+  )
+  stack_refits(problem, found, statistic)
+}
+
+redrawn_refits <- function(streams, problem, fit, inverse, top) {
   part <- conditioned(problem)
-  batch <- batch_of(problem, part)
-  inverse <- warm_inverse(batch, fit$theta)
-  streams <- replicate_streams(seed, replicates)
   groups <- length(problem$labels[[top]])
-  blocks <- lapply(in_blocks(which), function(k) {
-    draws <- drawn(streams[, k, drop = FALSE], function() sample.int(groups, replace = TRUE))
-    estimable <- vapply(draws, function(draw) {
-      full_rank(sqrt(tabulate(draw, groups)[problem$level[[top]]]) * part$x)
-    }, FALSE)
-    draws[!estimable] <- list(seq_len(groups))
-    found <- refitted(problem, with_groups(problem, part, batch, draws, top), fit$theta, inverse)
-    found$converged <- found$converged & estimable
-    found
-  })
-  stack_refits(problem, blocks, statistic)
+  draws <- drawn(streams, function() sample.int(groups, replace = TRUE))
+  estimable <- vapply(draws, function(draw) {
+    full_rank(sqrt(tabulate(draw, groups)[problem$level[[top]]]) * part$x)
+  }, FALSE)
+  draws[!estimable] <- list(seq_len(groups))
+  batch <- with_groups(problem, part, batch_of(problem, part), draws, top)
+  found <- refitted(problem, batch, fit$theta, inverse)
+  found$converged <- found$converged & estimable
+  found
 }
 
 # Whether columns of a conditioned design are still independent.
@@ -294,8 +303,6 @@ copied_groups <- function(problem, part, draw, term, totals) {
 leave_out_groups <- function(problem, fit = optimum(problem), by = problem$group[1L], which = NULL) {
   term <- match(by, problem$group)
   part <- conditioned(problem)
-  batch <- batch_of(problem, part)
-  inverse <- warm_inverse(batch, fit$theta)
   if (is.null(which)) which <- seq_along(problem$labels[[term]])
   estimable <- vapply(which, function(k) {
     full_rank(part$x[problem$level[[term]] != k, , drop = FALSE])
@@ -303,10 +310,11 @@ leave_out_groups <- function(problem, fit = optimum(problem), by = problem$group
   if (!any(estimable) || length(problem$labels[[term]]) < 3L) {
     undefined("the model cannot be estimated with any one of the groups left out")
   }
-  blocks <- lapply(in_blocks(which[estimable]), function(k) {
-    refitted(problem, without_groups(problem, part, batch, k, term), fit$theta, inverse)
-  })
-  found <- stack_refits(problem, blocks, named_parameters)
+  found <- over_blocks(
+    in_blocks(which[estimable]), refits_without, problem = problem, fit = fit,
+    inverse = warm_inverse(batch_of(problem, part), fit$theta), term = term
+  )
+  found <- stack_refits(problem, found, named_parameters)
   expand <- function(v) {
     to <- match(seq_along(which), base::which(estimable))
     if (is.matrix(v)) v[to, , drop = FALSE] else v[to]
@@ -315,6 +323,12 @@ leave_out_groups <- function(problem, fit = optimum(problem), by = problem$group
     list(group = problem$labels[[term]][which], estimable = estimable, fit = fit),
     lapply(found, expand)
   )
+}
+
+refits_without <- function(groups, problem, fit, inverse, term) {
+  part <- conditioned(problem)
+  batch <- without_groups(problem, part, batch_of(problem, part), groups, term)
+  refitted(problem, batch, fit$theta, inverse)
 }
 
 # A batch of the problem without one group each.

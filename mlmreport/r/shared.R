@@ -107,6 +107,17 @@ side_fit <- function(name, m, formula, reml, data = quote(d)) {
   settle(name)
 }
 
+# A model fitted again by other optimizers.
+refit_each <- function(names, m, optimizers) {
+  calls <- lapply(optimizers, function(optimizer) {
+    bquote(update(.(m), control = lmerControl(optimizer = .(optimizer))))
+  })
+  send_ahead(calls[-1L]) # the first is made here meanwhile
+  for (k in seq_along(calls)) {
+    object(names[k], CALL, bind = list(CALL = calls[[k]]), failing = "warning")
+  }
+}
+
 # Of a fit that lme4 complains of the refit with the highest log-likelihood over lme4's optimizers
 # takes the name; what lme4 has against that one, or nothing.
 settle <- function(name) {
@@ -116,12 +127,7 @@ settle <- function(name) {
   m <- get(name, envir = analysis)
   others <- setdiff(c("nloptwrap", "bobyqa", "Nelder_Mead"), m@optinfo$optimizer)
   refits <- paste0(name, "_", others)
-  for (k in seq_along(others)) {
-    object(
-      refits[k], update(M, control = lmerControl(optimizer = OPT)),
-      bind = list(M = as.name(name), OPT = others[k]), failing = "warning"
-    )
-  }
+  refit_each(refits, as.name(name), others)
   fits <- mget(c(name, refits[vapply(refits, have, FALSE)]), envir = analysis)
   best <- names(fits)[which.max(vapply(fits, function(m) as.numeric(logLik(m)), 0))]
   if (best != name) object(name, BEST, bind = list(BEST = as.name(best)))

@@ -2,7 +2,7 @@
 # name, largest difference, bound. Argument: a file of the folder of the R code.
 suppressPackageStartupMessages(library(lme4))
 folder <- dirname(commandArgs(TRUE)[1L])
-for (file in c("definitions.R", "compression.R", "resampling.R", "profiling.R")) source(file.path(folder, file))
+for (file in c("definitions.R", "definitions_blocks.R", "compression.R", "resampling.R", "profiling.R")) source(file.path(folder, file))
 
 say <- function(name, difference, bound) {
   cat(name, format(max(abs(difference)), digits = 17), bound, sep = "\t")

@@ -18,7 +18,7 @@ for (reml in c(TRUE, FALSE)) {
   own <- pair(data, reml)
   samples <- simulate(own$smaller, 400, seed = 9)
   brute <- vapply(samples, function(y) ratio(pair(replace(data, "y", list(y)), reml)), 0)
-  mine <- drawn_ratios(ratio_design(own$smaller, own$larger), replicate_streams(4, 4000))
+  mine <- drawn_ratios(replicate_streams(4, 4000), ratio_design(own$smaller, own$larger))
   for (at in c(0.5, 0.8, 0.9)) {
     share <- mean(mine <= quantile(brute, at))
     cat(paste("share below quantile", at, reml), share, at, sep = "\t")

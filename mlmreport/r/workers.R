@@ -1,0 +1,146 @@
+# Work that other processes take over: blocks of a loop (over_blocks), and calls sent ahead of the
+# place where their values are asked for.
+#
+# A task is a function of this folder with its arguments, serialised as values are for the cache
+# (cache.R): the definitions and the analysis stay where they are, as a worker has its own. Python
+# (engine/workers.py) takes it there and back. A task that no worker has begun when its value is
+# wanted is done here, and so is one whose worker died: values never depend on who made them.
+
+workers <- new.env()
+
+# Functions of Python reach the workers:
+#   count()            how many there are
+#   share(raw)         takes what the tasks that follow have in common
+#   submit(raw)        gives the number of a task
+#   withdraw(task)     whether it was taken back before it was begun
+#   collect(task)      its value as raw; while there is none, whether it is lost with its worker
+#   tell(done, of)     takes how far a loop has come
+use_workers <- function(count, share, submit, withdraw, collect, tell) {
+  workers$count <- count()
+  workers$share <- share
+  workers$submit <- submit
+  workers$withdraw <- withdraw
+  workers$collect <- collect
+  workers$tell <- tell
+  workers$ahead <- list()
+  options(over_blocks = beside_workers)
+  invisible(TRUE)
+}
+
+packed <- function(x) serialize(x, NULL, xdr = FALSE, refhook = outward)
+unpacked <- function(raw) unserialize(raw, refhook = inward)
+
+# The loop of over_blocks(): the first block that nobody has begun is computed here, again and again,
+# while the workers do the same.
+beside_workers <- function(blocks, f, ..., enough) {
+  tasks <- if (workers$count && length(blocks) > 1L) sent(blocks, f, list(...))
+  on.exit(for (task in tasks) workers$withdraw(task))
+  here <- function(k) observed(f(blocks[[k]], ...))
+  found <- vector("list", length(blocks))
+  values <- list()
+  while (length(values) < length(blocks) && !enough(values)) {
+    following <- length(values) + 1L
+    if (is.null(found[[following]])) {
+      found <- one_turn(found, tasks, here)
+      workers$tell(sum(lengths(found) > 0L), length(blocks))
+    } else {
+      values[following] <- list(said_again(found[[following]]))
+    }
+  }
+  values
+}
+
+# What was found by now: what the workers have finished or, where that is nothing new, a block made
+# here.
+one_turn <- function(found, tasks, here) {
+  open <- which(lengths(found) == 0L)
+  if (is.null(tasks)) {
+    return(replace(found, open[1L], list(here(open[1L]))))
+  }
+  found[open] <- lapply(open, function(k) collected(tasks[[k]], here(k)))
+  if (any(lengths(found[open]) > 0L)) {
+    return(found)
+  }
+  mine <- Find(function(k) workers$withdraw(tasks[[k]]), open)
+  if (is.null(mine)) Sys.sleep(0.005) else found[[mine]] <- here(mine) # the sleep heeds Ctrl-C
+  found
+}
+
+sent <- function(blocks, f, args) {
+  workers$share(packed(list(f = utils::removeSource(f), args = args)))
+  lapply(blocks, function(block) workers$submit(packed(block)))
+}
+
+# What a worker has found, NULL as long as it is at it; `again` is done where it died.
+collected <- function(task, again) {
+  found <- workers$collect(task)
+  if (is.raw(found)) unpacked(found) else if (found) again
+}
+
+# The value of what was observed; what R said, and an error, are raised as if they came from here.
+said_again <- function(found) {
+  for (said in found$said) {
+    switch(said$kind, warning = warning(said$text, call. = FALSE), message = message(said$text))
+  }
+  if (inherits(found$value, "error")) stop(found$value)
+  found$value
+}
+
+# --- calls sent ahead -----------------------------------------------------------------------------
+
+# Send calls that will be evaluated later; the objects that they name do not change until then. The
+# models of large data, which do not stay in memory (shelf.R), stay where they are.
+send_ahead <- function(calls) {
+  if (!workers$count || nrow(analysis$d) >= shelf$rows) {
+    return(invisible())
+  }
+  calls <- Filter(function(call) is.na(cache$files[content_key(call)]), calls)
+  tasks <- sent(calls, evaluated, list(objects = mget(objects_of(calls), analysis)))
+  for (k in seq_along(calls)) workers$ahead[[code_text(calls[[k]])]] <- tasks[[k]]
+}
+
+# The names in calls of what is in the analysis, and in the calls of the models among them.
+objects_of <- function(calls) {
+  named <- intersect(unlist(lapply(calls, all.names)), ls(analysis))
+  models <- Filter(function(name) is(analysis[[name]], "merMod"), named)
+  inside <- unlist(lapply(models, function(name) all.names(analysis[[name]]@call)))
+  intersect(c(named, inside), ls(analysis))
+}
+
+# On a worker: the value of a call, given what it names.
+evaluated <- function(call, objects) {
+  rm(list = ls(analysis), envir = analysis)
+  eval(call, list2env(objects, analysis))
+}
+
+# What a call sent ahead gave; NULL where it is to be evaluated here.
+made_ahead <- function(call) {
+  if (!length(workers$ahead)) {
+    return(NULL)
+  }
+  code <- code_text(call)
+  task <- workers$ahead[[code]]
+  workers$ahead[[code]] <- NULL
+  if (is.null(task) || workers$withdraw(task)) {
+    return(NULL)
+  }
+  while (isFALSE(found <- workers$collect(task))) Sys.sleep(0.005)
+  if (is.raw(found)) unpacked(found)
+}
+
+# --- on a worker ----------------------------------------------------------------------------------
+
+# Take what tasks have in common, then each task's own.
+take_share <- function(raw) {
+  share <- unpacked(raw)
+  workers$frame <- list2env(share$args, parent = baseenv())
+  workers$frame$.f <- share$f
+  # The arguments by name: a call that holds their values would make an error message of them.
+  arguments <- lapply(setNames(nm = names(share$args)), as.name)
+  workers$call <- as.call(c(list(as.name(".f"), as.name(".block")), arguments))
+  invisible(TRUE)
+}
+do_task <- function(raw) {
+  workers$frame$.block <- unpacked(raw)
+  packed(observed(eval(workers$call, workers$frame)))
+}
