@@ -96,7 +96,9 @@ send_ahead <- function(calls) {
   }
   calls <- Filter(function(call) is.na(cache$files[content_key(call)]), calls)
   tasks <- sent(calls, evaluated, list(objects = mget(objects_of(calls), analysis)))
-  for (k in seq_along(calls)) workers$ahead[[code_text(calls[[k]])]] <- tasks[[k]]
+  for (k in seq_along(calls)) {
+    workers$ahead[[code_text(calls[[k]])]] <- list(call = calls[[k]], task = tasks[[k]])
+  }
 }
 
 # The names in calls of what is in the analysis, and in the calls of the models among them.
@@ -119,13 +121,23 @@ made_ahead <- function(call) {
     return(NULL)
   }
   code <- code_text(call)
-  task <- workers$ahead[[code]]
+  known <- workers$ahead[[code]]
   workers$ahead[[code]] <- NULL
-  if (is.null(task) || workers$withdraw(task)) {
-    return(NULL)
+  if (is.null(known) || !is.null(known$found) || workers$withdraw(known$task)) {
+    return(known$found)
   }
-  while (isFALSE(found <- workers$collect(task))) Sys.sleep(0.005)
+  while (isFALSE(found <- workers$collect(known$task))) another_ahead()
   if (is.raw(found)) unpacked(found)
+}
+
+# While a worker is at a call: one that nobody has begun is evaluated here.
+another_ahead <- function() {
+  other <- Find(function(it) is.null(it$found) && workers$withdraw(it$task), workers$ahead)
+  if (is.null(other)) {
+    Sys.sleep(0.005)
+  } else {
+    workers$ahead[[code_text(other$call)]]$found <- observed(eval(other$call, analysis))
+  }
 }
 
 # --- on a worker ----------------------------------------------------------------------------------
