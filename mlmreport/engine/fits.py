@@ -108,6 +108,7 @@ class Engine:
                 "share": self.workers.share,
                 "submit": self.workers.submit,
                 "withdraw": self.workers.withdraw,
+                "drop": self.workers.drop,
                 "collect": self.workers.collect,
                 "tell": self.tell,
             },
