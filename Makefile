@@ -24,7 +24,7 @@ test: ## lint, check types, run the tests
 long: setup ## run the tests that take long
 	$(BIN)/pytest -n 2 -m long
 
-BENCHMARKS := conversion startup refits report crossed many large
+BENCHMARKS := conversion startup refits report crossed many parts large
 bench: setup ## run the benchmarks (25 min) but coverage.py, which takes an hour
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python "benchmarks/$$name.py" || exit 1; done
 

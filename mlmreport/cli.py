@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -597,4 +599,5 @@ def _tell_fault(error: BaseException) -> int:
 
 def main() -> None:
     """Run the command line."""
+    atexit.register(gc.freeze)  # the system takes all memory back: no last search for garbage
     app()

@@ -299,8 +299,9 @@ def test_ctrl_c_while_r_computes(tmp_path: Path, jobs: str) -> None:
     assert len(workers) == int(jobs) - 1
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=30)[1]
-    assert time.monotonic() - began < 1
+    said = process.stderr.readline()
+    assert time.monotonic() - began < 1  # it has stopped; R and Python then tidy up
+    said += process.communicate(timeout=5)[1]
     assert said == "interrupted; nothing was written\n"
     assert process.returncode == 130
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)

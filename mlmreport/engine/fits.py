@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,6 +108,7 @@ class Engine:
                 "share": self.workers.share,
                 "submit": self.workers.submit,
                 "withdraw": self.workers.withdraw,
+                "drop": self.workers.drop,
                 "collect": self.workers.collect,
                 "tell": self.tell,
             },
@@ -149,6 +150,13 @@ class Engine:
             self.conditions.append({"where": where, "kind": kind, "text": text})
         facts = found["facts"]
         return facts if isinstance(facts, Mapping) else {}
+
+    def send_models(self, formulas: Sequence[str], reml: bool, optimizer: str) -> None:
+        """Let the workers begin with models that will be fitted later."""
+        if len(formulas) > 0 and self.workers.count:
+            self.run(
+                "models", "send_models", formulas=list(formulas), reml=reml, optimizer=optimizer
+            )
 
     def fit(self, model: str, formula: str, reml: bool, optimizer: str) -> Fit:
         """Fit one model by lme4.

@@ -219,6 +219,13 @@ class Workers:
         del self._tasks[task]
         return True
 
+    def drop(self, first: int, last: int) -> bool:
+        """Forget these and all tasks between; the answer means nothing."""
+        for task in range(first, last + 1):
+            if future := self._tasks.pop(task, None):
+                future.cancel()
+        return True
+
     def collect(self, task: int) -> bytes | bool:
         """The value of a task; while there is none, whether it is lost with its place."""
         future = self._tasks[task]

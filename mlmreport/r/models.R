@@ -2,17 +2,27 @@
 
 fit_model <- function(id, formula, reml, optimizer) {
   name <- paste0("m_", id)
-  formula <- str2lang(formula)
-  call <- if (optimizer == "nloptwrap") {
-    lmer_call(formula, reml)
-  } else {
-    lmer_call(formula, reml, control = bquote(lmerControl(optimizer = .(optimizer))))
-  }
-  model_object(name, call)
+  model_object(name, call_of_model(formula, reml, optimizer))
   if (!have(name)) {
     return(list(failed = record$entries[[length(record$entries)]]$reason))
   }
   fit_facts(get(name, envir = analysis))
+}
+
+call_of_model <- function(formula, reml, optimizer = "nloptwrap") {
+  formula <- str2lang(formula)
+  if (optimizer == "nloptwrap") {
+    return(lmer_call(formula, reml))
+  }
+  lmer_call(formula, reml, control = bquote(lmerControl(optimizer = .(optimizer))))
+}
+
+# Models that will be fitted, for the workers to begin with, but for those whose theta is found on
+# compressed data.
+send_models <- function(formulas, reml, optimizer) {
+  calls <- lapply(formulas, call_of_model, reml = reml, optimizer = optimizer)
+  if (workers$count) send_ahead(Filter(function(call) is.null(call_at_optimum(call)), calls))
+  list()
 }
 
 fit_facts <- function(m) {

@@ -13,13 +13,15 @@ workers <- new.env()
 #   share(raw)         takes what the tasks that follow have in common
 #   submit(raw)        gives the number of a task
 #   withdraw(task)     whether it was taken back before it was begun
+#   drop(first, last)  takes back whatever is left of some tasks
 #   collect(task)      its value as raw; while there is none, whether it is lost with its worker
 #   tell(done, of)     takes how far a loop has come
-use_workers <- function(count, share, submit, withdraw, collect, tell) {
+use_workers <- function(count, share, submit, withdraw, drop, collect, tell) {
   workers$count <- count()
   workers$share <- share
   workers$submit <- submit
   workers$withdraw <- withdraw
+  workers$drop <- drop
   workers$collect <- collect
   workers$tell <- tell
   workers$ahead <- list()
@@ -34,7 +36,7 @@ unpacked <- function(raw) unserialize(raw, refhook = inward)
 # while the workers do the same.
 beside_workers <- function(blocks, f, ..., enough) {
   tasks <- if (workers$count && length(blocks) > 1L) sent(blocks, f, list(...))
-  on.exit(for (task in tasks) workers$withdraw(task))
+  on.exit(if (length(tasks)) workers$drop(tasks[[1L]], tasks[[length(tasks)]]))
   here <- function(k) observed(f(blocks[[k]], ...))
   found <- vector("list", length(blocks))
   values <- list()
@@ -50,19 +52,22 @@ beside_workers <- function(blocks, f, ..., enough) {
   values
 }
 
-# What was found by now: what the workers have finished or, where that is nothing new, a block made
-# here.
+# What was found by now and one block more: the first of those that workers have finished or, where
+# there is none, that nobody has begun.
 one_turn <- function(found, tasks, here) {
   open <- which(lengths(found) == 0L)
   if (is.null(tasks)) {
     return(replace(found, open[1L], list(here(open[1L]))))
   }
-  found[open] <- lapply(open, function(k) collected(tasks[[k]], here(k)))
-  if (any(lengths(found[open]) > 0L)) {
-    return(found)
+  for (k in open) {
+    again <- function() here(k)
+    value <- collected(tasks[[k]], again)
+    if (is.null(value) && workers$withdraw(tasks[[k]])) value <- again()
+    if (!is.null(value)) {
+      return(replace(found, k, list(value)))
+    }
   }
-  mine <- Find(function(k) workers$withdraw(tasks[[k]]), open)
-  if (is.null(mine)) Sys.sleep(0.005) else found[[mine]] <- here(mine) # the sleep heeds Ctrl-C
+  Sys.sleep(0.005) # heeds Ctrl-C
   found
 }
 
@@ -71,10 +76,10 @@ sent <- function(blocks, f, args) {
   lapply(blocks, function(block) workers$submit(packed(block)))
 }
 
-# What a worker has found, NULL as long as it is at it; `again` is done where it died.
+# What a worker has found, NULL as long as it is at it; `again()` where it died.
 collected <- function(task, again) {
   found <- workers$collect(task)
-  if (is.raw(found)) unpacked(found) else if (found) again
+  if (is.raw(found)) unpacked(found) else if (found) again()
 }
 
 # The value of what was observed; what R said, and an error, are raised as if they came from here.
@@ -96,7 +101,9 @@ send_ahead <- function(calls) {
   }
   calls <- Filter(function(call) is.na(cache$files[content_key(call)]), calls)
   tasks <- sent(calls, evaluated, list(objects = mget(objects_of(calls), analysis)))
-  for (k in seq_along(calls)) workers$ahead[[code_text(calls[[k]])]] <- tasks[[k]]
+  for (k in seq_along(calls)) {
+    workers$ahead[[code_text(calls[[k]])]] <- list(call = calls[[k]], task = tasks[[k]])
+  }
 }
 
 # The names in calls of what is in the analysis, and in the calls of the models among them.
@@ -119,13 +126,23 @@ made_ahead <- function(call) {
     return(NULL)
   }
   code <- code_text(call)
-  task <- workers$ahead[[code]]
+  known <- workers$ahead[[code]]
   workers$ahead[[code]] <- NULL
-  if (is.null(task) || workers$withdraw(task)) {
-    return(NULL)
+  if (is.null(known) || !is.null(known$found) || workers$withdraw(known$task)) {
+    return(known$found)
   }
-  while (isFALSE(found <- workers$collect(task))) Sys.sleep(0.005)
+  while (isFALSE(found <- workers$collect(known$task))) another_ahead()
   if (is.raw(found)) unpacked(found)
+}
+
+# While a worker is at a call: one that nobody has begun is evaluated here.
+another_ahead <- function() {
+  other <- Find(function(it) is.null(it$found) && workers$withdraw(it$task), workers$ahead)
+  if (is.null(other)) {
+    Sys.sleep(0.005)
+  } else {
+    workers$ahead[[code_text(other$call)]]$found <- observed(eval(other$call, analysis))
+  }
 }
 
 # --- on a worker ----------------------------------------------------------------------------------

@@ -29,16 +29,17 @@ def fit_all(context: Context, progress: Callable[[str], None]) -> None:
         Located at the model that lme4 cannot fit.
     """
     estimation, inference = context.spec.estimation, context.spec.inference
+    reml = estimation.method == "REML"
+    context.engine.send_models([plan.r for plan in context.plan.models], reml, estimation.optimizer)
     for plan in context.plan.models:
         progress(plan.label)
         try:
-            fit = context.engine.fit(
-                plan.id, plan.r, estimation.method == "REML", estimation.optimizer
-            )
+            fit = context.engine.fit(plan.id, plan.r, reml, estimation.optimizer)
         except AnalysisError as error:
             raise _located(context, plan.id, str(error)) from None
         fit, refits = optimizers.settle(context, plan, fit)
         context.models.append(context.describe(plan, fit, refits))
+    random_part.send_ahead(context)
     context.asymptotic = _df_too_long(context)
     context.no_fixed_ci = _fixed_too_long(context)
     for model in context.models:

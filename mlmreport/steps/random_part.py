@@ -16,7 +16,7 @@ from mlmreport.steps.context import Context, FittedModel
 from mlmreport.steps.cost import evaluations, too_long
 from mlmreport.thresholds import RULES
 
-__all__ = ["examine"]
+__all__ = ["examine", "send_ahead"]
 
 STEP = "models"
 CELLS = 5_000_000
@@ -69,8 +69,12 @@ def _optimizers(context: Context) -> dict[str, Any]:
 def _too_long(context: Context, fits: int, part: str, parameters: int = 0) -> str:
     """Why a part that fits the final model so many times again is left out."""
     final = context.final
-    each = evaluations(parameters or final.fit.parameters) * final.fit.evaluation
-    return too_long(context, STEP, f"{part} ({final.plan.label})", final, fits * each)
+    seconds = _seconds(context, fits, parameters or final.fit.parameters)
+    return too_long(context, STEP, f"{part} ({final.plan.label})", final, seconds)
+
+
+def _seconds(context: Context, fits: int, parameters: int) -> float:
+    return fits * evaluations(parameters) * context.final.fit.evaluation
 
 
 # --- dimensions and the boundary ------------------------------------------------------------------
@@ -370,17 +374,32 @@ class SlopeTest:
     reason: str = ""
 
 
+def _planned(context: Context) -> list[SlopeTest]:
+    """The tests of as many predictors' slopes as the spec allows."""
+    candidates, _ = _candidates(context)
+    return [
+        test
+        for term in candidates[: context.spec.estimation.slope_tests]
+        for level in _groupings(context)
+        for test in _tests_of(context, term, level)
+    ]
+
+
+def send_ahead(context: Context) -> None:
+    """Let the workers begin with the models of slopes that are added to the final one."""
+    planned, estimation = _planned(context), context.spec.estimation
+    if _seconds(context, len(planned), context.final.fit.parameters + 1) > estimation.patience:
+        return
+    larger = [test.larger for test in planned if test.key.endswith("/added")]
+    context.engine.send_models(larger, estimation.method == "REML", "nloptwrap")
+
+
 def _slopes(context: Context) -> dict[str, Any]:
     most = context.spec.estimation.slope_tests
     groupings = _groupings(context)
     candidates, left_out = _candidates(context)
     over = candidates[most:]
-    planned = [
-        test
-        for term in candidates[:most]
-        for level in groupings
-        for test in _tests_of(context, term, level)
-    ]
+    planned = _planned(context)
     parameters = context.final.fit.parameters + 1
     reason = _too_long(context, len(planned), "tests of random slopes", parameters)
     tests = [] if reason else [_tested(context, test) for test in planned]
