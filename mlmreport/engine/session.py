@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -208,19 +207,8 @@ COMPRESSION = ("compression", "resampling", "profiling", "ratios")
 """Files with the functions for compressed data."""
 
 
-def definitions(calls: Iterable[str] = ()) -> str:
-    """The R code of the statistics that no single call gives, for ``reproduce.R``.
-
-    Parameters
-    ----------
-    calls
-        The recorded calls; the functions for compressed data come along where one is called.
-    """
+def definitions() -> str:
+    """The R code of the statistics that no single call gives, for ``reproduce.R``."""
     files = sorted(R_FOLDER.glob("definitions*.R"), key=lambda file: file.stem)
-    text = "\n".join(file.read_text(encoding="utf-8") for file in files)
-    compressed = "\n".join(
-        (R_FOLDER / f"{name}.R").read_text(encoding="utf-8") for name in COMPRESSION
-    )
-    defined = set(re.findall(r"^([\w.]+) <- function", compressed, re.MULTILINE))
-    called = {name for call in calls for name in re.findall(r"([\w.]+)\(", call)}
-    return f"{text}\n{compressed}" if defined & called else text
+    files += [R_FOLDER / f"{name}.R" for name in COMPRESSION]
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)

@@ -204,7 +204,7 @@ variance_drift <- function(m, h = 1e-3) {
   if (isSingular(m) || any(theta[getME(m, "lower") == 0] <= 2 * h)) {
     undefined("a variance of the random effects lies at its boundary")
   }
-  criterion <- update(m, devFunOnly = TRUE)
+  criterion <- deviance_function(m)
   state <- environment(criterion)$pp
   k <- length(theta)
   step <- function(i, j = 0, by = 1, with = 1) {

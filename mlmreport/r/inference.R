@@ -240,7 +240,7 @@ other_df <- function(id, ddf) {
     object("other", coef(summary(T, ddf = DDF)), bind = b)
   } else {
     b$M <- as.name(name)
-    object("other", coef(summary(lmerTest::as_lmerModLmerTest(M), ddf = DDF)), bind = b)
+    object("other", coef(summary(with_df(M), ddf = DDF)), bind = b)
   }
   for (term in names(fixef(get(name, envir = analysis)))) {
     b$TERM <- term

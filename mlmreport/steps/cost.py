@@ -10,6 +10,7 @@ from mlmreport.steps.context import Context, FittedModel
 from mlmreport.thresholds import RULES
 
 __all__ = [
+    "EXACT_GROUPS",
     "PROFILE_FITS",
     "SAMPLES",
     "UNASKED",
@@ -22,6 +23,8 @@ __all__ = [
     "uncompressed",
 ]
 
+EXACT_GROUPS = 2000
+"""Groups up to which RLRsim simulates a null distribution: its time grows with their cube."""
 SAMPLES = 500
 """Bootstrap samples where the spec names no number."""
 UNASKED = 10

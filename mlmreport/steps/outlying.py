@@ -6,14 +6,12 @@ from typing import Any
 
 from mlmreport.quantities import Cell, Row, Table
 from mlmreport.steps.context import Context, FittedModel
-from mlmreport.steps.cost import df_evaluations, evaluations, too_long
+from mlmreport.steps.cost import EXACT_GROUPS, df_evaluations, evaluations, too_long
 
 __all__ = ["outlying"]
 
 STEP = "assumptions"
 AT = "assumptions/outlying"
-EXACT = 5e7
-"""Rows times groups up to which the exact test of the group variance is made."""
 
 
 def outlying(context: Context, model: FittedModel) -> dict[str, Any]:
@@ -72,8 +70,8 @@ def outlying(context: Context, model: FittedModel) -> dict[str, Any]:
 
 
 def _exact(context: Context, blocks: list[str]) -> bool:
-    frame = context.data.frame
-    return len(blocks) == 1 and len(frame) * frame[context.lowest_group].nunique() <= EXACT
+    groups = context.data.frame[context.lowest_group].nunique()
+    return len(blocks) == 1 and groups <= EXACT_GROUPS
 
 
 def _crosses(context: Context, first: str, second: str) -> bool:

@@ -13,14 +13,12 @@ from mlmreport.spec.variables import Level
 from mlmreport.steps import optimizers
 from mlmreport.steps.coefficients import INTERCEPT
 from mlmreport.steps.context import Context, FittedModel
-from mlmreport.steps.cost import evaluations, too_long
+from mlmreport.steps.cost import EXACT_GROUPS, evaluations, too_long
 from mlmreport.thresholds import RULES
 
 __all__ = ["examine"]
 
 STEP = "models"
-CELLS = 5_000_000
-"""Rows times groups up to which RLRsim simulates null distributions: its matrices are dense."""
 SAMPLES = 500
 """Bootstrap samples of a likelihood ratio at most; a p that is not small takes fewer."""
 
@@ -493,8 +491,7 @@ def _simulated(context: Context, level: Level, correlated: bool) -> tuple[str, s
     """
     if not context.spec.estimation.slope_simulations:
         return "", "the spec asks for no simulated samples (`estimation.slope_simulations`)"
-    frame = context.data.frame
-    large = len(frame) * frame[level.group].nunique() > CELLS
+    large = context.data.frame[level.group].nunique() > EXACT_GROUPS
     if context.spec.estimation.method == "REML" and not correlated and not large:
         return "RLRsim", ""
     if len(set(context.final.fit.groups.values())) > 1:
