@@ -121,9 +121,11 @@ evaluate <- function(name, call) {
     ),
     error = function(e) e
   )
-  if (nzchar(key) && proc.time()[["elapsed"]] - began >= cache$costly) {
+  took <- proc.time()[["elapsed"]] - began
+  if (nzchar(key) && took >= cache$costly) {
     keep(key, value, record$conditions[seq_along(record$conditions) > before])
   }
+  if (took > 0.3 && large_data()) gc()
   value
 }
 
