@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import shutil
 import signal
@@ -130,6 +132,7 @@ def _start() -> Any:
         raise EnvironmentFault(
             f"rpy2 cannot reach R: {error}\n  hint: `mlmreport doctor` says how to mend it"
         ) from None
+    _give_memory_back()
     if not embedded.isinitialized():
         embedded.set_initoptions(("mlmreport", "--vanilla", "--quiet", "--no-save"))
         ri.initr()
@@ -138,6 +141,20 @@ def _start() -> Any:
     for name in ("consolewrite_print", "consolewrite_warnerror"):
         setattr(callbacks, name, _silent)  # conditions come back as data, see r/conditions.R
     return ri
+
+
+_MMAP_THRESHOLD = -3
+"""M_MMAP_THRESHOLD of malloc.h."""
+
+
+def _give_memory_back() -> None:
+    """Let glibc return blocks of a megabyte when R frees them.
+
+    By itself it raises the size from which on blocks are returned when one is freed, and columns of
+    many rows stay with the process in pieces.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 1 << 20)
 
 
 def _restore(name: str, value: str | None) -> None:

@@ -167,7 +167,7 @@ differences <- function(m, first, second) {
 }
 
 # The coefficients of a refit, each with its t test by Satterthwaite's df.
-satterthwaite <- function(m) coef(summary(with_df(m), ddf = "Satterthwaite"))
+satterthwaite <- function(m) t_tests(with_df(m), "Satterthwaite")
 
 # H with H'H = A'(UU' + I)^-1 A, by a sparse Cholesky factor: sparse where groupings are nested.
 # Not for systems whose factor fills up, as with thousands of crossed groups.

@@ -67,7 +67,7 @@ model_quantities <- function(id, labels, unit, level, ddf, limits) {
   } else {
     object(paste0("t_", id), with_df(M), bind = b)
     if (have(paste0("t_", id))) {
-      object(paste0("coef_", id), defined_df(coef(summary(T, ddf = DDF))), bind = b)
+      object(paste0("coef_", id), defined_df(t_tests(T, DDF)), bind = b)
     }
   }
   for (term in names(fixef(m))) fixed_effect(id, name, term, labels, unit, level, ddf, limits, b)

@@ -6,6 +6,7 @@ report on every machine.
 
 from __future__ import annotations
 
+from mlmreport.engine.fits import Fit
 from mlmreport.steps.context import Context, FittedModel
 from mlmreport.thresholds import RULES
 
@@ -17,6 +18,7 @@ __all__ = [
     "df_evaluations",
     "duration",
     "evaluations",
+    "fit_seconds",
     "refit_seconds",
     "samples_of",
     "too_long",
@@ -43,6 +45,29 @@ def df_evaluations(parameters: int) -> int:
     """Evaluations for Satterthwaite df: Hessian and Jacobian by Richardson extrapolation."""
     n = parameters + 1
     return 1 + 4 * n * (n + 1) + 8 * n
+
+
+BUILT = 5
+"""Evaluations of the deviance of all rows that a fit takes whose optimum is found on compressed
+data, the compression included; its Satterthwaite df take another."""
+
+
+def fit_seconds(fit: Fit, parameters: int = 0, *, df: bool = False) -> float:
+    """Nominal seconds of another fit like one that was made.
+
+    Parameters
+    ----------
+    fit
+        The fit that was made.
+    parameters
+        Its covariance parameters where the other has more or fewer.
+    df
+        Whether Satterthwaite df are computed with it.
+    """
+    k = parameters or fit.parameters
+    if fit.ahead:
+        return (BUILT + df) * fit.evaluation
+    return (evaluations(k) + (df_evaluations(k) if df else 0)) * fit.evaluation
 
 
 def refit_seconds(context: Context, model: FittedModel) -> float:
@@ -86,7 +111,7 @@ def too_long(
     limit = context.spec.estimation.patience
     if seconds <= limit:
         return ""
-    fit = "refit" if refits else "fit"
+    fit = "refit" if refits else "fit by lme4's own search" if model.fit.ahead else "fit"
     name = f"models/{'refit' if refits else 'cost'}/{model.id}"
     if name not in context.engine.items:
         context.run("models", "cost_of", id=model.id, refits=refits)

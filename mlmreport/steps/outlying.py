@@ -6,7 +6,7 @@ from typing import Any
 
 from mlmreport.quantities import Cell, Row, Table
 from mlmreport.steps.context import Context, FittedModel
-from mlmreport.steps.cost import EXACT_GROUPS, df_evaluations, evaluations, too_long
+from mlmreport.steps.cost import EXACT_GROUPS, fit_seconds, too_long
 
 __all__ = ["outlying"]
 
@@ -19,8 +19,7 @@ def outlying(context: Context, model: FittedModel) -> dict[str, Any]:
     nothing = {"have": False, "too_long": "", "flips": [], "verdict": False}
     if not (context.value("assumptions/residual/outliers") or 0):
         return nothing
-    k = model.fit.parameters
-    seconds = (2 * evaluations(k) + df_evaluations(k)) * model.fit.evaluation
+    seconds = fit_seconds(model.fit) + fit_seconds(model.fit, df=True)
     part = f"{model.plan.label} without the outlying rows"
     if reason := too_long(context, STEP, part, model, seconds):
         return {**nothing, "too_long": reason}

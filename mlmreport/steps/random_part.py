@@ -13,7 +13,7 @@ from mlmreport.spec.variables import Level
 from mlmreport.steps import optimizers
 from mlmreport.steps.coefficients import INTERCEPT
 from mlmreport.steps.context import Context, FittedModel
-from mlmreport.steps.cost import EXACT_GROUPS, evaluations, too_long
+from mlmreport.steps.cost import EXACT_GROUPS, fit_seconds, too_long
 from mlmreport.thresholds import RULES
 
 __all__ = ["examine"]
@@ -67,8 +67,8 @@ def _optimizers(context: Context) -> dict[str, Any]:
 def _too_long(context: Context, fits: int, part: str, parameters: int = 0) -> str:
     """Why a part that fits the final model so many times again is left out."""
     final = context.final
-    each = evaluations(parameters or final.fit.parameters) * final.fit.evaluation
-    return too_long(context, STEP, f"{part} ({final.plan.label})", final, fits * each)
+    seconds = fits * fit_seconds(final.fit, parameters)
+    return too_long(context, STEP, f"{part} ({final.plan.label})", final, seconds)
 
 
 # --- dimensions and the boundary ------------------------------------------------------------------
