@@ -136,7 +136,7 @@ def simulate(
         file = Path(folder) / "programs.R"
         made = list(programs(smoke))
         listed = ",\n".join(written(*program) for program in made)
-        code = definitions(entry.code for _, entries in made for entry in entries)
+        code = definitions()
         file.write_text(f"{code}\n\nprograms <- list(\n{listed}\n)\n", encoding="utf-8")
         command = [HERE / "coverage.R", file, results, SEED, minutes, most, *cells]
         subprocess.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
 import re
@@ -10,11 +11,12 @@ import shutil
 import statistics
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from time import perf_counter, process_time
+from time import perf_counter, process_time, sleep
 
 HERE = Path(__file__).parent
 README = HERE / "README.md"
@@ -40,12 +42,16 @@ def asked(description: str | None, runs: int = 5) -> argparse.Namespace:
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds on the clock and of the CPU, the peak resident memory in MB, and what was said."""
+    """Seconds on the clock and of the CPU, the peak resident memory in MB, and what was said.
+
+    ``resident``: seconds since the start and MB of resident memory, ten times a second (Linux).
+    """
 
     wall: float
     cpu: float
     memory: float
     said: str
+    resident: Sequence[tuple[float, float]] = ()
 
 
 def run(command: Sequence[str], env: Mapping[str, str] | None = None) -> Cost:
@@ -61,13 +67,25 @@ def run(command: Sequence[str], env: Mapping[str, str] | None = None) -> Cost:
         env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
     )
     assert process.stdout
+    resident: list[tuple[float, float]] = []
+    threading.Thread(target=_watch, args=(process.pid, began, resident), daemon=True).start()
     said = process.stdout.read().decode()
     _, status, used = os.wait4(process.pid, 0)
     if status:
         sys.exit(said)
     mega = 1024.0**2 if sys.platform == "darwin" else 1024.0
     wall = perf_counter() - began
-    return Cost(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / mega, said)
+    return Cost(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / mega, said, resident)
+
+
+def _watch(process: int, began: float, resident: list[tuple[float, float]]) -> None:
+    pages = Path(f"/proc/{process}/statm")
+    size = os.sysconf("SC_PAGE_SIZE") / 1024.0**2
+    with contextlib.suppress(OSError, IndexError):  # it has ended, or the system has no such file
+        while True:
+            now = int(pages.read_text().split()[1]) * size
+            resident.append((perf_counter() - began, now))
+            sleep(0.1)
 
 
 def cpu_seconds(act: Callable[[], object], runs: int) -> list[float]:

@@ -138,7 +138,7 @@ def _analyse(
     session = {**results.session, "data": {"file": DATA, "sha256": digest(folder / DATA)}}
     results = replace(results, session=session)
     (folder / RESULTS).write_text(results.to_json(), encoding="utf-8")
-    code = definitions(entry.code for entry in results.trace)
+    code = definitions()
     (folder / SCRIPT).write_text(reproduce_r(results, DATA, code), encoding="utf-8")
     (folder / DEFINITIONS).write_text(definitions_r(code), encoding="utf-8")
     return installation()

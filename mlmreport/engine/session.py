@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
-import re
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -151,6 +152,7 @@ def _start() -> Any:
         raise EnvironmentFault(
             f"rpy2 cannot reach R: {error}\n  hint: `mlmreport doctor` says how to mend it"
         ) from None
+    _give_memory_back()
     if not embedded.isinitialized():
         embedded.set_initoptions(("mlmreport", "--vanilla", "--quiet", "--no-save"))
         ri.initr()
@@ -159,6 +161,20 @@ def _start() -> Any:
     for name in ("consolewrite_print", "consolewrite_warnerror"):
         setattr(callbacks, name, _silent)  # conditions come back as data, see r/conditions.R
     return ri
+
+
+_MMAP_THRESHOLD = -3
+"""M_MMAP_THRESHOLD of malloc.h."""
+
+
+def _give_memory_back() -> None:
+    """Let glibc return blocks of a megabyte when R frees them.
+
+    By itself it raises the size from which on blocks are returned when one is freed, and columns of
+    many rows stay with the process in pieces.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 1 << 20)
 
 
 def _restore(name: str, value: str | None) -> None:
@@ -228,19 +244,8 @@ COMPRESSION = ("compression", "resampling", "profiling", "ratios")
 """Files with the functions for compressed data."""
 
 
-def definitions(calls: Iterable[str] = ()) -> str:
-    """The R code of the statistics that no single call gives, for ``reproduce.R``.
-
-    Parameters
-    ----------
-    calls
-        The recorded calls; the functions for compressed data come along where one is called.
-    """
+def definitions() -> str:
+    """The R code of the statistics that no single call gives, for ``reproduce.R``."""
     files = sorted(R_FOLDER.glob("definitions*.R"), key=lambda file: file.stem)
-    text = "\n".join(file.read_text(encoding="utf-8") for file in files)
-    compressed = "\n".join(
-        (R_FOLDER / f"{name}.R").read_text(encoding="utf-8") for name in COMPRESSION
-    )
-    defined = set(re.findall(r"^([\w.]+) <- function", compressed, re.MULTILINE))
-    called = {name for call in calls for name in re.findall(r"([\w.]+)\(", call)}
-    return f"{text}\n{compressed}" if defined & called else text
+    files += [R_FOLDER / f"{name}.R" for name in COMPRESSION]
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)

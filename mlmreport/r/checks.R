@@ -999,15 +999,15 @@ null_without_outlying <- function(null, blocks, exact, seed) {
     }
     label <- paste("p of the exact test of the group variance (", which, ")")
     tested <- paste0("exact_", which)
-    if (exact && have(models[[which]])) object(tested, CALL, bind = list(CALL = resolve(exact_call(), b)))
+    if (exact && have(models[[which]])) object(tested, CALL, bind = list(CALL = resolve(exact_call, b)))
     if (have(tested)) {
       b$E <- as.name(tested)
       statistic(
-        at("p"), exact_p(E), label, "p", bind = b, model = models[[which]],
+        at("p"), E$p.value, label, "p", bind = b, model = models[[which]],
         method = "exact restricted likelihood-ratio test, 10,000 simulated values"
       )
     } else {
-      absent(at("p"), "the exact test is made for one variance and data of moderate size", label)
+      absent(at("p"), "the exact test is made for one variance and a moderate number of groups", label)
     }
   }
 }

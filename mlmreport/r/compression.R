@@ -16,8 +16,10 @@
 #   lmer_compressed(formula, ...)                 -> a genuine lmerMod, and why it is none of ours
 #   lmer_at(formula, ..., theta)                  -> the same at a theta found before
 #   all_optimizers(problem)                       -> what lme4's allFit() gives
+#   deviance_function(m)                          -> what update(m, devFunOnly = TRUE) gives
+#   with_df(m)                                    -> what lmerTest::as_lmerModLmerTest(m) gives
 #
-# lme4, Matrix, base and stats only.
+# lme4, Matrix, base and stats only, and lmerTest for `with_df`.
 
 # --- from rows to a compressed problem ------------------------------------------------------------
 
@@ -40,24 +42,31 @@ compress <- function(m, reml = isREML(m)) {
 #   reason               why nothing is gained, or NULL
 compressed_rows <- function(x, re, y, weights, offset, reml) {
   z <- term_columns(re)
+  q <- vapply(z, ncol, 1L)
+  z <- do.call(cbind, z)
+  dimnames(z) <- NULL
   assign <- attr(re$flist, "assign")
   codes <- lapply(re$flist, as.integer)[assign]
   cell <- cell_codes(codes[!duplicated(assign)])
-  scale <- if (all(weights == 1)) 1 else sqrt(weights)
-  all <- scale * cbind(do.call(cbind, z), x, y - offset)
-  dimnames(all) <- NULL
   first <- match(seq_len(max(cell)), cell)
-  kept <- cell_factors(all, cell)
-  q <- vapply(z, ncol, 1L)
-  at <- split(seq_len(sum(q)), rep(seq_along(q), q))
-  sum_by <- function(v) as.vector(rowsum(v, cell))
   size <- tabulate(cell, max(cell))
+  equal <- all(weights == 1)
+  of_rows <- function(rows) {
+    all <- cbind(
+      z[rows, , drop = FALSE], x[rows, , drop = FALSE],
+      y[rows] - if (length(offset) == 1L) offset else offset[rows]
+    )
+    dimnames(all) <- NULL
+    if (equal) all else sqrt(weights[rows]) * all
+  }
+  kept <- cell_factors(of_rows, cell)
+  at <- split(seq_len(sum(q)), rep(seq_along(q), q))
   problem <- list(
-    x = kept$r[, sum(q) + seq_len(ncol(x)), drop = FALSE], y = kept$r[, ncol(all)],
+    x = kept$r[, sum(q) + seq_len(ncol(x)), drop = FALSE], y = kept$r[, ncol(kept$r)],
     z = lapply(at, function(k) kept$r[, k, drop = FALSE]), cell = kept$cell,
     cells = vapply(codes, function(code) code[first], integer(length(first))),
     rss = kept$rss, rest = size - tabulate(kept$cell, max(cell)), size = size,
-    log_weight = if (length(scale) == 1L) 0 * size else sum_by(log(weights)),
+    log_weight = if (equal) 0 * size else as.vector(rowsum(log(weights), cell)),
     labels = lapply(re$flist, levels)[assign], group = names(re$flist)[assign],
     cnms = re$cnms, theta = re$theta, lower = re$lower, reml = reml, n = length(y),
     beta_names = colnames(x), inverse_weight = mean(1 / weights)
@@ -100,34 +109,58 @@ cell_codes <- function(codes) {
   match(code, sort(unique(code)))
 }
 
-# The triangular factor of each cell's rows, all cells at once, by modified Gram-Schmidt, whose
-# triangular factor is as accurate as Householder's (Bjoerck, 1967; Golub & Van Loan, 2013, ch. 5).
-# A column that lies in the span of the earlier ones within a cell gives no row there.
-cell_factors <- function(a, cell, tolerance = 1e-10) {
+# The triangular factor of each cell's rows, `of_rows` giving the columns of some rows: of large cells one
+# by one by R's own least squares, whose decomposition moves a column that lies in the span of the
+# earlier ones behind the others, and of small cells all at once.
+cell_factors <- function(of_rows, cell) {
+  size <- tabulate(cell, max(cell))
+  if (length(cell) < 100 * length(size)) {
+    return(small_factors(of_rows(seq_along(cell)), cell))
+  }
+  order <- order(cell)
+  end <- cumsum(size)
+  found <- lapply(seq_along(size), function(k) {
+    all <- of_rows(order[seq(end[k] - size[k] + 1L, end[k])])
+    fit <- stats::.lm.fit(all[, -ncol(all), drop = FALSE], all[, ncol(all)], tol = 1e-10)
+    kept <- seq_along(fit$effects) <= fit$rank
+    r <- fit$qr[kept, , drop = FALSE]
+    r[lower.tri(r)] <- 0
+    list(
+      r = cbind(r[, order(fit$pivot), drop = FALSE], fit$effects[kept]), rss = sum(fit$effects[!kept]^2)
+    )
+  })
+  r <- lapply(found, `[[`, "r")
+  list(
+    r = do.call(rbind, r), cell = rep(seq_along(r), vapply(r, nrow, 1L)),
+    rss = vapply(found, `[[`, 0, "rss")
+  )
+}
+
+# All cells at once, by modified Gram-Schmidt, whose triangular factor is as accurate as Householder's
+# (Bjoerck, 1967; Golub & Van Loan, 2013, ch. 5). A column that lies in the span of the earlier ones
+# within a cell gives no row there.
+small_factors <- function(a, cell, tolerance = 1e-10) {
   cells <- max(cell)
   columns <- ncol(a)
   gather <- Matrix::sparseMatrix(i = cell, j = seq_along(cell), x = 1, dims = c(cells, length(cell)))
   sums <- function(v) as.matrix(gather %*% v)
-  a <- lapply(seq_len(columns), function(k) a[, k])
-  least <- lapply(a, function(v) tolerance^2 * sums(v^2))
+  least <- tolerance^2 * sums(a^2)
   rows <- vector("list", columns - 1L)
   for (k in seq_len(columns - 1L)) {
-    norm <- sums(a[[k]]^2)
-    found <- norm > least[[k]] & norm > 0
-    if (!any(found)) next
-    r <- matrix(0, cells, columns)
-    r[, k] <- sqrt(norm)
-    for (l in (k + 1L):columns) {
-      share <- sums(a[[k]] * a[[l]]) / norm
-      share[!found] <- 0
-      r[, l] <- share * r[, k]
-      a[[l]] <- a[[l]] - a[[k]] * share[cell]
-    }
+    own <- a[, 1L]
+    rest <- a[, -1L, drop = FALSE]
+    share <- sums(own * a)
+    norm <- share[, 1L]
+    found <- norm > least[, k] & norm > 0
+    share <- share[, -1L, drop = FALSE] / norm
+    share[!found, ] <- 0
+    a <- rest - own * share[cell, , drop = FALSE]
+    r <- cbind(matrix(0, cells, k - 1L), sqrt(norm), share * sqrt(norm))
     rows[[k]] <- cbind(which(found), r[found, , drop = FALSE])
   }
   rows <- do.call(rbind, rows)
   rows <- rows[order(rows[, 1L]), , drop = FALSE]
-  list(r = rows[, -1L, drop = FALSE], cell = rows[, 1L], rss = as.vector(sums(a[[columns]]^2)))
+  list(r = rows[, -1L, drop = FALSE], cell = rows[, 1L], rss = as.vector(sums(a^2)))
 }
 
 # --- the criterion --------------------------------------------------------------------------------
@@ -492,6 +525,42 @@ term_factor <- function(q, levels) {
   )
 }
 
+# The deviance function of a fitted model, as lme4 has it, from the compressed rows: `pp` and `resp` in
+# its environment give what those of all rows would, as far as they are asked here and by lmerTest.
+deviance_function <- function(m) {
+  problem <- compress(m)
+  if (!is.null(problem$reason)) {
+    return(update(m, devFunOnly = TRUE))
+  }
+  inner <- compressed_devfun(problem, problem, seq_along(problem$y))
+  of_rows <- environment(inner)
+  pp <- list2env(list(
+    V = Matrix::sparseMatrix(i = integer(), j = integer(), dims = c(problem$n, ncol(problem$x))),
+    ldL2 = function() of_rows$pp$ldL2(), ldRX2 = function() of_rows$pp$ldRX2(),
+    sqrL = function(fac) of_rows$pp$sqrL(fac), L = function() of_rows$pp$L(),
+    RX = function() of_rows$pp$RX(), RXi = function() of_rows$pp$RXi(),
+    beta = function(fac) of_rows$pp$beta(fac), b = function(fac) of_rows$pp$b(fac)
+  ))
+  for (field in c("Lambdat", "RZX")) {
+    makeActiveBinding(field, local({
+      name <- field
+      function() of_rows$pp[[name]]
+    }), pp)
+  }
+  resp <- list(wrss = function() of_rows$resp$wrss() + sum(problem$rss))
+  df <- problem$n - if (problem$reml) ncol(problem$x) else 0
+  function(theta) {
+    inner(theta)
+    pwrss <- resp$wrss() + pp$sqrL(1)
+    pp$ldL2() + (if (problem$reml) pp$ldRX2() else 0) + df * (1 + log(2 * pi * pwrss / df)) -
+      sum(problem$log_weight)
+  }
+}
+
+# The model as lmerTest has it, with what Satterthwaite's df need: Hessian and Jacobian by lmerTest's own
+# differentiation of the deviance function.
+with_df <- function(m) lmerTest:::as_lmerModLT(m, deviance_function(m))
+
 # --- the optimum ----------------------------------------------------------------------------------
 
 # Criterion and gradient of a batch, as `minimise` takes them.
@@ -719,12 +788,95 @@ design_of <- function(call, frame) {
     return(made)
   }
   call$control <- if (is.null(call$control)) lmerControl() else eval(call$control, frame)
-  c(eval(call, frame), list(control = call$control))
+  design <- design_of_many(call, frame)
+  if (is.null(design)) design <- eval(call, frame)
+  c(design, list(control = call$control))
 }
 keep_design <- function(call, design, problem) {
   call[[1L]] <- quote(lme4::lFormula)
   designs$call <- call
   designs$made <- c(design, list(problem = problem))
+}
+
+# What lFormula gives of many rows, in a third of its time and memory: lFormula itself makes the design
+# of a few rows, with each level of every factor among them, and the columns of all rows go into it
+# (without names of rows). NULL where rows are few, or where lFormula is to see them all.
+design_of_many <- function(call, frame, many = 50000L) {
+  data <- eval(call$data, frame)
+  known <- names(call) %in% c("", "formula", "data", "REML", "weights", "offset", "control")
+  if (!is.data.frame(data) || nrow(data) < many || !all(known)) {
+    return(NULL)
+  }
+  formula <- stats::as.formula(eval(call$formula, frame))
+  formula[[3L]] <- expandDoubleVerts(formula[[3L]])
+  ask <- call[c(1L, match(c("data", "weights", "offset"), names(call), 0L))]
+  ask[[1L]] <- quote(stats::model.frame)
+  ask$formula <- subbars(formula)
+  ask$drop.unused.levels <- TRUE
+  fr <- eval(ask, frame)
+  bars <- findbars(formula[[3L]])
+  if (nrow(fr) < nrow(data) || !row_by_row(fr, bars)) {
+    return(NULL)
+  }
+  design <- few_rows_design(call, frame, data, fr)
+  for (name in c("terms", "formula", "offset")) attr(fr, name) <- attr(design$fr, name)
+  design$fr <- fr
+  design$X <- fixed_columns(design$formula, fr, call$control$checkControl)
+  bars <- bars[match(names(design$reTrms$Ztlist), vapply(bars, deparse1, ""))]
+  design$reTrms <- with_all_rows(design$reTrms, bars, fr)
+  design
+}
+
+# Whether a row of the design follows from the same row of the data, by factors that are named.
+row_by_row <- function(fr, bars) {
+  grouped <- vapply(bars, function(bar) is.name(bar[[3L]]) && is.factor(fr[[as.character(bar[[3L]])]]), FALSE)
+  terms <- attr(fr, "terms")
+  all(grouped) && identical(attr(terms, "predvars"), attr(terms, "variables")) &&
+    !any(vapply(fr, is.character, FALSE))
+}
+
+# The design of a few rows, without the checks that make sense for all rows only.
+few_rows_design <- function(call, frame, data, fr) {
+  some <- lapply(Filter(is.factor, fr), function(f) match(levels(f), f))
+  call$data <- data[unique(c(seq_len(100L), unlist(some))), , drop = FALSE]
+  checks <- c("check.nobs.vs.rankZ", "check.nobs.vs.nlev", "check.nobs.vs.nRE", "check.rankX", "check.scaleX")
+  call$control$checkControl[checks] <- "ignore"
+  eval(call, frame)
+}
+
+# X as lFormula has it.
+fixed_columns <- function(formula, fr, control) {
+  formula[[3L]] <- nobars(formula[[3L]])
+  x <- stats::model.matrix(formula, fr)
+  dimnames(x) <- list(NULL, colnames(x))
+  x <- lme4:::chkRank.drop.cols(x, control$check.rankX, 1e-7)
+  size <- log(apply(x, 2L, stats::sd))
+  size <- size[is.finite(size)]
+  if (length(size) && max(abs(size), diff(range(size))) > log(1000)) {
+    return(lme4:::checkScaleX(x, control$check.scaleX))
+  }
+  structure(x, msgScaleX = character())
+}
+
+# The random-effects terms of a few rows with those of all rows in their place.
+with_all_rows <- function(re, bars, fr) {
+  names <- names(re$flist)
+  re$flist[names] <- lapply(names, function(name) fr[[name]])
+  re$Ztlist <- NULL
+  at <- attr(re$flist, "assign")
+  entries <- lapply(seq_along(bars), function(t) {
+    columns <- t(stats::model.matrix(eval(bquote(~ .(bars[[t]][[2L]]))), fr))
+    first <- re$Gp[t] + (as.integer(re$flist[[at[t]]]) - 1L) * nrow(columns)
+    list(i = outer(seq_len(nrow(columns)) - 1L, first, `+`), x = columns)
+  })
+  together <- function(name) as.vector(do.call(rbind, lapply(entries, `[[`, name)))
+  i <- as.integer(together("i"))
+  zt <- methods::new(
+    "dgCMatrix", i = i, p = as.integer(seq(0, length(i), length.out = nrow(fr) + 1L)), x = together("x"),
+    Dim = c(nrow(re$Zt), nrow(fr)), Dimnames = list(rownames(re$Zt), NULL)
+  )
+  re$Zt <- if (all(zt@x != 0)) zt else Matrix::drop0(zt)
+  re
 }
 
 # The optimum of a design on its compressed rows, or what is found at `theta`; why it is none.

@@ -317,6 +317,15 @@ asymptotic_combination <- function(m, weights, plus = 0) {
   c(estimate = estimate + plus, se = se, df = Inf, t = z, p = 2 * pnorm(-abs(z)))
 }
 
+# The t tests of the coefficients as summary() of lmerTest's model has them, without the residuals of
+# all rows that it prints beside them.
+t_tests <- function(t, ddf) {
+  found <- lmerTest::contest(t, diag(length(t@beta)), joint = FALSE, ddf = ddf)
+  found <- as.matrix(found[c("Estimate", "Std. Error", "df", "t value", "Pr(>|t|)")])
+  rownames(found) <- names(fixef(t))
+  found
+}
+
 # The tests of all fixed effects by the normal distribution, columns as lmerTest names them.
 asymptotic_tests <- function(m) {
   found <- t(apply(diag(length(fixef(m))), 1L, asymptotic_combination, m = m))

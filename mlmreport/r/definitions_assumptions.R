@@ -172,7 +172,7 @@ with_group_means <- function(m, data, columns, names, groupings) {
 # Joint F test that linear combinations `l` of the coefficients are zero, with Satterthwaite's
 # denominator df of several combinations (Kuznetsova, Brockhoff & Christensen, 2017).
 joint_f <- function(m, l) {
-  lmerTest::contestMD(lmerTest::as_lmerModLmerTest(m), l, ddf = "Satterthwaite")
+  lmerTest::contestMD(with_df(m), l, ddf = "Satterthwaite")
 }
 
 # The matrix of combinations "first less second", a row a pair of coefficients; an empty second is 0.
@@ -185,7 +185,7 @@ differences <- function(m, first, second) {
 }
 
 # The coefficients of a refit, each with its t test by Satterthwaite's df.
-satterthwaite <- function(m) coef(summary(lmerTest::as_lmerModLmerTest(m), ddf = "Satterthwaite"))
+satterthwaite <- function(m) t_tests(with_df(m), "Satterthwaite")
 
 # H with H'H = A'(UU' + I)^-1 A, by a sparse Cholesky factor: sparse where groupings are nested.
 # Not for systems whose factor fills up, as with thousands of crossed groups.

@@ -7,7 +7,7 @@ component_errors <- function(m, step = 1e-3) {
   if (isSingular(m)) {
     return(numeric())
   }
-  deviance_of <- update(m, devFunOnly = TRUE)
+  deviance_of <- deviance_function(m)
   inner <- environment(deviance_of)
   size <- lengths(getME(m, "cnms"))
   n <- nobs(m) - if (isREML(m)) ncol(getME(m, "X")) else 0L

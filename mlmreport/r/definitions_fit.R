@@ -223,27 +223,6 @@ fixed_limit <- function(m, q) {
   (fixef(m) + q * sqrt(diag(as.matrix(vcov(m)))))[names(fixef(m)) != "(Intercept)"]
 }
 
-# The same from a likelihood ratio, for models with prior weights or an offset, which
-# RLRsim::exactRLRT leaves out of account: rows times the root of their weight have errors of equal
-# variance, and the null distribution is that of their design matrices.
-simulated_ratio_p <- function(only, ratio, simulations, seed) {
-  if (ratio < 1e-8) {
-    return(1)
-  }
-  set.seed(seed, "Mersenne-Twister", "Inversion", "Rejection")
-  x <- scaled_fixed(only)
-  z <- as.matrix(Matrix::t(getME(only, "Zt"))) * row_scale(only)
-  found <- RLRsim::RLRTSim(x, z, qr(x), diag(ncol(z)), nsim = simulations)
-  max(mean(found > ratio), 1 / (simulations + 1))
-}
-
-# Restricted or full likelihood ratio of a model against its fixed part alone.
-ratio_without_groups <- function(m) {
-  deviance_of <- update(m, devFunOnly = TRUE)
-  theta <- getME(m, "theta")
-  max(0, deviance_of(0 * theta) - deviance_of(theta))
-}
-
 # Outcomes drawn from a model, a column a sample; errors have the variance sigma2 / w_i, which
 # lme4::simulate leaves out of account.
 drawn_outcomes <- function(m, samples) {
@@ -281,14 +260,4 @@ all_parameters <- function(m) c(sd_and_correlations(m), fixef(m))
 bootstrap_limits <- function(values, level) {
   tails <- c((1 - level) / 2, 1 - (1 - level) / 2)
   t(apply(values, 2L, quantile, probs = tails, na.rm = TRUE, names = FALSE))
-}
-
-# P-value of a restricted likelihood ratio for one variance, by simulation of its exact null
-# distribution (Crainiceanu & Ruppert, 2004; with other variances in the model: Greven,
-# Crainiceanu, Kuechenhoff & Peters, 2008). `only` has the tested effect as its one random effect.
-simulated_p <- function(only, larger, smaller, simulations, seed) {
-  set.seed(seed, "Mersenne-Twister", "Inversion", "Rejection")
-  found <- RLRsim::exactRLRT(only, larger, smaller, nsim = simulations)
-  # A simulated p of 0 says no more than below one in the number of samples.
-  max(found$p.value, 1 / (simulations + 1))
 }

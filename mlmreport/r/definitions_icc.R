@@ -180,7 +180,7 @@ theta_covariance <- function(m, step = 1e-3) {
     undefined("a variance is at its boundary, where the estimates are not about normal")
   }
   theta <- getME(m, "theta")
-  deviance_of <- update(m, devFunOnly = TRUE)
+  deviance_of <- deviance_function(m)
   hessian <- central_hessian(deviance_of, theta, step * pmax(abs(theta), 0.1))
   if (min(eigen(hessian, symmetric = TRUE, only.values = TRUE)$values) <= 0) {
     undefined("the likelihood is too flat at the estimates for standard errors of the variances")
@@ -233,17 +233,6 @@ bootstrap_icc <- function(m, refits) {
   found <- tau / (rowSums(tau) + refits$sigma^2 * mean(1 / weights(m)))
   colnames(found) <- groups
   found
-}
-
-# P-value of an exact test made by RLRsim, which counts simulated values above the observed one only:
-# 1 where the statistic is 0, which no value falls short of (Crainiceanu & Ruppert, 2004).
-exact_p <- function(test) if (test$statistic < 1e-8) 1 else test$p.value
-
-# The exact restricted likelihood-ratio test of the one variance of a null model with prior weights
-# or an offset, from the null distribution of the weighted design (see simulated_ratio_p).
-exact_grouping_test <- function(m, simulations, seed) {
-  ratio <- ratio_without_groups(m)
-  list(statistic = ratio, p.value = simulated_ratio_p(m, ratio, simulations, seed))
 }
 
 # --- standard errors without a multilevel model ---------------------------------------------------

@@ -208,7 +208,7 @@ solved_equations <- function(m) {
 # groups would have no uncertainty at all, and near it the likelihood is no parabola. The derivatives
 # are central differences; the covariance is 2 times the inverse Hessian of the penalised criterion.
 variance_drift <- function(m, h = 1e-3) {
-  criterion <- update(m, devFunOnly = TRUE)
+  criterion <- deviance_function(m)
   inner <- environment(criterion)
   diagonal <- getME(m, "lower") == 0
   penalised <- function(theta) criterion(theta) - 2 * sum(log(theta[diagonal]))

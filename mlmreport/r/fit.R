@@ -31,10 +31,11 @@ akaike_weights <- function(ids) {
   all <- as.call(
     c(list(as.name("c")), lapply(ids, function(i) bquote(AIC(.(as.name(paste0("ml_", i)))))))
   )
+  object("akaike", akaike_weight(ALL), bind = list(ALL = all))
   for (i in seq_along(ids)) {
     statistic(
-      paste("fit", ids[i], "weight", sep = "/"), akaike_weight(ALL)[I], "Akaike weight",
-      "proportion", bind = list(ALL = all, I = i), model = paste0("m_", ids[i]),
+      paste("fit", ids[i], "weight", sep = "/"), akaike[I], "Akaike weight",
+      "proportion", bind = list(I = i), model = paste0("m_", ids[i]),
       method = "AIC by ML"
     )
   }

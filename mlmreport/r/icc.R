@@ -230,38 +230,30 @@ icc_by_bootstrap <- function(null, blocks, level, samples, seed) {
   list()
 }
 
-# RLRsim's test, or that of the weighted design, which it leaves out of account.
-exact_call <- function() {
-  if (adjusted()) {
-    quote(exact_grouping_test(if (isREML(M)) M else update(M, REML = TRUE), 10000, SEED))
-  } else {
-    quote(
-      RLRsim::exactRLRT(if (isREML(M)) M else update(M, REML = TRUE), nsim = 10000, seed = SEED)
-    )
-  }
-}
+# The call of the exact test of a null model's one variance.
+exact_call <- quote(exact_grouping_test(if (isREML(M)) M else update(M, REML = TRUE), 10000, SEED))
 
 # Exact restricted likelihood-ratio test of the group variance of a null model of one grouping.
-icc_exact_test <- function(null, group, seed) {
+icc_exact_test <- function(null, group, most, seed) {
   reason <- if (!suppressMessages(requireNamespace("RLRsim", quietly = TRUE))) {
     "the R package RLRsim is not installed"
-  } else if (nrow(analysis$d) * nlevels(analysis$d[[group]]) > 5e7) {
-    "the exact test is not made for data of this size"
+  } else if (nlevels(analysis$d[[group]]) > most) {
+    "the exact test is not made for so many groups"
   }
   if (is.null(reason)) {
     b <- list(M = as.name(null), SEED = seed)
-    object("icc_exact", CALL, bind = list(CALL = resolve(exact_call(), b)))
+    object("icc_exact", CALL, bind = list(CALL = resolve(exact_call, b)))
     if (!have("icc_exact")) reason <- why("icc_exact", "the test could not be made")
   }
   label <- "Exact restricted likelihood-ratio test of the group variance"
   if (is.null(reason)) {
     said <- "exact restricted likelihood-ratio test, 10,000 simulated values"
     statistic(
-      "icc/exact/statistic", max(0, icc_exact$statistic), label, "statistic", method = said,
+      "icc/exact/statistic", icc_exact$statistic, label, "statistic", method = said,
       model = null
     )
     statistic(
-      "icc/exact/p", exact_p(icc_exact), paste0(label, ": p"), "p", method = said, model = null
+      "icc/exact/p", icc_exact$p.value, paste0(label, ": p"), "p", method = said, model = null
     )
   } else {
     for (what in c("statistic", "p")) absent(paste0("icc/exact/", what), reason, label)

@@ -233,10 +233,10 @@ other_df <- function(id, ddf) {
   name <- paste0("m_", id)
   b <- list(M = as.name(name), T = as.name(paste0("t_", id)), DDF = ddf)
   if (inherits(get(paste0("t_", id), envir = analysis), "lmerModLmerTest")) {
-    object("other", coef(summary(T, ddf = DDF)), bind = b)
+    object("other", t_tests(T, DDF), bind = b)
   } else {
     b$M <- as.name(name)
-    object("other", coef(summary(lmerTest::as_lmerModLmerTest(M), ddf = DDF)), bind = b)
+    object("other", t_tests(with_df(M), DDF), bind = b)
   }
   for (term in names(fixef(get(name, envir = analysis)))) {
     b$TERM <- term

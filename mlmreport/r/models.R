@@ -75,9 +75,9 @@ model_quantities <- function(id, labels, unit, level, ddf, limits) {
     object(paste0("t_", id), M, bind = b)
     object(paste0("coef_", id), asymptotic_tests(T), bind = b)
   } else {
-    object(paste0("t_", id), lmerTest::as_lmerModLmerTest(M), bind = b)
+    object(paste0("t_", id), with_df(M), bind = b)
     if (have(paste0("t_", id))) {
-      object(paste0("coef_", id), defined_df(coef(summary(T, ddf = DDF))), bind = b)
+      object(paste0("coef_", id), defined_df(t_tests(T, DDF)), bind = b)
     }
   }
   for (term in names(fixef(m))) fixed_effect(id, name, term, labels, unit, level, ddf, limits, b)
@@ -563,14 +563,8 @@ test_slope <- function(key, reml, larger, smaller, df, alone, by, reason, simula
   } else {
     only <- slope_model(paste0("slope_alone_", make.names(key)), alone, TRUE)
     b$ONLY <- as.name(only)
-    b$EXACT <- if (adjusted()) {
-      quote(simulated_ratio_p(ONLY, likelihood_ratio(A, B), NSIM, SEED))
-    } else {
-      quote(simulated_p(ONLY, B, A, NSIM, SEED))
-    }
-    b$EXACT <- resolve(b$EXACT, b)
     statistic(
-      at("p_exact"), EXACT,
+      at("p_exact"), simulated_ratio_p(ONLY, likelihood_ratio(A, B), NSIM, SEED),
       paste0(labels[["p_exact"]], ": ", label), "p", bind = b, model = larger,
       method = sprintf("restricted likelihood ratio, %d simulated samples (RLRsim)", simulations),
       otherwise = "the null distribution could not be simulated"

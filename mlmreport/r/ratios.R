@@ -1,8 +1,50 @@
-# Likelihood-ratio tests of random effects by the parametric bootstrap, on compressed data
-# (compression.R, resampling.R): the null distribution of a variance, or of a variance with its
-# covariances, for the design at hand, where the mixture of chi-squares holds for many groups only.
+# Likelihood-ratio tests of random effects on compressed data (compression.R, resampling.R): the null
+# distribution of a variance, or of a variance with its covariances, for the design at hand, where the
+# mixture of chi-squares holds for many groups only.
 #
-#   bootstrap_ratio_p() of two fits
+#   ratio_without_groups(m)            the ratio of a model against its fixed part alone
+#   simulated_ratio_p(only, ratio)     p of a variance that is correlated with no other, by RLRsim
+#   exact_grouping_test(m)             both, of a null model of one grouping
+#   bootstrap_ratio_p(smaller, larger) p of any two fits, by the parametric bootstrap
+
+# Restricted or full likelihood ratio of a model against its fixed part alone.
+ratio_without_groups <- function(m) {
+  batch <- batch_of(compress(m))
+  criterion <- function(theta) evaluate_batch(batch, matrix(theta, 1L))$criterion
+  theta <- getME(m, "theta")
+  max(0, criterion(0 * theta) - criterion(theta))
+}
+
+# P-value of a restricted likelihood ratio for one variance, by simulation of its exact null
+# distribution (Crainiceanu & Ruppert, 2004; with other variances in the model: Greven,
+# Crainiceanu, Kuechenhoff & Peters, 2008). `only` has the tested effect as its one random effect.
+# RLRsim takes two things from the design: how many rows and columns X has, and the eigenvalues of
+# Z'Z - Z'X (X'X)^-1 X'Z, which are those of the compressed rows. These have the weights and the
+# offset in them, which RLRsim::exactRLRT leaves out of account. The smallest p that so many samples
+# can give is one in their number and one.
+simulated_ratio_p <- function(only, ratio, simulations, seed) {
+  if (ratio < 1e-8) {
+    return(1)
+  }
+  problem <- compress(only)
+  z <- rowsum(problem$z[[1L]]^2, problem$level[[1L]])
+  shared <- rowsum(problem$z[[1L]][, 1L] * conditioned(problem)$x, problem$level[[1L]])
+  left <- diag(z[, 1L]) - tcrossprod(shared)
+  spread <- eigen(left, symmetric = TRUE, only.values = TRUE)$values
+  groups <- length(spread)
+  nothing <- qr(matrix(0, groups, 1L)) # as what X explains is taken out
+  set.seed(seed, "Mersenne-Twister", "Inversion", "Rejection")
+  found <- RLRsim::RLRTSim(
+    getME(only, "X"), diag(sqrt(pmax(spread, 0))), nothing, diag(groups), nsim = simulations
+  )
+  max(mean(found > ratio), 1 / (simulations + 1))
+}
+
+# The exact restricted likelihood-ratio test of the one variance of a null model.
+exact_grouping_test <- function(m, simulations, seed) {
+  ratio <- ratio_without_groups(m)
+  list(statistic = ratio, p.value = simulated_ratio_p(m, ratio, simulations, seed))
+}
 
 # p of the ratio of two fits of the same fixed part, the smaller model true: responses are drawn from
 # it and both models fitted again. Hundreds of replicates (two blocks) are drawn until `enough` ratios

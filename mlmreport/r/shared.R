@@ -5,6 +5,7 @@
 # compress, theta is found on the compressed data and lme4 builds the model there (lmer_at): `call` is
 # one of lmer. What fails by that way is fitted by lme4 from its own start.
 model_object <- function(name, call) {
+  if (large_data()) make_room(Inf)
   ahead <- call_at_optimum(call)
   if (!is.null(ahead)) {
     object(name, CALL, bind = list(CALL = ahead), failing = "warning")

@@ -41,18 +41,39 @@ bind_to_shelf <- function(name) {
 from_shelf <- function(name) {
   model <- shelf$models[[name]]
   if (is.null(model)) {
+    make_room(stored_size(name))
     found <- recall(shelf$keys[[name]])
     model <- if (is.null(found)) eval(shelf$calls[[name]], analysis) else found$value
   }
   in_use(name, model)
 }
 
+stored_size <- function(names) file.size(file.path(cache$folder, cache$files[shelf$keys[names]]))
+
 in_use <- function(name, model) {
   others <- shelf$models[names(shelf$models) != name]
-  sizes <- file.size(file.path(cache$folder, cache$files[shelf$keys[c(name, names(others))]]))
-  stay <- cumsum(sizes)[-1L] <= shelf$most
-  shelf$models <- c(setNames(list(model), name), others[stay %in% TRUE])
+  shelf$models <- c(setNames(list(model), name), others)
   rm(others)
-  if (!all(stay %in% TRUE)) gc() # at once, as the next model needs the room
+  make_room(0)
   invisible(model)
 }
+
+# Let go of the models that were used the longest ago, until one of `size` bytes more has its place;
+# at once, as it needs the memory that they have. The one in use stays (`size` 0).
+make_room <- function(size) {
+  if (!length(shelf$models)) {
+    return(invisible())
+  }
+  stay <- cumsum(stored_size(names(shelf$models))) + size <= shelf$most
+  if (size == 0) stay[1L] <- TRUE
+  if (all(stay %in% TRUE)) {
+    return(invisible())
+  }
+  shelf$models <- shelf$models[stay %in% TRUE]
+  gc()
+  invisible()
+}
+
+# Before a large model is made, and after a call that took long, memory is cleared: garbage of many
+# rows would otherwise add up to several times what is in use.
+large_data <- function() NROW(analysis$d) >= shelf$rows

@@ -17,6 +17,7 @@ from mlmreport.steps.cost import (
     df_evaluations,
     duration,
     evaluations,
+    fit_seconds,
     refit_seconds,
     samples_of,
     too_long,
@@ -554,9 +555,7 @@ def exogeneity(context: Context, model: FittedModel) -> dict[str, Any]:
 
 def _refit_too_long(context: Context, model: FittedModel, part: str) -> str:
     """Why the model is not fitted again with other predictors and their tests."""
-    k = model.fit.parameters
-    needed = evaluations(k) + df_evaluations(k)
-    return too_long(context, STEP, part, model, needed * model.fit.evaluation)
+    return too_long(context, STEP, part, model, fit_seconds(model.fit, df=True))
 
 
 def _exogeneity_key(context: Context, entry: Coefficient, level: Level) -> str:

@@ -6,16 +6,19 @@ report on every machine.
 
 from __future__ import annotations
 
+from mlmreport.engine.fits import Fit
 from mlmreport.steps.context import Context, FittedModel
 from mlmreport.thresholds import RULES
 
 __all__ = [
+    "EXACT_GROUPS",
     "PROFILE_FITS",
     "SAMPLES",
     "UNASKED",
     "df_evaluations",
     "duration",
     "evaluations",
+    "fit_seconds",
     "profiled_by",
     "refit_seconds",
     "samples_of",
@@ -23,6 +26,8 @@ __all__ = [
     "uncompressed",
 ]
 
+EXACT_GROUPS = 2000
+"""Groups up to which RLRsim simulates a null distribution: its time grows with their cube."""
 SAMPLES = 500
 """Bootstrap samples where the spec names no number."""
 UNASKED = 10
@@ -41,6 +46,29 @@ def df_evaluations(parameters: int) -> int:
     """Evaluations for Satterthwaite df: Hessian and Jacobian by Richardson extrapolation."""
     n = parameters + 1
     return 1 + 4 * n * (n + 1) + 8 * n
+
+
+BUILT = 5
+"""Evaluations of the deviance of all rows that a fit takes whose optimum is found on compressed
+data, the compression included; its Satterthwaite df take another."""
+
+
+def fit_seconds(fit: Fit, parameters: int = 0, *, df: bool = False) -> float:
+    """Nominal seconds of another fit like one that was made.
+
+    Parameters
+    ----------
+    fit
+        The fit that was made.
+    parameters
+        Its covariance parameters where the other has more or fewer.
+    df
+        Whether Satterthwaite df are computed with it.
+    """
+    k = parameters or fit.parameters
+    if fit.ahead:
+        return (BUILT + df) * fit.evaluation
+    return (evaluations(k) + (df_evaluations(k) if df else 0)) * fit.evaluation
 
 
 def refit_seconds(context: Context, model: FittedModel) -> float:
@@ -90,7 +118,7 @@ def too_long(
     limit = context.spec.estimation.patience
     if seconds <= limit:
         return ""
-    fit = "refit" if refits else "fit"
+    fit = "refit" if refits else "fit by lme4's own search" if model.fit.ahead else "fit"
     name = f"models/{'refit' if refits else 'cost'}/{model.id}"
     if name not in context.engine.items:
         context.run("models", "cost_of", id=model.id, refits=refits)

@@ -11,7 +11,7 @@ from mlmreport.spec import formula as fm
 from mlmreport.spec.variables import Level, Variable
 from mlmreport.steps.coefficients import INTERCEPT, Coefficient
 from mlmreport.steps.context import Context, FittedModel
-from mlmreport.steps.cost import PROFILE_FITS, refit_seconds, too_long
+from mlmreport.steps.cost import EXACT_GROUPS, PROFILE_FITS, refit_seconds, too_long
 from mlmreport.thresholds import RULES
 
 __all__ = ["run"]
@@ -82,7 +82,14 @@ def _of_null(context: Context, null: FittedModel) -> dict[str, Any]:
     if samples:
         _bootstrap(context, null, blocks)
     if one:
-        context.run(STEP, "icc_exact_test", null=null.object, group=blocks[0], seed=inference.seed)
+        context.run(
+            STEP,
+            "icc_exact_test",
+            null=null.object,
+            group=blocks[0],
+            most=EXACT_GROUPS,
+            seed=inference.seed,
+        )
         context.run(STEP, "icc_power", null=null.object, group=blocks[0], alpha=inference.alpha)
     levels = [_level(context, group) for group in groups]
     verdict = _decide(context, null, one)

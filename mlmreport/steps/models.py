@@ -11,7 +11,7 @@ from mlmreport.spec import formula as fm
 from mlmreport.steps import optimizers, random_part
 from mlmreport.steps.coefficients import effect_label
 from mlmreport.steps.context import Context, FittedModel
-from mlmreport.steps.cost import PROFILE_FITS, df_evaluations, refit_seconds, too_long
+from mlmreport.steps.cost import PROFILE_FITS, fit_seconds, refit_seconds, too_long
 from mlmreport.thresholds import RULES
 
 __all__ = ["fit_all", "run"]
@@ -62,7 +62,7 @@ def _df_too_long(context: Context) -> str:
     """Why Satterthwaite df, which differentiate the deviance numerically, are not computed."""
     if context.spec.inference.df != "satterthwaite":
         return ""
-    seconds = [m.fit.evaluation * df_evaluations(m.fit.parameters) for m in context.models]
+    seconds = [fit_seconds(m.fit, df=True) - fit_seconds(m.fit) for m in context.models]
     return too_long(
         context,
         STEP,

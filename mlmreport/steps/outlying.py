@@ -6,14 +6,12 @@ from typing import Any
 
 from mlmreport.quantities import Cell, Row, Table
 from mlmreport.steps.context import Context, FittedModel
-from mlmreport.steps.cost import df_evaluations, evaluations, too_long
+from mlmreport.steps.cost import EXACT_GROUPS, fit_seconds, too_long
 
 __all__ = ["outlying"]
 
 STEP = "assumptions"
 AT = "assumptions/outlying"
-EXACT = 5e7
-"""Rows times groups up to which the exact test of the group variance is made."""
 
 
 def outlying(context: Context, model: FittedModel) -> dict[str, Any]:
@@ -21,8 +19,7 @@ def outlying(context: Context, model: FittedModel) -> dict[str, Any]:
     nothing = {"have": False, "too_long": "", "flips": [], "verdict": False}
     if not (context.value("assumptions/residual/outliers") or 0):
         return nothing
-    k = model.fit.parameters
-    seconds = (2 * evaluations(k) + df_evaluations(k)) * model.fit.evaluation
+    seconds = fit_seconds(model.fit) + fit_seconds(model.fit, df=True)
     part = f"{model.plan.label} without the outlying rows"
     if reason := too_long(context, STEP, part, model, seconds):
         return {**nothing, "too_long": reason}
@@ -72,8 +69,8 @@ def outlying(context: Context, model: FittedModel) -> dict[str, Any]:
 
 
 def _exact(context: Context, blocks: list[str]) -> bool:
-    frame = context.data.frame
-    return len(blocks) == 1 and len(frame) * frame[context.lowest_group].nunique() <= EXACT
+    groups = context.data.frame[context.lowest_group].nunique()
+    return len(blocks) == 1 and groups <= EXACT_GROUPS
 
 
 def _crosses(context: Context, first: str, second: str) -> bool:

@@ -13,14 +13,12 @@ from mlmreport.spec.variables import Level
 from mlmreport.steps import optimizers
 from mlmreport.steps.coefficients import INTERCEPT
 from mlmreport.steps.context import Context, FittedModel
-from mlmreport.steps.cost import evaluations, too_long
+from mlmreport.steps.cost import EXACT_GROUPS, fit_seconds, too_long
 from mlmreport.thresholds import RULES
 
 __all__ = ["examine", "send_ahead"]
 
 STEP = "models"
-CELLS = 5_000_000
-"""Rows times groups up to which RLRsim simulates null distributions: its matrices are dense."""
 SAMPLES = 500
 """Bootstrap samples of a likelihood ratio at most; a p that is not small takes fewer."""
 
@@ -69,12 +67,12 @@ def _optimizers(context: Context) -> dict[str, Any]:
 def _too_long(context: Context, fits: int, part: str, parameters: int = 0) -> str:
     """Why a part that fits the final model so many times again is left out."""
     final = context.final
-    seconds = _seconds(context, fits, parameters or final.fit.parameters)
+    seconds = _seconds(context, fits, parameters)
     return too_long(context, STEP, f"{part} ({final.plan.label})", final, seconds)
 
 
-def _seconds(context: Context, fits: int, parameters: int) -> float:
-    return fits * evaluations(parameters) * context.final.fit.evaluation
+def _seconds(context: Context, fits: int, parameters: int = 0) -> float:
+    return fits * fit_seconds(context.final.fit, parameters)
 
 
 # --- dimensions and the boundary ------------------------------------------------------------------
@@ -512,8 +510,7 @@ def _simulated(context: Context, level: Level, correlated: bool) -> tuple[str, s
     """
     if not context.spec.estimation.slope_simulations:
         return "", "the spec asks for no simulated samples (`estimation.slope_simulations`)"
-    frame = context.data.frame
-    large = len(frame) * frame[level.group].nunique() > CELLS
+    large = context.data.frame[level.group].nunique() > EXACT_GROUPS
     if context.spec.estimation.method == "REML" and not correlated and not large:
         return "RLRsim", ""
     if len(set(context.final.fit.groups.values())) > 1:

@@ -2,7 +2,9 @@
 # name, largest difference, bound. Argument: a file of the folder of the R code.
 suppressPackageStartupMessages(library(lme4))
 folder <- dirname(commandArgs(TRUE)[1L])
-for (file in c("definitions.R", "definitions_blocks.R", "compression.R", "resampling.R", "profiling.R")) source(file.path(folder, file))
+for (file in c("definitions.R", "definitions_blocks.R", "compression.R", "resampling.R", "profiling.R", "ratios.R")) {
+  source(file.path(folder, file))
+}
 
 say <- function(name, difference, bound) {
   cat(name, format(max(abs(difference)), digits = 17), bound, sep = "\t")
@@ -59,12 +61,40 @@ for (name in names(fits)) {
     say(paste(id, "theta"), fit$theta - theta, 5e-6)
     say(paste(id, "vcov"), (fit$vcov - as.matrix(vcov(m))) / tcrossprod(sqrt(diag(fit$vcov))), 1e-5)
     say(paste(id, "converged"), !fit$converged, 0)
+    theirs <- update(m, devFunOnly = TRUE)
+    mine <- deviance_function(m)
+    at <- theta * 1.1 + 0.01
+    say(paste(id, "deviance function"), mine(at) - theirs(at), 1e-8)
+    modes <- function(f) environment(f)$pp$b(1)
+    say(paste(id, "deviance function's modes"), modes(mine) - modes(theirs), 1e-8)
+    if (!isSingular(m)) {
+      ours <- coef(summary(with_df(m), ddf = "Satterthwaite"))
+      lmertest <- coef(summary(lmerTest::as_lmerModLmerTest(m), ddf = "Satterthwaite"))
+      say(paste(id, "degrees of freedom"), ours[, "df"] / lmertest[, "df"] - 1, 1e-4)
+    }
     kept[[id]] <- list(m = m, problem = problem, fit = fit)
   }
 }
 rows <- kept[["hsb REML"]]$problem$rows
 say("hsb rows", rows[["kept"]] - 320, 0)
 say("crossed says why", is.null(kept[["crossed ML"]]$problem$reason), 0)
+
+# The exact test is RLRsim's, of intercepts and of a slope that is correlated with no other effect.
+same_seed <- function() set.seed(1, "Mersenne-Twister", "Inversion", "Rejection")
+m <- lmer(Reaction ~ Days + (1 | Subject), sleepstudy)
+mine <- exact_grouping_test(m, 1000, 1)
+same_seed()
+theirs <- RLRsim::exactRLRT(m, nsim = 1000)
+say("exact statistic", mine$statistic - theirs$statistic, 1e-5)
+say("exact p", mine$p.value - max(theirs$p.value, 1 / 1001), 0)
+half <- quantile(theirs$sample, 0.8)
+say("exact p of a smaller ratio", simulated_ratio_p(m, half, 1000, 1) - mean(theirs$sample > half), 0.002)
+slope <- lmer(Reaction ~ Days + (0 + Days | Subject), sleepstudy)
+larger <- lmer(Reaction ~ Days + (Days || Subject), sleepstudy)
+same_seed()
+theirs <- RLRsim::exactRLRT(slope, larger, m, nsim = 1000)
+half <- quantile(theirs$sample, 0.8)
+say("exact slope", simulated_ratio_p(slope, half, 1000, 1) - mean(theirs$sample > half), 0.002)
 
 # Closed form and lme4's evaluation of the compressed rows agree.
 problem <- kept[["hsb REML"]]$problem
@@ -83,6 +113,42 @@ for (formula in c(y ~ I(year - 2006) + w + (I(year - 2006) + w | g), y ~ year + 
   fit <- optimum(compress(m))
   say(paste("no worse:", deparse(formula)), max(0, fit$criterion - crit(m)), 1e-6)
 }
+
+# Of many rows the design is lFormula's but for the names of rows, and large cells compress as well.
+set.seed(4)
+many <- data.frame(g = factor(sample(100, 6e4, TRUE)), h = factor(sample(20, 6e4, TRUE)), x = rnorm(6e4))
+many$k <- factor(sample(letters[1:3], 6e4, TRUE))
+many$w <- rnorm(100)[many$g]
+many$far <- 1e5 * many$x
+many$both <- many$x + many$w
+many$weight <- 1 + many$x^2
+many$y <- rnorm(6e4) + rnorm(100)[many$g] * (1 + many$x) + rnorm(20)[many$h]
+nameless <- function(design) {
+  design$X <- unname(design$X)
+  attr(design$X, "dimnames") <- NULL
+  design$reTrms$Ztlist <- NULL
+  design$reTrms$Zt@Dimnames <- list(NULL, NULL)
+  design
+}
+calls <- list(
+  quote(lmer(formula = y ~ x * w + (1 + x | g), data = many)),
+  quote(lmer(formula = y ~ x * k + I(x^2) + (x || g) + (1 | h), data = many, REML = FALSE, weights = weight)),
+  quote(lmer(formula = exp(y / 9) ~ 1 + (0 + x | g) + (k | h), data = many, offset = w)),
+  quote(lmer(formula = y ~ both + far + x + w + (1 | g), data = many))
+)
+for (call in calls) {
+  ours <- quiet(design_of(call, globalenv()))
+  call[[1L]] <- quote(lFormula)
+  theirs <- c(quiet(eval(call)), list(control = lmerControl()))
+  same <- identical(nameless(ours)[c("X", "reTrms")], nameless(theirs)[c("X", "reTrms")])
+  say(paste("design", deparse1(call$formula)), !same, 0)
+  same <- isTRUE(all.equal(attributes(ours$fr), attributes(theirs$fr)))
+  say(paste("design frame", deparse1(call$formula)), !same, 0)
+}
+m <- lmer(y ~ x * w + (1 + x | g), many, weights = weight, control = tight)
+problem <- compress(m)
+say("large cells", evaluate_batch(batch_of(problem), matrix(getME(m, "theta"), 1L))$criterion - crit(m), 1e-6)
+say("large cells, rows", problem$rows[["kept"]] - 200, 0)
 
 # --- a genuine fit --------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,9 +11,10 @@ import pytest
 from support import RunSpec, check_sound, reason, value
 
 from mlmreport.analysis import analyse
+from mlmreport.engine.fits import Fit
 from mlmreport.quantities import Results
 from mlmreport.spec.reader import load
-from mlmreport.steps.cost import df_evaluations, evaluations
+from mlmreport.steps.cost import df_evaluations, evaluations, fit_seconds
 
 pytestmark = pytest.mark.r
 
@@ -91,6 +93,13 @@ def test_predicted_times() -> None:
     assert evaluations(2) == 48
     # numDeriv's Richardson extrapolation with 3 parameters: 49 for the Hessian, 24 for the rest.
     assert df_evaluations(2) == 73
+    fit = Fit(
+        "m", (), (), {}, {}, False, (), "nloptwrap", evaluation=0.5, parameters=2, ahead=False
+    )
+    assert fit_seconds(fit) == 24
+    assert fit_seconds(fit, df=True) == 24 + 36.5
+    assert fit_seconds(fit, 1) == 11
+    assert fit_seconds(replace(fit, ahead=True), df=True) == 3
 
 
 def pupils() -> pd.DataFrame:

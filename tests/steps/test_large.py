@@ -56,7 +56,7 @@ def test_the_model_is_built_by_lme4_at_the_optimum(large: Results) -> None:
     for name in ("m_slopes", "ml_slopes"):
         assert code[name].startswith("lmer_at(")
         assert "theta = c(" in code[name]
-    assert "lmer_at <- function" in definitions(code.values())
+    assert "lmer_at <- function" in definitions()
     assert value(large, "slopes/gradient") < 0.002
     table = large.steps["models"]["tables"]["convergence"]
     assert "compressed" in table.rows[1].cells[1]

@@ -14,7 +14,7 @@ import pytest
 from support import RunSpec, check_sound, reason, value
 
 from mlmreport.analysis import analyse, check
-from mlmreport.engine.session import R_FOLDER
+from mlmreport.engine.session import COMPRESSION, R_FOLDER
 from mlmreport.errors import InputError
 from mlmreport.quantities import Results, Series
 from mlmreport.spec.reader import load
@@ -320,7 +320,8 @@ def _r(script: str, tmp_path: Path) -> np.ndarray:
     """The numbers that a script prints, which has the definitions and the rows `d`."""
     ROWS.to_csv(tmp_path / "rows.csv", index=False)
     files = [
-        R_FOLDER / f"{name}.R" for name in ("definitions", "definitions_fit", "definitions_icc")
+        R_FOLDER / f"{name}.R"
+        for name in ("definitions", "definitions_fit", "definitions_icc", *COMPRESSION)
     ]
     head = ["suppressMessages(library(lme4))", *(f'source("{file}")' for file in files)]
     head.append(f'd <- read.csv("{tmp_path / "rows.csv"}")')
