@@ -221,7 +221,7 @@ def test_variances_take_the_mean_residual_variance(weighted: Results) -> None:
 
 @pytest.mark.long
 def test_profile_interval_of_the_icc(weighted: Results) -> None:
-    """The deviance at the limits, by numpy, is the chi-square quantile above the least."""
+    """The REML criterion at the limits, by numpy, is the chi-square quantile above the least."""
     shared = GROUP[:, None] == GROUP[None, :]
 
     def deviance(rho: float) -> float:
@@ -229,7 +229,8 @@ def test_profile_interval_of_the_icc(weighted: Results) -> None:
         v = tau * shared + np.diag(1 / W)
         inverse = np.linalg.inv(v)
         mean = inverse.sum(axis=0) @ Y / inverse.sum()
-        return float(140 * np.log((Y - mean) @ inverse @ (Y - mean)) + np.linalg.slogdet(v)[1])
+        criterion = 139 * np.log((Y - mean) @ inverse @ (Y - mean)) + np.linalg.slogdet(v)[1]
+        return float(criterion + np.log(inverse.sum()))
 
     limits = [value(weighted, f"icc/person/{side}") for side in ("lower", "upper")]
     low, high = (deviance(limit) for limit in limits)
@@ -291,7 +292,7 @@ def test_predictions_are_at_the_mean_offset(weighted: Results) -> None:
     new = np.sqrt(row @ covariance @ row + row @ _tau(weighted) @ row
                   + value(weighted, "growth/sigma2") * np.mean(1 / W))  # fmt: skip
     upper = value(weighted, "inference/observation/upper")
-    assert value(weighted, "inference/observation/se") == pytest.approx(new, rel=1e-7)
+    assert value(weighted, "inference/observation/known") == pytest.approx(new, rel=1e-7)
     assert upper > expected + 1.959963984540054 * new  # by t
 
 
