@@ -226,12 +226,13 @@ def _on_cluster(jobs: Sequence[Job], scheduler: str, progress: Progress) -> tupl
 
 
 class _OnCluster:
-    """A thread of a cluster's worker, as a place for tasks."""
+    """A thread of a cluster's worker, as a place for tasks; to make one takes R's start there."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
         self._has: tuple[str, Any] = ("", None)
-        self._future: Any = None
+        self._future: Any = client.submit(_started, pure=False, retries=_RETRIES)
+        self._future.result()
 
     def compute(self, share: Share, task: bytes) -> bytes:
         """The value of a task; the cluster does it again where a worker is lost.
@@ -257,20 +258,22 @@ class _OnCluster:
 
     def close(self) -> None:
         """Stop at once."""
-        if self._future is not None:
-            self._future.cancel()
+        self._future.cancel()
 
 
 _here = threading.local()
 
 
-def _computed(share: Share, task: bytes) -> bytes | None:
-    """On the worker: the value of a task; None where the software differs.
-
-    R wants a main thread, so each thread of the worker keeps a process.
-    """
+def _started() -> bool:
+    """On the worker: this thread has a process of its own, as R wants a main thread."""
     if getattr(_here, "process", None) is None:
         _here.process = Process()
+    return True
+
+
+def _computed(share: Share, task: bytes) -> bytes | None:
+    """On the worker: the value of a task; None where the software differs."""
+    _started()
     process: Process = _here.process
     if process.software != share.software:
         return None

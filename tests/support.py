@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from mlmreport.engine.session import R_FOLDER
+from mlmreport.engine.workers import Workers
 from mlmreport.quantities import Missing, Quantity, Results
 
 ROOT = Path(__file__).parents[1]
@@ -65,6 +67,15 @@ def run_r(script: str, what: str) -> list[list[str]]:
     return [line.split("\t") for line in done.stdout.splitlines()]
 
 
+def wait_for(workers: Workers) -> None:
+    """Until all of them are there."""
+    workers.start()
+    until = time.monotonic() + 60
+    while workers.ready < workers.count:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
 _SMALL = """\
 title: {title}
 simulate:
@@ -86,7 +97,9 @@ questions:
 models:
   stepwise: {{}}
 estimation: {{check_optimizers: false, compare_structures: false, slope_tests: 0}}
-inference: {{icc_bootstrap: 0, df_comparison: 0}}
+inference:
+  icc_bootstrap: 0
+  df_comparison: 0
 {extra}"""
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import small_spec
+from support import small_spec, wait_for
 
 from mlmreport import workflow
 from mlmreport.analysis import analyse
@@ -108,14 +108,13 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_numbers(
 def test_one_analysis_in_parts_on_a_cluster_that_loses_a_worker(
     cluster: Any, tmp_path: Path
 ) -> None:
-    spec = small_spec(tmp_path, extra="").read_text(encoding="utf-8")
-    file = tmp_path / "analysis.yml"
-    file.write_text(spec.replace("icc_bootstrap: 0", "icc_bootstrap: 3000"), encoding="utf-8")
+    file = small_spec(tmp_path)
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace("icc_bootstrap: 0", "icc_bootstrap: 3000"), encoding="utf-8")
     alone, _ = analyse(load(file), quiet)
     told: list[str] = []
-    with (
-        helpers(1, cluster.scheduler_address) as workers,
-        one_killed(cluster, lambda: any("variance by level, " in what for what in told)),
-    ):
-        helped, _ = analyse(load(file), lambda _, what: told.append(what), None, workers)
+    with helpers(1, cluster.scheduler_address) as workers:
+        wait_for(workers)
+        with one_killed(cluster, lambda: "variance by level" in told):  # its bootstrap begins
+            helped, _ = analyse(load(file), lambda _, what: told.append(what), None, workers)
     assert helped.to_json() == alone.to_json()

@@ -21,7 +21,7 @@ call_of_model <- function(formula, reml, optimizer = "nloptwrap") {
 # compressed data.
 send_models <- function(formulas, reml, optimizer) {
   calls <- lapply(formulas, call_of_model, reml = reml, optimizer = optimizer)
-  if (workers$count) send_ahead(Filter(function(call) is.null(call_at_optimum(call)), calls))
+  if (sends_ahead()) send_ahead(Filter(function(call) is.null(call_at_optimum(call)), calls))
   list()
 }
 

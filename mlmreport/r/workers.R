@@ -93,10 +93,13 @@ said_again <- function(found) {
 
 # --- calls sent ahead -----------------------------------------------------------------------------
 
-# Send calls that will be evaluated later; the objects that they name do not change until then. The
-# models of large data, which do not stay in memory (shelf.R), stay where they are.
+# Whether calls are sent ahead; models of large data, which do not stay in memory (shelf.R), stay
+# where they are.
+sends_ahead <- function() workers$count && nrow(analysis$d) < shelf$rows
+
+# Send calls that will be evaluated later; the objects that they name do not change until then.
 send_ahead <- function(calls) {
-  if (!workers$count || nrow(analysis$d) >= shelf$rows) {
+  if (!sends_ahead()) {
     return(invisible())
   }
   calls <- Filter(function(call) is.na(cache$files[content_key(call)]), calls)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from support import small_spec, wait_for
 
 from mlmreport.analysis import analyse
 from mlmreport.engine.fits import Engine
@@ -19,40 +20,9 @@ from mlmreport.engine.workers import Process, Share, Workers
 from mlmreport.errors import EnvironmentFault
 from mlmreport.spec.reader import load
 
-SPEC = """\
-title: Small
-simulate:
-  seed: 3
-  groups: 20
-  units: 200
-  group_sd: 0.5
-  residual_sd: 1
-  predictors:
-    x: {level: pupil, effect: 0.5}
-levels:
-  - name: pupil
-  - {name: school, id: school}
-outcome: {name: y}
-predictors:
-  x: {level: pupil}
-models:
-  stepwise: {}
-estimation: {compare_structures: false, slope_tests: 0}
-inference: {bootstrap: 300, variance_ci: bootstrap}
-"""
-
 
 def quiet(step: str, what: str) -> None:
     """Nobody is told."""
-
-
-def wait_for(workers: Workers) -> None:
-    """Until all places are there."""
-    workers.start()
-    until = time.monotonic() + 30
-    while workers.ready < workers.count:
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 # --- without R --------------------------------------------------------------------------------
@@ -194,8 +164,9 @@ class Mortal(Process):
 def test_an_analysis_has_the_same_numbers_by_two_processes_of_which_one_is_killed(
     tmp_path: Path,
 ) -> None:
-    file = tmp_path / "analysis.yml"
-    file.write_text(SPEC, encoding="utf-8")
+    file = small_spec(tmp_path, extra="  bootstrap: 300\n  variance_ci: bootstrap\n")
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace("check_optimizers: false, ", ""), encoding="utf-8")
     alone, _ = analyse(load(file), quiet)
     with Workers(1, Mortal) as workers:
         wait_for(workers)
