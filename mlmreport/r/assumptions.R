@@ -177,22 +177,6 @@ spread_over <- function(key, values, label, name, b) {
       if (what == "ratio") "ratio" else "sd", bind = b, model = name
     )
   }
-  labels <- c(
-    middle = "Residual SD in the middle fifth of", ends = "Residual SD in the outer fifths together of",
-    bend = "Ratio of the residual SD in the outer fifths to that in the middle one of"
-  )
-  for (what in names(labels)) {
-    b$WHAT <- what
-    statistic(
-      at(what), inner_fifth(V, RES)[[WHAT]], paste(labels[[what]], label),
-      if (what == "bend") "ratio" else "sd", bind = b, model = name
-    )
-  }
-  statistic(
-    at("bend_p"), spread_test(V, RES, folded = TRUE)$p.value,
-    paste("p of the absolute residuals between middle and ends:", label), "p", bind = b,
-    model = name, method = "Spearman with the distance of the rank from its mean, t approximation"
-  )
   statistic(
     at("correlation"), spread_test(V, RES)$estimate,
     paste("Rank correlation with the absolute residuals:", label), "correlation", bind = b,

@@ -139,20 +139,8 @@ outer_fifths <- function(x, e) {
   c(found, ratio = found[["high"]] / found[["low"]])
 }
 
-# SDs of e in the middle fifth of x and in both outer ones together, and the ratio of these to it.
-inner_fifth <- function(x, e) {
-  cuts <- quantile(x, c(0.2, 0.4, 0.6, 0.8), names = FALSE)
-  if (cuts[1L] >= cuts[4L]) undefined("most rows have the same value, so there are no fifths")
-  found <- c(
-    middle = sd(e[x >= cuts[2L] & x <= cuts[3L]]), ends = sd(e[x <= cuts[1L] | x >= cuts[4L]])
-  )
-  c(found, bend = found[["ends"]] / found[["middle"]])
-}
-
-# Spearman's test that absolute residuals do not rise or fall with x (t approximation), or, `folded`,
-# with the distance of the rank of x from its mean: a spread that is least or greatest in the middle.
-spread_test <- function(x, e, folded = FALSE) {
-  if (folded) x <- abs(rank(x) - mean(rank(x)))
+# Spearman's test that absolute residuals do not rise or fall with x (t approximation).
+spread_test <- function(x, e) {
   suppressWarnings(cor.test(x, abs(e), method = "spearman", exact = FALSE))
 }
 

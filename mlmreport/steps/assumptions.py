@@ -78,16 +78,17 @@ def _spread(context: Context, numbers: list[tuple[str, str]]) -> dict[str, Any]:
     entries = []
     for key, label in (("fitted", "fitted values"), *numbers):
         at = f"assumptions/spread/over/{key}"
+        ratio = context.value(f"{at}/ratio")
         entries.append(
             {
                 "label": label,
                 **context.all(at, "low", "high", "ratio", "correlation", "p"),
-                **context.all(at, "middle", "ends", "bend", "bend_p"),
-                "marked": _uneven(context, f"{at}/ratio", f"{at}/p"),
-                "bent": _uneven(context, f"{at}/bend", f"{at}/bend_p"),
+                "marked": ratio is not None
+                and max(ratio, 1 / ratio) > RULES["heteroscedastic"].value
+                and _below_alpha(context, f"{at}/p"),
             }
         )
-    marked = [entry for entry in entries if entry["marked"] or entry["bent"]]
+    marked = [entry for entry in entries if entry["marked"]]
     return {
         "entries": entries,
         "marked": marked,
@@ -97,30 +98,12 @@ def _spread(context: Context, numbers: list[tuple[str, str]]) -> dict[str, Any]:
     }
 
 
-def _uneven(context: Context, ratio: str, p: str) -> bool:
-    """Whether two SDs differ by more than the rule allows, and not by chance."""
-    found = context.value(ratio)
-    if not found:
-        return False
-    return max(found, 1 / found) > RULES["heteroscedastic"].value and _below_alpha(context, p)
-
-
 def _spread_table(entries: Sequence[Mapping[str, Any]]) -> Table:
-    whats = ("low", "middle", "high", "ratio", "correlation", "p", "bend", "bend_p")
+    whats = ("low", "high", "ratio", "correlation", "p")
     return Table(
         "equal-spread",
         "The spread of the level-1 residuals over fitted values and predictors",
-        (
-            "",
-            "SD, lowest fifth",
-            "SD, middle fifth",
-            "SD, highest fifth",
-            "Highest / lowest",
-            "Rank correlation",
-            "p",
-            "Outer / middle",
-            "p, bend",
-        ),
+        ("", "SD, lowest fifth", "SD, highest fifth", "Ratio", "Rank correlation", "p"),
         tuple(
             Row(
                 entry["label"][0].upper() + entry["label"][1:],
@@ -128,9 +111,8 @@ def _spread_table(entries: Sequence[Mapping[str, Any]]) -> Table:
             )
             for entry in entries
         ),
-        "Standard deviations of the residuals in a fifth of the rows; outer / middle: of both "
-        "outer fifths together. Rank correlation: of the absolute residuals with it; p, bend: of "
-        "theirs with the distance from its middle. Both p take the rows as independent.",
+        "Standard deviations of the residuals in the rows of the lowest and the highest fifth. "
+        "Rank correlation: of the absolute residuals with it; p takes the rows as independent.",
     )
 
 
@@ -352,8 +334,6 @@ def _decide(context: Context, facts: Mapping[str, Any]) -> None:
     for k, entry in enumerate(widest):
         evidence_of_spread += ["; " if k else "", f"{entry['label']} ", entry["ratio"]]
         evidence_of_spread += [", p of the rank correlation ", entry["p"]]
-        if entry["bent"]:
-            evidence_of_spread += [", outer against middle fifths ", entry["bend"]]
     context.decide(
         STEP,
         RULES["heteroscedastic"].text,

@@ -5,7 +5,6 @@ args <- commandArgs(trailingOnly = TRUE)
 suppressPackageStartupMessages(library(lme4))
 source(args[1])
 source(file.path(dirname(args[1]), "definitions_inference.R"))
-source(file.path(dirname(args[1]), "definitions_assumptions.R"))
 pair <- function(name, ours, other) {
   for (i in seq_along(ours)) {
     cat(name, "\t", sprintf("%.17g\t%.17g", ours[[i]], other[[i]]), "\n", sep = "")
@@ -60,19 +59,6 @@ for (name in names(models)) {
   }
   pair(paste(name, "random variance"), random_variance(m), mean(diag(z %*% g %*% t(z))))
 }
-
-# --- spread that is least in the middle: fifths and folded ranks by hand
-set.seed(6)
-x <- sample(1000)
-e <- rnorm(1000) * (1 + abs(x - 500.5) / 250)
-rows <- function(from, to) x > from & x <= to
-pair("SD in the middle fifth", inner_fifth(x, e)[["middle"]], sd(e[rows(400, 600)]))
-outer <- sd(e[rows(0, 200) | rows(800, 1000)])
-pair("SD in the outer fifths", inner_fifth(x, e)[["ends"]], outer)
-rho <- cor(rank(abs(x - 500.5)), rank(abs(e)))
-p_of_rho <- 2 * pt(-abs(rho) * sqrt(998 / (1 - rho^2)), 998)
-pair("test of a bend in the spread", spread_test(x, e, folded = TRUE)$p.value / p_of_rho, 1)
-pair("a spread that only bends", as.numeric(spread_test(x, e)$p.value > 0.05), 1)
 
 # --- R2 against performance, which has no answer for uncorrelated terms of one grouping
 if (requireNamespace("performance", quietly = TRUE)) {
