@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any, NoReturn
 
 from mlmreport.errors import InputError
@@ -178,16 +178,6 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     note: str = ""
-
-    def without(self, *columns: str) -> Table:
-        """The table without some of its columns; those that it does not have are no matter."""
-        kept = [k for k, head in enumerate(self.columns) if head not in columns]
-        cells = [k - 1 for k in kept[1:]]
-        rows = (
-            row if row.group else replace(row, cells=tuple(row.cells[k] for k in cells))
-            for row in self.rows
-        )
-        return replace(self, columns=tuple(self.columns[k] for k in kept), rows=tuple(rows))
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,11 +164,6 @@ class Context:
         }
 
     @property
-    def unused(self) -> tuple[str, ...]:
-        """Columns of a table of tests that would be empty."""
-        return ("df",) if self.ddf == "asymptotic" else ()
-
-    @property
     def tests(self) -> str:
         """By what the tests of fixed effects are made, for the note of a table."""
         if self.ddf == "asymptotic":

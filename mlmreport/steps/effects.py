@@ -204,7 +204,7 @@ def _contextual_table(context: Context, variable: Variable, *effects: Mapping[st
         f"{context.tests}." + ("" if not context.fixed_ci else
                                 " Computed effects have t intervals, coefficients "
                                 f"{context.fixed_ci} intervals."),
-    ).without(*context.unused)  # fmt: skip
+    )  # fmt: skip
 
 
 # --- average effects --------------------------------------------------------------------------
@@ -232,8 +232,8 @@ def _averages(context: Context, model: FittedModel) -> Mapping[str, Any] | None:
             tuple(rows),
             "For a number the slope at each row of the data, for a category the difference to the "
             "reference with all else as it is, averaged over the rows; a linear combination of "
-            f"coefficients; {context.tests}.",
-        ).without(*context.unused)
+            f"coefficients. {context.ddf} df, t intervals.",
+        )
     }
 
 
@@ -509,7 +509,7 @@ def _means_table(
         tuple(rows),
         "Numeric predictors at their means over all rows, the categories of other factors weighted "
         f"equally; {context.tests}.{said}{_said_empty(_empty_cells(context, model))}",
-    ).without(*context.unused)  # fmt: skip
+    )  # fmt: skip
 
 
 def _capital(text: str) -> str:

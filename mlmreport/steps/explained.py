@@ -16,9 +16,6 @@ __all__ = ["examine"]
 
 STEP = "fit"
 
-NOTHING = 1e-12
-"""A share of variance that is zero but for rounding."""
-
 KINDS = {"f": "Fixed effects", "v": "Slopes that vary", "m": "Means that vary", "r": "Residual"}
 
 
@@ -176,7 +173,8 @@ def _partition_table(context: Context, split: _Split) -> Table:
             context.item(f"fit/partition/total/{part}"),
         ]
         if limits:
-            cells.append(_limits(context, f"fit/bootstrap/{part}"))
+            lower, upper = (context.item(f"fit/bootstrap/{part}/{side}") for side in SIDES)
+            cells.append(("[", lower, ", ", upper, "]"))
         cells.append(context.item(f"fit/partition/own/{part}") if split.levels[part] else "")
         return Row(label, tuple(cells))
 
@@ -200,15 +198,6 @@ def _partition_table(context: Context, split: _Split) -> Table:
         + "The fixed parts add up to the marginal R², all but the residual to the conditional R². "
         "Rows weigh alike, so large groups weigh more.",
     )  # fmt: skip
-
-
-def _limits(context: Context, at: str) -> Cell:
-    """A bootstrap interval; a share that is zero in every sample has none."""
-    values = [context.value(f"{at}/{side}") for side in SIDES]
-    if all(value is not None and abs(value) < NOTHING for value in values):
-        return "none: zero in every sample"
-    lower, upper = (context.item(f"{at}/{side}") for side in SIDES)
-    return ("[", lower, ", ", upper, "]")
 
 
 def _partition_figure(context: Context, split: _Split) -> Figure:

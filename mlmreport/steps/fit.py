@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -206,22 +206,14 @@ def _tests_table(context: Context, comparisons: list[dict[str, Any]]) -> Table:
         "Likelihood-ratio tests between neighbours in the sequence",
         ("Comparison", "Test", "χ²", "df", "p"),
         tuple(rows),
-        _how_variances_are_tested({entry["kind"] for entry in comparisons if entry["tested"]}),
+        "The test of one variance at zero uses the mixture of chi-squares with df − 1 and df."
+        + (
+            " Where several are tested at once the mixture is not known in general; the chi-square "
+            "with all df gives too large a p, never too small a one (Stram & Lee, 1994)."
+            if any(entry["kind"] in {"both", "several"} for entry in comparisons)
+            else ""
+        ),
     )
-
-
-def _how_variances_are_tested(kinds: Set[str]) -> str:
-    """The null distributions of tests at the bound of a variance, where the table has any."""
-    single = "The test of one variance at zero uses the mixture of chi-squares with df − 1 and df."
-    several = (
-        "Where several variances are tested at once the null distribution is not known in general; "
-        "the chi-square with all df gives too large a p, never too small a one (Stram & Lee, 1994)."
-    )
-    said = [
-        *([single] if "variance" in kinds else []),
-        *([several] if kinds & {"both", "several"} else []),
-    ]
-    return " ".join(said)
 
 
 # --- criteria and variance explained -----------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mlmreport.quantities import Figure, Row, Series, Table
@@ -313,7 +313,7 @@ def _fixed_table(context: Context, model: FittedModel) -> Table:
         ("Effect", "Estimate", "SE", f"{percent} % {_ci_name(context)}", "df", "t", "p"),
         tuple(rows),
         f"{context.tests[0].upper()}{context.tests[1:]}{quantile}.{unit}",
-    ).without(*context.unused)
+    )
 
 
 def _ci_name(context: Context) -> str:
@@ -361,7 +361,7 @@ def _random_table(context: Context, model: FittedModel) -> Table:
     cells = (context.item(f"{model.id}/sigma2"), context.item(f"{model.id}/sigma"), limits)
     weight = " of a row of weight 1" if context.plan.weights else ""
     rows.append(Row(f"Residual{weight}: SD", cells, anchor=row_anchor(f"{model.id}/sigma2")))
-    interval_head = f"{100 * context.spec.inference.level:g} % CI"
+    percent = f"{100 * context.spec.inference.level:g}"
     said = {
         "profile": f"by profile likelihood ({profiled_by(context, model)})",
         "bootstrap": f"by parametric bootstrap, {context.spec.inference.bootstrap:,} samples",
@@ -372,12 +372,12 @@ def _random_table(context: Context, model: FittedModel) -> Table:
     return Table(
         "random",
         f"Random effects of the final model ({model.plan.label})",
-        ("Effect", "Variance or covariance", "SD or correlation", interval_head),
+        ("Effect", "Variance or covariance", "SD or correlation", f"{percent} % CI"),
         tuple(rows),
         f"Estimates by {context.spec.estimation.method}; intervals of SDs and correlations {said}."
         + _at_bounds(context, model)
         + _profile_warning(context, model),
-    ).without(*(() if have else (interval_head,)))
+    )
 
 
 def _align(context: Context, sd: str) -> None:
@@ -552,7 +552,6 @@ def _simple_slopes(
                 "clear": p is not None and p < context.spec.inference.alpha,
             }
         )
-    held = _held_at(context, {focal.column, moderator.column})
     return {
         "key": key,
         "key_columns": [focal.column, moderator.column],
@@ -563,22 +562,10 @@ def _simple_slopes(
         "moderator_axis": moderator.axis,
         "moderator_type": moderator.type,
         "moderator_group": context.plan.levels[moderator.level - 1].plural,
-        "held": f"; {held}" if held else "",
         "slopes": slopes,
         "neyman": _neyman(context, key, moderator),
-        "table": _slopes_table(context, key, focal, moderator, slopes, held),
+        "table": _slopes_table(context, key, focal, moderator, slopes),
     }
-
-
-def _held_at(context: Context, shown: Set[str]) -> str:
-    """At what the predictors are held that a figure does not show; empty where there are none."""
-    parts = (part for entry in context.final.coefficients for part in entry.parts)
-    others = {v.column: v for part in parts if (v := part.variable) and v.column not in shown}
-    numeric = any(not context.categories.get(column) for column in others)
-    categories = any(context.categories.get(column) for column in others)
-    places = [*(["their means"] if numeric else []),
-              *(["their reference categories"] if categories else [])]  # fmt: skip
-    return f"other predictors at {' or '.join(places)}" if places else ""
 
 
 _POINTS = {
@@ -612,7 +599,6 @@ def _slopes_table(
     focal: Variable,
     moderator: Variable,
     slopes: Sequence[dict[str, Any]],
-    held: str,
 ) -> Table:
     rows = tuple(
         Row(
@@ -628,8 +614,8 @@ def _slopes_table(
         f"Simple slopes of {focal.base_label} by {moderator.base_label}",
         ("At", "Slope", "SE", f"{percent} % CI", "df", "t", "p"),
         rows,
-        f"{held[0].upper()}{held[1:]}; {context.tests}." if held else f"{context.tests}.",
-    ).without(*context.unused)
+        f"Other predictors at their means or reference categories; {context.tests}.",
+    )
 
 
 def _neyman(context: Context, key: str, moderator: Variable) -> Mapping[str, Any] | None:
@@ -688,7 +674,8 @@ def _figures(context: Context, interactions: Sequence[dict[str, Any]]) -> dict[s
             f"slopes-{slug(entry['key'])}",
             "simple_slopes",
             f"Expected {outcome.label} by {entry['focal']} at values of {entry['moderator']}, with "
-            f"pointwise {percent} % bands{entry['held']}.",
+            f"pointwise {percent} % bands; other predictors at their means or reference "
+            f"categories.",
             f"Lines of the expected outcome over {entry['focal']}, one for each value of "
             f"{entry['moderator']}.",
             {

@@ -594,5 +594,5 @@ def _slope_table(context: Context, tests: Sequence[Mapping[str, Any]]) -> Table:
         rows,
         f"Likelihood-ratio tests by {method} with equal fixed parts, each of one slope over one "
         "grouping. p, mixture: mixture of chi-squares with one parameter less and with all of them"
-        + (f"; p, simulated: {'; '.join(how)}." if how else "; none is simulated."),
-    ).without(*(() if how else ("p, simulated",)))
+        + (f"; p, simulated: {'; '.join(how)}." if how else "."),
+    )

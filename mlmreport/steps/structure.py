@@ -41,9 +41,6 @@ def run(context: Context) -> Mapping[str, Any]:
         "crossed": context.spec.structure == "crossed",
         "implicit": [_words(level) for level in plan.groups if level.within],
         "few": _few(context),
-        "fewest": _fewest(context),
-        "method": context.spec.estimation.method,
-        "ddf": context.ddf,
         "relations": _relations(context),
         "ids": [_words(level) for level in plan.levels if level.id],
         "time": _occasions(context),
@@ -108,17 +105,6 @@ def _group(context: Context, level: Level) -> dict[str, Any]:
         "balanced": context.value(f"structure/{level.name}/min")
         == context.value(f"structure/{level.name}/max"),
         "has_singletons": bool(context.value(f"structure/{level.name}/singletons")),
-    }
-
-
-def _fewest(context: Context) -> dict[str, Any]:
-    """The grouping with the fewest units."""
-    level = min(context.plan.groups, key=lambda g: context.value(f"structure/{g.name}/groups") or 0)
-    count = context.value(f"structure/{level.name}/groups") or 0
-    return {
-        **_words(level),
-        "groups": context.item(f"structure/{level.name}/groups"),
-        "fixed": count < RULES["fixed_groups"].value,
     }
 
 
