@@ -1003,8 +1003,8 @@ null_without_outlying <- function(null, blocks, exact, seed) {
     if (have(tested)) {
       b$E <- as.name(tested)
       statistic(
-        at("p"), exact_p(E), label, "p", bind = b, model = models[[which]],
-        method = "exact restricted likelihood-ratio test, 10,000 simulated values"
+        at("p"), exact_p(E, 10000), label, "p", bind = b, model = models[[which]],
+        method = "exact restricted likelihood-ratio test, 10,000 simulated values; p = (b + 1) / (B + 1)"
       )
     } else {
       absent(at("p"), "the exact test is made for one variance and data of moderate size", label)

@@ -223,18 +223,23 @@ fixed_limit <- function(m, q) {
   (fixef(m) + q * sqrt(diag(as.matrix(vcov(m)))))[names(fixef(m)) != "(Intercept)"]
 }
 
-# The same from a likelihood ratio, for models with prior weights or an offset, which
-# RLRsim::exactRLRT leaves out of account: rows times the root of their weight have errors of equal
-# variance, and the null distribution is that of their design matrices.
-simulated_ratio_p <- function(only, ratio, simulations, seed) {
-  if (ratio < 1e-8) {
-    return(1)
-  }
+# P-value of a test whose null distribution was simulated, as RLRsim gives it: the share of the
+# simulated values above the observed one. The observed value counts as one of them, so that p is
+# never 0 and the test keeps its level: (b + 1) / (B + 1) (Davison & Hinkley, 1997, eq. 4.11; Phipson
+# & Smyth, 2010). A statistic of 0 is exceeded or equalled by all, p = 1 (Crainiceanu & Ruppert, 2004).
+exact_p <- function(test, simulations) {
+  if (test$statistic < 1e-8) 1 else (test$p.value * simulations + 1) / (simulations + 1)
+}
+
+# What RLRsim::exactRLRT gives, from a likelihood ratio, for models with prior weights or an offset,
+# which it leaves out of account: rows times the root of their weight have errors of equal variance,
+# and the null distribution is that of their design matrices.
+simulated_ratio_test <- function(only, ratio, simulations, seed) {
   set.seed(seed, "Mersenne-Twister", "Inversion", "Rejection")
   x <- scaled_fixed(only)
   z <- as.matrix(Matrix::t(getME(only, "Zt"))) * row_scale(only)
   found <- RLRsim::RLRTSim(x, z, qr(x), diag(ncol(z)), nsim = simulations)
-  max(mean(found > ratio), 1 / (simulations + 1))
+  list(statistic = ratio, p.value = mean(found > ratio))
 }
 
 # Restricted or full likelihood ratio of a model against its fixed part alone.
@@ -278,6 +283,13 @@ sd_and_correlations <- function(m) {
   c(found, sigma = sigma(m))
 }
 all_parameters <- function(m) c(sd_and_correlations(m), fixef(m))
+# A limit of a percentile interval; none where both ends are one value, as of a quantity that is zero
+# by construction or in nearly all samples.
+percentile_limit <- function(values, tail, side) {
+  limits <- quantile(values, c(tail, 1 - tail), names = FALSE)
+  if (diff(limits) < 1e-10) undefined("it is the same in nearly all bootstrap samples")
+  limits[[if (side == "lower") 1L else 2L]]
+}
 bootstrap_limits <- function(values, level) {
   tails <- c((1 - level) / 2, 1 - (1 - level) / 2)
   t(apply(values, 2L, quantile, probs = tails, na.rm = TRUE, names = FALSE))
@@ -288,7 +300,5 @@ bootstrap_limits <- function(values, level) {
 # Crainiceanu, Kuechenhoff & Peters, 2008). `only` has the tested effect as its one random effect.
 simulated_p <- function(only, larger, smaller, simulations, seed) {
   set.seed(seed, "Mersenne-Twister", "Inversion", "Rejection")
-  found <- RLRsim::exactRLRT(only, larger, smaller, nsim = simulations)
-  # A simulated p of 0 says no more than below one in the number of samples.
-  max(found$p.value, 1 / (simulations + 1))
+  exact_p(RLRsim::exactRLRT(only, larger, smaller, nsim = simulations), simulations)
 }

@@ -235,15 +235,10 @@ bootstrap_icc <- function(m, refits) {
   found
 }
 
-# P-value of an exact test made by RLRsim, which counts simulated values above the observed one only:
-# 1 where the statistic is 0, which no value falls short of (Crainiceanu & Ruppert, 2004).
-exact_p <- function(test) if (test$statistic < 1e-8) 1 else test$p.value
-
 # The exact restricted likelihood-ratio test of the one variance of a null model with prior weights
-# or an offset, from the null distribution of the weighted design (see simulated_ratio_p).
+# or an offset, from the null distribution of the weighted design (see simulated_ratio_test).
 exact_grouping_test <- function(m, simulations, seed) {
-  ratio <- ratio_without_groups(m)
-  list(statistic = ratio, p.value = simulated_ratio_p(m, ratio, simulations, seed))
+  simulated_ratio_test(m, ratio_without_groups(m), simulations, seed)
 }
 
 # --- standard errors without a multilevel model ---------------------------------------------------

@@ -255,13 +255,13 @@ icc_exact_test <- function(null, group, seed) {
   }
   label <- "Exact restricted likelihood-ratio test of the group variance"
   if (is.null(reason)) {
-    said <- "exact restricted likelihood-ratio test, 10,000 simulated values"
+    said <- "exact restricted likelihood-ratio test, 10,000 simulated values; p = (b + 1) / (B + 1)"
     statistic(
       "icc/exact/statistic", max(0, icc_exact$statistic), label, "statistic", method = said,
       model = null
     )
     statistic(
-      "icc/exact/p", exact_p(icc_exact), paste0(label, ": p"), "p", method = said, model = null
+      "icc/exact/p", exact_p(icc_exact, 10000), paste0(label, ": p"), "p", method = said, model = null
     )
   } else {
     for (what in c("statistic", "p")) absent(paste0("icc/exact/", what), reason, label)

@@ -102,9 +102,9 @@ def setting(text: str) -> str:
 
 def _part_html(part: Part) -> str:
     if isinstance(part, Missing):
-        reason = html.escape(part.reason)
-        return _span("na", f'<abbr title="{attribute(part.reason)}">n/a</abbr>'
-                     if len(part.reason) > 24 else reason, id=part.id)  # fmt: skip
+        reason = attribute(part.reason.replace("`", ""))
+        return _span("na", f'<abbr title="{reason}">n/a</abbr>'
+                     if len(part.reason) > 24 else _inline(part.reason), id=part.id)  # fmt: skip
     if isinstance(part, Quantity):
         return show(part)
     if part == "*":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -206,14 +206,22 @@ def _tests_table(context: Context, comparisons: list[dict[str, Any]]) -> Table:
         "Likelihood-ratio tests between neighbours in the sequence",
         ("Comparison", "Test", "χ²", "df", "p"),
         tuple(rows),
-        "The test of one variance at zero uses the mixture of chi-squares with df − 1 and df."
-        + (
-            " Where several are tested at once the mixture is not known in general; the chi-square "
-            "with all df gives too large a p, never too small a one (Stram & Lee, 1994)."
-            if any(entry["kind"] in {"both", "several"} for entry in comparisons)
-            else ""
-        ),
+        " ".join(_notes_of_tests({entry["kind"] for entry in comparisons if entry["tested"]})),
     )
+
+
+def _notes_of_tests(kinds: set[str]) -> Iterator[str]:
+    """What is to be said of the kinds of tests that a table has."""
+    if "variance" in kinds:
+        yield (
+            "The test of one variance at zero uses the mixture of chi-squares with df − 1 and df "
+            "(Stram & Lee, 1994)."
+        )
+    if kinds & {"both", "several"}:
+        yield (
+            "Where several parameters are tested at once the mixture is not known in general; the "
+            "chi-square with all df gives too large a p, never too small a one (Stram & Lee, 1994)."
+        )
 
 
 # --- criteria and variance explained -----------------------------------------------------------

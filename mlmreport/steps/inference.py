@@ -212,7 +212,7 @@ def _named(context: Context, model: FittedModel, level: Level) -> list[dict[str,
         {
             "name": name,
             **_predict(context, model, f"group/{name}", f"p_group_{number}",
-                       f"Expected outcome in group {name}", {level.group: name}),
+                       f"Expected outcome in {level.name} {name}", {level.group: name}),
             **context.all(f"inference/group/{name}", "n", "shrinkage"),
         }
         for number, name in enumerate(names, start=1)

@@ -363,14 +363,19 @@ def test_the_exact_test_is_that_of_rlrsim_where_rows_count_alike(tmp_path: Path)
       nsim = 1000)
     # Weights that are all 4 change the unit of sigma2 only.
     w <- lmer(y ~ day + (1 | person), d, weights = rep(4, nrow(d)))
-    cat(mine$statistic, theirs$statistic, simulated_ratio_p(m, small, 1000, 1),
-      mean(null > small), ratio_without_groups(w), simulated_ratio_p(w, small, 1000, 1))
+    cat(mine$statistic, theirs$statistic, simulated_ratio_test(m, small, 1000, 1)$p.value,
+      mean(null > small), ratio_without_groups(w), simulated_ratio_test(w, small, 1000, 1)$p.value,
+      exact_p(list(statistic = 9, p.value = 0), 999),
+      exact_p(list(statistic = 9, p.value = 4 / 999), 999),
+      exact_p(list(statistic = 0, p.value = 1), 999))
     """
-    mine, theirs, p, reference, weighted, p_weighted = _r(script, tmp_path)
+    mine, theirs, p, reference, weighted, p_weighted, *counted = _r(script, tmp_path)
     assert mine == pytest.approx(theirs, rel=1e-6)
     assert p == reference
     assert weighted == pytest.approx(mine, rel=1e-5)
     assert p_weighted == pytest.approx(p, abs=0.01)
+    # None and four of 999 simulated values above the observed one, which counts as one of 1,000.
+    assert counted == pytest.approx([1 / 1000, 5 / 1000, 1])
 
 
 KEYS = (
