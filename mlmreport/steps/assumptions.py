@@ -136,7 +136,7 @@ def _spread_table(entries: Sequence[Mapping[str, Any]]) -> Table:
         "Standard deviations of the residuals in the rows of the lowest, the middle and the "
         "highest fifth; ratio: of the highest to the lowest. Rank correlation: of the absolute "
         "residuals with it. χ²: test of the squared residuals on its linear and quadratic terms "
-        "(Koenker, 1981), which sees a spread that falls and rises. Both p take the rows as "
+        "(Koenker 1981), which sees a spread that falls and rises. Both p take the rows as "
         "independent.",
     )
 
@@ -359,7 +359,10 @@ def _decide(context: Context, facts: Mapping[str, Any]) -> None:
     for k, entry in enumerate(widest):
         evidence_of_spread += ["; " if k else "", f"{entry['label']} ", entry["ratio"]]
         evidence_of_spread += [", p of the rank correlation ", entry["p"]]
-        evidence_of_spread += ["; middle fifth's SD by the outer ones' ", entry["bend"]]
+        evidence_of_spread += [
+            "; SD of the middle fifth over that of the outer two: ",
+            entry["bend"],
+        ]
         evidence_of_spread += [", p of Koenker's test ", entry["koenker"]["p"]]
     context.decide(
         STEP,

@@ -461,7 +461,7 @@ def _remedies_table(
     if "boot" in bootstraps:
         parts.append("Bootstrap: parametric, the model fitted again to outcomes drawn from it.")
     if "cluster" in bootstraps:
-        parts.append("Groups drawn: whole groups drawn with replacement (Field & Welsh, 2007).")
+        parts.append("Groups drawn: whole groups drawn with replacement (Field and Welsh 2007).")
     if without:
         parts.append("Without …: a refit without the most influential unit of a level.")
     if scale:

@@ -680,7 +680,7 @@ def _figures(
         two = compared is not None and compared["have"] and entry["effect"] == INTERCEPT
         thick = (
             f" The thick part is the comparison interval: two {level.plural} whose thick parts "
-            "do not overlap differ at about the level of the intervals (Goldstein & Healy, 1995)."
+            "do not overlap differ at about the level of the intervals (Goldstein and Healy 1995)."
         )
         many = len(context.item(f"{entry['at']}/names").values) > MOST_ROWS
         whose = f"{level.plural}, evenly chosen," if many else f"every {level.name}"
