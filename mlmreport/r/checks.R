@@ -997,7 +997,7 @@ null_without_outlying <- function(null, blocks, exact, seed) {
         absent(at(paste0("icc/", g)), "the null model cannot be fitted without these rows", label)
       }
     }
-    label <- paste("p of the exact test of the group variance (", which, ")")
+    label <- paste0("p of the exact test of the group variance (", which, ")")
     tested <- paste0("exact_", which)
     if (exact && have(models[[which]])) object(tested, CALL, bind = list(CALL = resolve(exact_call(), b)))
     if (have(tested)) {

@@ -210,9 +210,9 @@ def _of_predictor(
 
 
 def category_label(label: str, category: str) -> str:
-    """A category as one of a variable's; alone where the variable is called after it."""
-    same = label.casefold() == category.casefold()
-    return category if same else f"{label}: {category}"
+    """A category as one of a variable's; the label alone where it begins with it."""
+    named = f"{label} ".casefold().startswith(f"{category} ".casefold())
+    return label if named else f"{label}: {category}"
 
 
 def _piece_label(key: str, predictor: PredictorSpec) -> str:

@@ -280,7 +280,6 @@ def _bootstrap(context: Context, split: _Split, divided: bool) -> dict[str, Any]
         "any_boundary": (context.value("fit/bootstrap/boundary") or 0) > 0,
         "marginal": context.all("fit/bootstrap/r2m", *SIDES),
         "conditional": context.all("fit/bootstrap/r2c", *SIDES),
-        "predictors": bool(final.plan.formula.fixed),
     }
 
 
