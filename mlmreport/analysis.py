@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from time import monotonic
 from typing import Any
@@ -15,7 +17,7 @@ from mlmreport.engine.fits import Engine
 from mlmreport.engine.session import package_dataset, session, versions
 from mlmreport.engine.workers import Workers
 from mlmreport.errors import InputError
-from mlmreport.quantities import Results, repointed
+from mlmreport.quantities import Item, Results, repointed
 from mlmreport.spec.reader import Document
 from mlmreport.spec.sequence import outline, plan
 from mlmreport.steps import (
@@ -144,17 +146,38 @@ def _results(context: Context, found: Mapping[str, Mapping[str, Any]]) -> Result
     order = {step: number for number, step in enumerate(STEPS)}
     decisions = sorted(context.decisions, key=lambda decision: order[decision.step])
     engine = context.engine
+    items = _said(context)
     return Results(
         spec=context.spec.model_dump(mode="json", by_alias=True),
         # Digits may have been set after a step took its items: point at what the registry holds.
-        items=dict(engine.items),
-        steps={step: repointed(found[step], engine.items) for step in STEPS},
-        decisions=tuple(repointed(decision, engine.items) for decision in decisions),
+        items=items,
+        steps={step: repointed(found[step], items) for step in STEPS},
+        decisions=tuple(repointed(decision, items) for decision in decisions),
         trace=tuple(engine.trace),
         conditions=tuple(engine.conditions),
         preparation=context.data.steps,
         session=_session(context),
     )
+
+
+def _said(context: Context) -> dict[str, Item]:
+    """The items; R's names of coefficients in their labels exchanged for those a reader knows.
+
+    A column of a factor anywhere, any other name at the end of a label only, where it is no word of
+    the sentence.
+    """
+    entries = {entry.name: entry for model in context.models for entry in model.coefficients}
+    if not entries:
+        return dict(context.engine.items)
+    names = [
+        re.escape(name) + ("" if any(part.category for part in entries[name].parts) else "$")
+        for name in sorted(entries, key=len, reverse=True)
+    ]
+    coefficient = re.compile(rf"(?<![\w.:(])(?:{'|'.join(names)})(?![\w.:)])")
+    return {
+        name: replace(item, label=coefficient.sub(lambda it: entries[it[0]].label, item.label))
+        for name, item in context.engine.items.items()
+    }
 
 
 def _session(context: Context) -> dict[str, Any]:

@@ -28,7 +28,8 @@ class Kind:
     leading_zero
         False for numbers that cannot exceed one in absolute value, as APA asks.
     smallest
-        Absolute values below it are shown as "< smallest" (p-values); 0 for none.
+        Absolute values below it are shown as "< smallest" (p-values, what separates two fits of one
+        optimum); 0 for none.
     """
 
     decimals: int
@@ -54,6 +55,7 @@ KINDS: Mapping[str, Kind] = {
     "distance": Kind(3),
     "criterion": Kind(1),
     "gradient": Kind(5),
+    "difference": Kind(3, smallest=0.001),
     "proportion": Kind(3, leading_zero=False),
     "share": Kind(3, leading_zero=False),
     "correlation": Kind(2, leading_zero=False),

@@ -19,6 +19,7 @@ __all__ = [
     "Cell",
     "Decision",
     "Figure",
+    "Item",
     "Missing",
     "PrepStep",
     "Quantity",

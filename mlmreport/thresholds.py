@@ -149,7 +149,9 @@ RULES = {
         1.25,
         "residual standard deviations in the outer fifths of the fitted values or of a predictor "
         "whose ratio is beyond 1.25 are marked, where the rank correlation of it with the absolute "
-        "residuals is more than chance (a convention of this report)",
+        "residuals is more than chance, and so is a middle fifth that differs as much from the "
+        "outer ones, where Koenker's test on a linear and a quadratic term is (a convention of "
+        "this report)",
         "",
     ),
     "prediction_loss": Rule(

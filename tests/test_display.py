@@ -32,5 +32,17 @@ def test_a_small_part_of_the_variance_keeps_two_significant_digits(
     assert shown(value, kind) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "<\N{NARROW NO-BREAK SPACE}0.001"),
+        (-0.0004, "<\N{NARROW NO-BREAK SPACE}0.001"),
+        (-0.00406, "−0.004"),
+    ],
+)
+def test_a_difference_between_two_fits_is_below_a_bound(value: float, text: str) -> None:
+    assert shown(value, "difference") == text
+
+
 def test_decimals_that_the_context_sets_come_first() -> None:
     assert shown(0.0123, "variance", digits=2) == "0.01"

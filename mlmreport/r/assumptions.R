@@ -167,14 +167,16 @@ spread_over <- function(key, values, label, name, b) {
   at <- function(what) paste("assumptions/spread/over", key, what, sep = "/")
   b$V <- resolve(values, b)
   labels <- c(
-    low = "Residual SD in the lowest fifth of", high = "Residual SD in the highest fifth of",
-    ratio = "Ratio of the residual SDs in the outer fifths of"
+    low = "Residual SD in the lowest fifth of", middle = "Residual SD in the middle fifth of",
+    high = "Residual SD in the highest fifth of",
+    ratio = "Ratio of the residual SDs in the outer fifths of",
+    bend = "Residual SD in the middle fifth, by the root mean square of the outer ones', of"
   )
   for (what in names(labels)) {
     b$WHAT <- what
     statistic(
-      at(what), outer_fifths(V, RES)[[WHAT]], paste(labels[[what]], label),
-      if (what == "ratio") "ratio" else "sd", bind = b, model = name
+      at(what), fifths(V, RES)[[WHAT]], paste(labels[[what]], label),
+      if (what %in% c("ratio", "bend")) "ratio" else "sd", bind = b, model = name
     )
   }
   statistic(
@@ -187,6 +189,18 @@ spread_over <- function(key, values, label, name, b) {
     paste("p of the rank correlation with the absolute residuals:", label), "p", bind = b,
     model = name, method = "Spearman, t approximation, rows taken as independent"
   )
+  labels <- c(
+    statistic = "Statistic of the test of equal variance along", df = "df of that test:",
+    p = "p of the test of equal variance along"
+  )
+  for (what in names(labels)) {
+    b$WHAT <- what
+    statistic(
+      at(paste0("koenker/", what)), variance_test(V, RES)[[WHAT]], paste(labels[[what]], label),
+      if (what == "df") "integer" else what, bind = b, model = name,
+      method = "Koenker, linear and quadratic term, rows taken as independent"
+    )
+  }
 }
 
 linearity_of <- function(name, x, b) {

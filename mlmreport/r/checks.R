@@ -997,14 +997,14 @@ null_without_outlying <- function(null, blocks, exact, seed) {
         absent(at(paste0("icc/", g)), "the null model cannot be fitted without these rows", label)
       }
     }
-    label <- paste("p of the exact test of the group variance (", which, ")")
+    label <- paste0("p of the exact test of the group variance (", which, ")")
     tested <- paste0("exact_", which)
     if (exact && have(models[[which]])) object(tested, CALL, bind = list(CALL = resolve(exact_call, b)))
     if (have(tested)) {
       b$E <- as.name(tested)
       statistic(
         at("p"), E$p.value, label, "p", bind = b, model = models[[which]],
-        method = "exact restricted likelihood-ratio test, 10,000 simulated values"
+        method = "exact restricted likelihood-ratio test, 10,000 simulated values; p = (b + 1) / (B + 1)"
       )
     } else {
       absent(at("p"), "the exact test is made for one variance and a moderate number of groups", label)

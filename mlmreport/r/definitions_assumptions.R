@@ -131,17 +131,35 @@ outlying_rows <- function(m, most = 3.29) {
 
 # --- equal spread -----------------------------------------------------------------------------
 
-# SDs of e in the lowest and in the highest fifth of x, and their ratio; ties go with the fifth.
-outer_fifths <- function(x, e) {
-  ends <- quantile(x, c(0.2, 0.8), names = FALSE)
-  if (ends[1L] >= ends[2L]) undefined("most rows have the same value, so there are no fifths")
-  found <- c(low = sd(e[x <= ends[1L]]), high = sd(e[x >= ends[2L]]))
-  c(found, ratio = found[["high"]] / found[["low"]])
+# SDs of e in the lowest, the middle and the highest fifth of x, the ratio of the outer two and that
+# of the middle one to their root mean square; ties go with the fifth.
+fifths <- function(x, e) {
+  ends <- quantile(x, c(0.2, 0.4, 0.6, 0.8), names = FALSE)
+  if (ends[1L] >= ends[4L]) undefined("most rows have the same value, so there are no fifths")
+  low <- sd(e[x <= ends[1L]])
+  high <- sd(e[x >= ends[4L]])
+  inner <- e[x >= ends[2L] & x <= ends[3L]]
+  middle <- if (length(inner) > 1L) sd(inner) else NA
+  c(
+    low = low, middle = middle, high = high, ratio = high / low,
+    bend = middle / sqrt((low^2 + high^2) / 2)
+  )
 }
 
 # Spearman's test that absolute residuals do not rise or fall with x (t approximation).
 spread_test <- function(x, e) {
   suppressWarnings(cor.test(x, abs(e), method = "spearman", exact = FALSE))
+}
+
+# Test that the variance of e is the same along x, which sees a V or its reverse too: n R^2 of squared
+# residuals on x and x^2, chi-square on the rank (Koenker, 1981; the terms are those of White, 1980).
+variance_test <- function(x, e) {
+  z <- (x - mean(x)) / sd(x)
+  fit <- lm.fit(cbind(1, z, z^2), e^2)
+  if (fit$rank < 2L) undefined("all rows have the same value")
+  statistic <- length(e) * (1 - var(fit$residuals) / var(e^2))
+  df <- fit$rank - 1
+  list(statistic = statistic, df = df, p = pchisq(statistic, df, lower.tail = FALSE))
 }
 
 # --- random effects and predictors ------------------------------------------------------------

@@ -249,10 +249,10 @@ r2_bootstrap <- function(id, groups, crossed, labels, samples, seed, level) {
       at <- paste("fit/bootstrap", what, side, sep = "/")
       label <- paste0("Bootstrap limit, ", side, ": ", labels[[what]])
       b$W <- what
-      b$P <- if (side == "lower") b$TAIL else 1 - b$TAIL
+      b$SIDE <- side
       if (have("r2_samples")) {
         statistic(
-          at, quantile(r2_samples[, W], P, names = FALSE), label, "proportion", bind = b,
+          at, percentile_limit(r2_samples[, W], TAIL, SIDE), label, "proportion", bind = b,
           model = name, method = said
         )
       } else {

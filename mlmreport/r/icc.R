@@ -247,7 +247,7 @@ icc_exact_test <- function(null, group, most, seed) {
   }
   label <- "Exact restricted likelihood-ratio test of the group variance"
   if (is.null(reason)) {
-    said <- "exact restricted likelihood-ratio test, 10,000 simulated values"
+    said <- "exact restricted likelihood-ratio test, 10,000 simulated values; p = (b + 1) / (B + 1)"
     statistic(
       "icc/exact/statistic", icc_exact$statistic, label, "statistic", method = said,
       model = null

@@ -111,11 +111,11 @@ predictive_degrees <- function(made, b) {
 
 record_degrees <- function(at, made, label, said, name) {
   df <- paste0(made, "_df")
-  label <- paste("df:", label)
+  label <- paste0(label, ": degrees of freedom of its interval")
   if (have(df)) {
     statistic(at, DF, label, "df", "", said, name, list(DF = as.name(df)))
   } else {
-    absent(at, why(df, "the interval is a normal one"), label)
+    absent(at, why(df, "an interval by the normal distribution has none"), label)
   }
 }
 

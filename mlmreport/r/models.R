@@ -428,12 +428,12 @@ compare_optimizers <- function(id, optimizers) {
     }
     statistic(
       at("gain"), round(as.numeric(logLik(O)) - as.numeric(logLik(M)), 5),
-      paste("Log-likelihood above that of the model:", optimizer), "gradient", bind = b,
+      paste("Log-likelihood above that of the model:", optimizer), "difference", bind = b,
       model = other
     )
     statistic(
       at("shift"), round(largest_shift(M, O), 5),
-      paste("Largest difference of a fixed effect, in SE:", optimizer), "gradient", bind = b,
+      paste("Largest difference of a fixed effect, in SE:", optimizer), "difference", bind = b,
       model = other
     )
   }
@@ -566,7 +566,9 @@ test_slope <- function(key, reml, larger, smaller, df, alone, by, reason, simula
     statistic(
       at("p_exact"), simulated_ratio_p(ONLY, likelihood_ratio(A, B), NSIM, SEED),
       paste0(labels[["p_exact"]], ": ", label), "p", bind = b, model = larger,
-      method = sprintf("restricted likelihood ratio, %d simulated samples (RLRsim)", simulations),
+      method = sprintf(
+        "restricted likelihood ratio, %d simulated samples (RLRsim); p = (b + 1) / (B + 1)", simulations
+      ),
       otherwise = "the null distribution could not be simulated"
     )
   }

@@ -20,8 +20,9 @@ ratio_without_groups <- function(m) {
 # Crainiceanu, Kuechenhoff & Peters, 2008). `only` has the tested effect as its one random effect.
 # RLRsim takes two things from the design: how many rows and columns X has, and the eigenvalues of
 # Z'Z - Z'X (X'X)^-1 X'Z, which are those of the compressed rows. These have the weights and the
-# offset in them, which RLRsim::exactRLRT leaves out of account. The smallest p that so many samples
-# can give is one in their number and one.
+# offset in them, which RLRsim::exactRLRT leaves out of account. The observed ratio counts as one of
+# the simulated ones, so that p is never 0 and the test keeps its level: (b + 1) / (B + 1) (Davison &
+# Hinkley, 1997, eq. 4.11; Phipson & Smyth, 2010).
 simulated_ratio_p <- function(only, ratio, simulations, seed) {
   if (ratio < 1e-8) {
     return(1)
@@ -37,7 +38,7 @@ simulated_ratio_p <- function(only, ratio, simulations, seed) {
   found <- RLRsim::RLRTSim(
     getME(only, "X"), diag(sqrt(pmax(spread, 0))), nothing, diag(groups), nsim = simulations
   )
-  max(mean(found > ratio), 1 / (simulations + 1))
+  (sum(found > ratio) + 1) / (simulations + 1)
 }
 
 # The exact restricted likelihood-ratio test of the one variance of a null model.

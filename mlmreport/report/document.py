@@ -16,7 +16,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mlmreport.cache import Cache
 from mlmreport.errors import AnalysisError
-from mlmreport.quantities import Quantity, Results, Table, TraceEntry
+from mlmreport.quantities import Figure, Quantity, Results, Table, TraceEntry
 from mlmreport.report import markup
 from mlmreport.report.drawings import draw_all
 from mlmreport.report.houses import House
@@ -88,7 +88,9 @@ def compose(
         _rendered(environment, f"sections/{name}", results, checked) for name in house.sections()
     )
     body = re.sub(r"\n{3,}", "\n\n", body).strip()
-    return f"---\n{_front_matter(results, formats)}---\n\n{body}\n\n{_cards(results, body)}\n"
+    return (
+        f"---\n{_front_matter(results, formats, house)}---\n\n{body}\n\n{_cards(results, body)}\n"
+    )
 
 
 def _rendered(environment: _Environment, name: str, results: Results, checked: Table | None) -> str:
@@ -190,7 +192,7 @@ def _citations(keys: Sequence[str]) -> str:
 # --- front matter, cards, code ----------------------------------------------------------------
 
 
-def _front_matter(results: Results, formats: Sequence[str]) -> str:
+def _front_matter(results: Results, formats: Sequence[str], house: House) -> str:
     spec = results.spec
     front: dict[str, Any] = {"title": markup.label(spec["title"])}
     for key in ("subtitle", "date", "abstract"):
@@ -199,8 +201,25 @@ def _front_matter(results: Results, formats: Sequence[str]) -> str:
     if spec["authors"]:
         front["author"] = [markup.label(author) for author in spec["authors"]]
     front |= {"lang": "en-GB", "bibliography": "refs.bib", "link-citations": True}
+    if named := named_in_tables(results, house.file("refs.bib").read_text(encoding="utf-8")):
+        front["nocite"] = ", ".join(f"@{key}" for key in named)
     front["format"] = front_matter_formats(formats)
     return yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=100)
+
+
+_ENTRY = re.compile(r"@\w+\{(\w+),.*?author = \{([^,{}]+).*?year = \{(\d{4})\}", re.DOTALL)
+_NAMED = re.compile(r"([^\W\d_]+)(?: and [^\W\d_]+| et al\.)? \(?(\d{4})\b")
+
+
+def named_in_tables(results: Results, bibliography: str) -> list[str]:
+    """Keys of the works that notes, cells and captions name, so that the references list them."""
+    keys = {(author, year): key for key, author, year in _ENTRY.findall(bibliography)}
+    texts = [figure.caption for figure in results.of_type(Figure)]
+    for found in results.of_type(Table):
+        texts += [found.note, *(cell for row in found.rows for cell in row.cells
+                                if isinstance(cell, str))]  # fmt: skip
+    named = (place for text in texts for place in _NAMED.findall(text))
+    return list(dict.fromkeys(keys[place] for place in named if place in keys))
 
 
 def _cards(results: Results, body: str) -> str:

@@ -63,8 +63,13 @@ def show(item: Quantity | Missing, form: str = "plain") -> str:
 
 def label(text: str) -> str:
     """A user's text, taken literally whatever it holds."""
-    escaped = _MARKDOWN.sub(r"\\\1", str(text).replace("\n", " "))
+    escaped = _MARKDOWN.sub(r"\\\1", _apostrophes(str(text).replace("\n", " ")))
     return f'<span class="t">{escaped}</span>' if re.search(r"\d", escaped) else escaped
+
+
+def _apostrophes(text: str) -> str:
+    """With typographic apostrophes: Typst makes a prime of a straight one after a digit."""
+    return re.sub(r"(?<=\w)'(?=\w)", "\N{RIGHT SINGLE QUOTATION MARK}", text)
 
 
 def sentence(text: str) -> str:
@@ -102,9 +107,9 @@ def setting(text: str) -> str:
 
 def _part_html(part: Part) -> str:
     if isinstance(part, Missing):
-        reason = html.escape(part.reason)
-        return _span("na", f'<abbr title="{attribute(part.reason)}">n/a</abbr>'
-                     if len(part.reason) > 24 else reason, id=part.id)  # fmt: skip
+        reason = attribute(part.reason.replace("`", ""))
+        return _span("na", f'<abbr title="{reason}">n/a</abbr>'
+                     if len(part.reason) > 24 else _inline(part.reason), id=part.id)  # fmt: skip
     if isinstance(part, Quantity):
         return show(part)
     if part == "*":
@@ -126,7 +131,7 @@ def _inline(text: str) -> str:
 
 
 def _counted(text: str) -> str:
-    escaped = html.escape(text)
+    escaped = html.escape(_apostrophes(text))
     return f'<span class="t">{escaped}</span>' if re.search(r"\d", text) else escaped
 
 

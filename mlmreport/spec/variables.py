@@ -23,6 +23,7 @@ from mlmreport.spec.schema import AnalysisSpec, LevelSpec, PredictorSpec
 __all__ = [
     "Level",
     "Variable",
+    "category_label",
     "examine",
     "levels_of",
     "outcome_of",
@@ -206,6 +207,12 @@ def _of_predictor(
             predictor.unit or "",
             "mean",
         )
+
+
+def category_label(label: str, category: str) -> str:
+    """A category as one of a variable's; the label alone where it begins with it."""
+    named = f"{label} ".casefold().startswith(f"{category} ".casefold())
+    return label if named else f"{label}: {category}"
 
 
 def _piece_label(key: str, predictor: PredictorSpec) -> str:

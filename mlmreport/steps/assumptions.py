@@ -78,14 +78,16 @@ def _spread(context: Context, numbers: list[tuple[str, str]]) -> dict[str, Any]:
     entries = []
     for key, label in (("fitted", "fitted values"), *numbers):
         at = f"assumptions/spread/over/{key}"
-        ratio = context.value(f"{at}/ratio")
+        rises = _apart(context, f"{at}/ratio") and _below_alpha(context, f"{at}/p")
+        bends = _apart(context, f"{at}/bend") and _below_alpha(context, f"{at}/koenker/p")
         entries.append(
             {
                 "label": label,
-                **context.all(at, "low", "high", "ratio", "correlation", "p"),
-                "marked": ratio is not None
-                and max(ratio, 1 / ratio) > RULES["heteroscedastic"].value
-                and _below_alpha(context, f"{at}/p"),
+                **context.all(at, "low", "middle", "high", "ratio", "bend", "correlation", "p"),
+                "koenker": context.all(f"{at}/koenker", "statistic", "df", "p"),
+                "rises": rises,
+                "bends": bends,
+                "marked": rises or bends,
             }
         )
     marked = [entry for entry in entries if entry["marked"]]
@@ -98,21 +100,44 @@ def _spread(context: Context, numbers: list[tuple[str, str]]) -> dict[str, Any]:
     }
 
 
+def _apart(context: Context, name: str) -> bool:
+    """Whether a ratio of SDs is further from one than the bound, either way."""
+    ratio = context.value(name)
+    return ratio is not None and max(ratio, 1 / ratio) > RULES["heteroscedastic"].value
+
+
 def _spread_table(entries: Sequence[Mapping[str, Any]]) -> Table:
-    whats = ("low", "high", "ratio", "correlation", "p")
+    whats = ("low", "middle", "high", "ratio", "correlation", "p")
     return Table(
         "equal-spread",
         "The spread of the level-1 residuals over fitted values and predictors",
-        ("", "SD, lowest fifth", "SD, highest fifth", "Ratio", "Rank correlation", "p"),
+        (
+            "",
+            "SD, lowest fifth",
+            "SD, middle fifth",
+            "SD, highest fifth",
+            "Ratio",
+            "Rank correlation",
+            "p, rank",
+            "χ²",
+            "df",
+            "p, χ²",
+        ),
         tuple(
             Row(
                 entry["label"][0].upper() + entry["label"][1:],
-                tuple(entry[what] for what in whats),
+                (
+                    *(entry[what] for what in whats),
+                    *(entry["koenker"][what] for what in ("statistic", "df", "p")),
+                ),
             )
             for entry in entries
         ),
-        "Standard deviations of the residuals in the rows of the lowest and the highest fifth. "
-        "Rank correlation: of the absolute residuals with it; p takes the rows as independent.",
+        "Standard deviations of the residuals in the rows of the lowest, the middle and the "
+        "highest fifth; ratio: of the highest to the lowest. Rank correlation: of the absolute "
+        "residuals with it. χ²: test of the squared residuals on its linear and quadratic terms "
+        "(Koenker 1981), which sees a spread that falls and rises. Both p take the rows as "
+        "independent.",
     )
 
 
@@ -334,6 +359,11 @@ def _decide(context: Context, facts: Mapping[str, Any]) -> None:
     for k, entry in enumerate(widest):
         evidence_of_spread += ["; " if k else "", f"{entry['label']} ", entry["ratio"]]
         evidence_of_spread += [", p of the rank correlation ", entry["p"]]
+        evidence_of_spread += [
+            "; SD of the middle fifth over that of the outer two: ",
+            entry["bend"],
+        ]
+        evidence_of_spread += [", p of Koenker's test ", entry["koenker"]["p"]]
     context.decide(
         STEP,
         RULES["heteroscedastic"].text,

@@ -9,7 +9,7 @@ from typing import Any
 
 from mlmreport.quantities import Cell, Figure, Quantity, Row, Series, Table
 from mlmreport.spec import formula as fm
-from mlmreport.spec.variables import Level, Variable
+from mlmreport.spec.variables import Level, Variable, category_label
 from mlmreport.steps.coefficients import INTERCEPT, Coefficient
 from mlmreport.steps.context import Context, FittedModel
 from mlmreport.steps.cost import (
@@ -462,7 +462,7 @@ def _remedies_table(
     if "boot" in bootstraps:
         parts.append("Bootstrap: parametric, the model fitted again to outcomes drawn from it.")
     if "cluster" in bootstraps:
-        parts.append("Groups drawn: whole groups drawn with replacement (Field & Welsh, 2007).")
+        parts.append("Groups drawn: whole groups drawn with replacement (Field and Welsh 2007).")
     if without:
         parts.append("Without …: a refit without the most influential unit of a level.")
     if scale:
@@ -1208,13 +1208,13 @@ def _places(
     zero = [e.name for e in same if e.name != entry.name]
     on = {
         "key": f"{entry.name}/on", "term": entry.name, "place": "on", "zero": zero,
-        "label": f"{variable.label}: {entry.parts[0].category}",
+        "label": entry.parts[0].label,
     }  # fmt: skip
     if entry != same[0]:
         return [on]
     reference = context.categories[variable.column][0]
     off = {**on, "key": f"{entry.name}/off", "place": "off",
-           "label": f"{variable.label}: {reference}"}  # fmt: skip
+           "label": category_label(variable.label, reference)}  # fmt: skip
     return [off, on]
 
 

@@ -8,7 +8,7 @@ from itertools import product
 
 from mlmreport.spec import formula as fm
 from mlmreport.spec.sequence import Plan
-from mlmreport.spec.variables import Variable
+from mlmreport.spec.variables import Variable, category_label
 
 __all__ = ["INTERCEPT", "Coefficient", "Part", "coefficients", "effect_label", "row_anchor"]
 
@@ -118,7 +118,7 @@ def _parts(
     if factor.name not in categories:
         return [Part(text, label, variable)]
     return [
-        Part(f"{text}{category}", f"{label}: {category}", variable, category)
+        Part(f"{text}{category}", category_label(label, category), variable, category)
         for category in categories[factor.name]
     ]
 

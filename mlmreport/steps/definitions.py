@@ -174,7 +174,7 @@ def _icc(context: Context) -> list[Entry]:
         ("Intercepts only", "fit/definitions/icc_at_zero",
          "intercept variances and residual: where all predictors with random slopes are zero"),
         ("Adjusted", "fit/definitions/icc_adjusted",
-         "random part averaged over the rows, fixed part left out (Nakagawa et al., 2017)"),
+         "random part averaged over the rows, fixed part left out (Nakagawa et al. 2017)"),
         ("Unadjusted", "fit/definitions/icc_unadjusted",
          "random part averaged over the rows, fixed part in the total"),
         ("Intercepts in the average", "fit/definitions/icc_intercepts",
@@ -201,9 +201,9 @@ MUMIN = (
 def _marginal(context: Context) -> list[Entry]:
     at = f"fit/{context.final.id}"
     return [
-        ("Slopes averaged over rows", f"{at}/r2m", "printed (Johnson, 2014)"),
+        ("Slopes averaged over rows", f"{at}/r2m", "printed (Johnson 2014)"),
         ("Intercepts only", "fit/definitions/r2m_intercepts",
-         "random part without slopes (Nakagawa & Schielzeth, 2013); depends on where zero is"),
+         "random part without slopes (Nakagawa and Schielzeth 2013); depends on where zero is"),
         ("By performance", "fit/definitions/r2_performance_marginal", PERFORMANCE),
         ("By MuMIn", "fit/definitions/r2m_blocks", MUMIN),
         ("Squared correlation", "fit/definitions/r2m_correlation",
@@ -214,9 +214,9 @@ def _marginal(context: Context) -> list[Entry]:
 def _conditional(context: Context) -> list[Entry]:
     at = f"fit/{context.final.id}"
     return [
-        ("Slopes averaged over rows", f"{at}/r2c", "printed (Johnson, 2014)"),
+        ("Slopes averaged over rows", f"{at}/r2c", "printed (Johnson 2014)"),
         ("Intercepts only", "fit/definitions/r2c_intercepts",
-         "random part without slopes (Nakagawa & Schielzeth, 2013); depends on where zero is"),
+         "random part without slopes (Nakagawa and Schielzeth 2013); depends on where zero is"),
         ("By performance", "fit/definitions/r2_performance_conditional", PERFORMANCE),
         ("By MuMIn", "fit/definitions/r2c_blocks", MUMIN),
         ("Squared correlation", "fit/definitions/r2c_correlation",
@@ -232,7 +232,7 @@ def _tests(context: Context) -> Iterator[tuple[str, list[Entry]]]:
         if isinstance(context.engine.items.get(f"{at}/p_naive"), Quantity):
             yield f"Test of the {what}, p", [
                 ("Mixture of chi-squares", f"{at}/p",
-                 "printed; zero is the boundary of a variance (Stram & Lee, 1994)"),
+                 "printed; zero is the boundary of a variance (Stram and Lee 1994)"),
                 ("Chi-square alone", f"{at}/p_naive",
                  "what anova() of R gives: as if the variance could be negative; too large"),
                 *(_other_tests() if at == "fit/grouping" else []),
@@ -242,7 +242,7 @@ def _tests(context: Context) -> Iterator[tuple[str, list[Entry]]]:
 def _other_tests() -> list[Entry]:
     return [
         ("Simulated null distribution", "icc/exact/p",
-         "exact for one variance and normal errors (Crainiceanu & Ruppert, 2004)"),
+         "exact for one variance and normal errors (Crainiceanu and Ruppert 2004)"),
         ("Wald z, one-sided", "fit/definitions/wald_p",
          "what SAS prints, SPSS twice that; an estimate near zero is not normal as it assumes"),
     ]  # fmt: skip

@@ -507,9 +507,24 @@ def _means_table(
         (_capital(variable.label), "Mean or difference", "SE", f"{_percent(context)} % CI", "df",
          "t", "p"),
         tuple(rows),
-        "Numeric predictors at their means over all rows, the categories of other factors weighted "
-        f"equally; {context.tests}.{said}{_said_empty(_empty_cells(context, model))}",
+        f"{_held(context, model, variable, by)}{context.tests}.{said}"
+        f"{_said_empty(_empty_cells(context, model))}",
     )  # fmt: skip
+
+
+def _held(context: Context, model: FittedModel, *own: Variable | None) -> str:
+    """How the other predictors of the model are held, at the beginning of a note."""
+    columns = {n for term in model.plan.formula.fixed for n in fm.names_in(*term.factors)}
+    types = {v.type for v in context.plan.used if v.column in columns and v not in own}
+    parts = [
+        said
+        for kind, said in (
+            ("number", "numeric predictors at their means over all rows"),
+            ("category", "the categories of other factors weighted equally"),
+        )
+        if kind in types
+    ]
+    return f"{_capital(', '.join(parts))}; " if parts else ""
 
 
 def _capital(text: str) -> str:

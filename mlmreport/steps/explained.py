@@ -10,6 +10,7 @@ from mlmreport.quantities import Cell, Figure, Quantity, Row, Table
 from mlmreport.spec.variables import Level
 from mlmreport.steps.context import Context, FittedModel
 from mlmreport.steps.cost import samples_of
+from mlmreport.steps.effects import interval
 from mlmreport.thresholds import RULES
 
 __all__ = ["examine"]
@@ -164,7 +165,7 @@ def _level(context: Context, split: _Split, k: int) -> dict[str, Any]:
 
 
 def _partition_table(context: Context, split: _Split) -> Table:
-    limits = context.value("fit/bootstrap/r2m/lower") is not None
+    limits = any(context.value(f"fit/bootstrap/{part}/lower") is not None for part in split.labels)
     percent = f"{100 * context.spec.inference.level:g}"
 
     def row(part: str, label: str) -> Row:
@@ -173,8 +174,7 @@ def _partition_table(context: Context, split: _Split) -> Table:
             context.item(f"fit/partition/total/{part}"),
         ]
         if limits:
-            lower, upper = (context.item(f"fit/bootstrap/{part}/{side}") for side in SIDES)
-            cells.append(("[", lower, ", ", upper, "]"))
+            cells.append(interval(context, f"fit/bootstrap/{part}"))
         cells.append(context.item(f"fit/partition/own/{part}") if split.levels[part] else "")
         return Row(label, tuple(cells))
 
@@ -280,7 +280,6 @@ def _bootstrap(context: Context, split: _Split, divided: bool) -> dict[str, Any]
         "any_boundary": (context.value("fit/bootstrap/boundary") or 0) > 0,
         "marginal": context.all("fit/bootstrap/r2m", *SIDES),
         "conditional": context.all("fit/bootstrap/r2c", *SIDES),
-        "predictors": bool(final.plan.formula.fixed),
     }
 
 

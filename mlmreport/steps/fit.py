@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -206,14 +206,23 @@ def _tests_table(context: Context, comparisons: list[dict[str, Any]]) -> Table:
         "Likelihood-ratio tests between neighbours in the sequence",
         ("Comparison", "Test", "χ²", "df", "p"),
         tuple(rows),
-        "The test of one variance at zero uses the mixture of chi-squares with df − 1 and df."
-        + (
-            " Where several are tested at once the mixture is not known in general; the chi-square "
-            "with all df gives too large a p, never too small a one (Stram & Lee, 1994)."
-            if any(entry["kind"] in {"both", "several"} for entry in comparisons)
-            else ""
-        ),
+        " ".join(_notes_of_tests({entry["kind"] for entry in comparisons if entry["tested"]})),
     )
+
+
+def _notes_of_tests(kinds: set[str]) -> Iterator[str]:
+    """What is to be said of the kinds of tests that a table has."""
+    if "variance" in kinds:
+        yield (
+            "The test of one variance at zero uses the mixture of chi-squares with df − 1 and df "
+            "(Stram and Lee 1994)."
+        )
+    if kinds & {"both", "several"}:
+        yield (
+            "Where several parameters are tested at once the mixture is not known in general; the "
+            "chi-square with all df gives too large a p, never too small a one "
+            "(Stram and Lee 1994)."
+        )
 
 
 # --- criteria and variance explained -----------------------------------------------------------
@@ -245,8 +254,8 @@ def _ledger(context: Context) -> Table:
         rows,
         "Deviance and criteria from ML refits. AICc = AIC corrected for small samples. The n of "
         "BIC is the number of rows, that of BIC groups the number of groups that are independent "
-        "of each other. Weight = Akaike weight. R²m, R²c = marginal and conditional R² (Nakagawa & "
-        "Schielzeth, 2013; Johnson, 2014) of "
+        "of each other. Weight = Akaike weight. R²m, R²c = marginal and conditional R² "
+        "(Nakagawa and Schielzeth 2013; Johnson 2014) of "
         f"the {context.spec.estimation.method} fits.",
     )  # fmt: skip
 
@@ -308,9 +317,9 @@ def _reduction_table(context: Context) -> Table:
          *(f"Between {level.plural}" for level in levels)),
         rows,
         "Proportional reduction of the variance component against the null model (Raudenbush "
-        "& Bryk, 2002). It can be negative. Where slopes vary, the variance between groups is that "
-        "at the means of their predictors, and the residual variance falls by what the slopes take "
-        "from it, which is no explanation by predictors.",
+        "and Bryk 2002). It can be negative. Where slopes vary, the variance between groups is "
+        "that at the means of their predictors, and the residual variance falls by what the slopes "
+        "take from it, which is no explanation by predictors.",
     )  # fmt: skip
 
 

@@ -213,7 +213,7 @@ def _named(context: Context, model: FittedModel, level: Level) -> list[dict[str,
         {
             "name": name,
             **_predict(context, model, f"group/{name}", f"p_group_{number}",
-                       f"Expected outcome in group {name}", {level.group: name}),
+                       f"Expected outcome in {level.name} {name}", {level.group: name}),
             **context.all(f"inference/group/{name}", "n", "shrinkage"),
         }
         for number, name in enumerate(names, start=1)
@@ -681,7 +681,7 @@ def _figures(
         two = compared is not None and compared["have"] and entry["effect"] == INTERCEPT
         thick = (
             f" The thick part is the comparison interval: two {level.plural} whose thick parts "
-            "do not overlap differ at about the level of the intervals (Goldstein & Healy, 1995)."
+            "do not overlap differ at about the level of the intervals (Goldstein and Healy 1995)."
         )
         many = len(context.item(f"{entry['at']}/names").values) > MOST_ROWS
         whose = f"{level.plural}, evenly chosen," if many else f"every {level.name}"

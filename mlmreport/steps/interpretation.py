@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mlmreport.quantities import Figure, Row, Series, Table
@@ -372,8 +373,13 @@ def _random_table(context: Context, model: FittedModel) -> Table:
     return Table(
         "random",
         f"Random effects of the final model ({model.plan.label})",
-        ("Effect", "Variance or covariance", "SD or correlation", f"{percent} % CI"),
-        tuple(rows),
+        (
+            "Effect",
+            "Variance or covariance",
+            "SD or correlation",
+            *([f"{percent} % CI"] if have else []),
+        ),
+        tuple(rows if have else [replace(row, cells=row.cells[:2]) for row in rows]),
         f"Estimates by {context.spec.estimation.method}; intervals of SDs and correlations {said}."
         + _at_bounds(context, model)
         + _profile_warning(context, model),
@@ -609,13 +615,24 @@ def _slopes_table(
         for entry in slopes
     )  # fmt: skip
     percent = f"{100 * context.spec.inference.level:g}"
+    held = f"{_HELD}; " if _others(context, focal.column, moderator.column) else ""
+    note = f"{held}{context.tests}."
     return Table(
         f"slopes-{slug(key)}",
         f"Simple slopes of {focal.base_label} by {moderator.base_label}",
         ("At", "Slope", "SE", f"{percent} % CI", "df", "t", "p"),
         rows,
-        f"Other predictors at their means or reference categories; {context.tests}.",
+        note[0].upper() + note[1:],
     )
+
+
+_HELD = "other predictors at their means or reference categories"
+
+
+def _others(context: Context, *columns: str) -> bool:
+    """Whether the final model's fixed part has columns beside those that are varied."""
+    terms = context.final.plan.formula.fixed
+    return not {name for term in terms for name in fm.names_in(*term.factors)} <= set(columns)
 
 
 def _neyman(context: Context, key: str, moderator: Variable) -> Mapping[str, Any] | None:
@@ -674,8 +691,8 @@ def _figures(context: Context, interactions: Sequence[dict[str, Any]]) -> dict[s
             f"slopes-{slug(entry['key'])}",
             "simple_slopes",
             f"Expected {outcome.label} by {entry['focal']} at values of {entry['moderator']}, with "
-            f"pointwise {percent} % bands; other predictors at their means or reference "
-            f"categories.",
+            f"pointwise {percent} % bands"
+            + (f"; {_HELD}." if _others(context, *entry["key_columns"]) else "."),
             f"Lines of the expected outcome over {entry['focal']}, one for each value of "
             f"{entry['moderator']}.",
             {
@@ -731,14 +748,14 @@ def _group_lines(context: Context, model: FittedModel) -> dict[str, Figure]:
     ]
     if not slopes or slopes[0].name == context.spec.time:
         return {}
-    variable = slopes[0]
+    variable, higher = slopes[0], higher_columns(context, model)
     context.run(
         STEP,
         "group_lines",
         id=model.id,
         group=group,
         x=variable.column,
-        columns=higher_columns(context, model),
+        columns=higher,
     )
     at = "interpretation/lines"
     found = context.all(at, "x", "mean", "left", "right")
@@ -751,9 +768,14 @@ def _group_lines(context: Context, model: FittedModel) -> dict[str, Figure]:
         "lines": Figure(
             "lines",
             "group_lines",
-            f"Expected {outcome.label} by {variable.base_label} in every {level.name}, each "
-            f"with its own higher-level values; bold: the reference categories and means. Other "
-            f"predictors are at their means or reference categories.",
+            f"Expected {outcome.label} by {variable.base_label} in every {level.name}"
+            + (", each with its own higher-level values" if higher else "")
+            + "; bold: the average."
+            + (
+                " Other predictors are at their means or reference categories."
+                if _others(context, variable.column, *higher)
+                else ""
+            ),
             f"One thin line per {level.name} with its own intercept and slope, and the average "
             f"line.",
             {

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from mlmreport.engine.fits import Fit
-from mlmreport.quantities import Cell, Quantity, Row, Table
+from mlmreport.quantities import Cell, Row, Table
 from mlmreport.spec.sequence import ModelPlan
 from mlmreport.steps.context import Context, FittedModel, Refits
 from mlmreport.steps.cost import evaluations, too_long
@@ -91,7 +91,6 @@ def compare(context: Context, model: FittedModel) -> dict[str, Any]:
         for name in names
         if (gain := context.value(f"{model.id}/optimizer/{name}/gain")) is not None
     }
-    _round(context, [f"{model.id}/optimizer/{name}" for name in known])
     tolerance = RULES["optimizers"].value
     agreeing = [name for name, gain in known.items() if abs(gain) <= tolerance]
     shifts = {name: context.value(f"{model.id}/optimizer/{name}/shift") or 0.0 for name in known}
@@ -120,16 +119,6 @@ def compare(context: Context, model: FittedModel) -> dict[str, Any]:
     return facts
 
 
-def _round(context: Context, places: Sequence[str]) -> None:
-    """Differences that can be seen with 3 decimals are shown so; the others need all of theirs."""
-    for place in places:
-        for name in (f"{place}/gain", f"{place}/shift"):
-            item = context.engine.items[name]
-            if isinstance(item, Quantity) and abs(item.value) >= VISIBLE:
-                context.engine.items[name] = replace(item, digits=3)
-
-
-VISIBLE = 0.01
 FLAT = 0.1
 """Standard errors that fixed effects of one optimum may differ by before it is worth a word."""
 

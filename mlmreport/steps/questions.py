@@ -9,7 +9,7 @@ from mlmreport.quantities import Item, Quantity, Row, Table
 from mlmreport.spec import formula as fm
 from mlmreport.spec.schema import QuestionSpec
 from mlmreport.spec.sequence import question_terms
-from mlmreport.spec.variables import Variable
+from mlmreport.spec.variables import Variable, category_label
 from mlmreport.steps import equations as eq
 from mlmreport.steps.coefficients import row_anchor
 from mlmreport.steps.context import Context
@@ -149,7 +149,7 @@ def _variable(context: Context, variable: Variable) -> eq.Variable:
         variable.column,
         _equation_label(variable),
         variable.level,
-        columns=tuple(f"{variable.base_label}: {category}" for category in categories[1:]),
+        columns=tuple(category_label(variable.base_label, category) for category in categories[1:]),
         coefficients=tuple(name + category for category in categories[1:]),
         reference=categories[0] if categories else "",
     )

@@ -8,7 +8,7 @@ from itertools import combinations, pairwise
 from typing import Any, cast
 
 from mlmreport.quantities import Cell, Figure, Row, Table
-from mlmreport.spec.variables import Level, Variable
+from mlmreport.spec.variables import Level, Variable, category_label
 from mlmreport.steps.context import Context
 from mlmreport.thresholds import RULES
 
@@ -41,6 +41,7 @@ def run(context: Context) -> Mapping[str, Any]:
         "crossed": context.spec.structure == "crossed",
         "implicit": [_words(level) for level in plan.groups if level.within],
         "few": _few(context),
+        "scarce": _scarce(context, groups),
         "relations": _relations(context),
         "ids": [_words(level) for level in plan.levels if level.id],
         "time": _occasions(context),
@@ -114,6 +115,22 @@ def _few(context: Context) -> str:
     if fewest < RULES["few_groups"].value:
         return "few"
     return "some" if fewest < RULES["some_groups"].value else "many"
+
+
+def _scarce(context: Context, groups: list[dict[str, Any]]) -> Mapping[str, Any] | None:
+    """The level whose groups are too few for all of what follows to be trusted, and how few."""
+    if _few(context) != "few":
+        return None
+    fewest = min(groups, key=lambda group: group["sizes"]["groups"].value)
+    method = context.spec.estimation.method
+    return {
+        "plural": fewest["plural"],
+        "number": fewest["sizes"]["groups"],
+        "very": fewest["sizes"]["groups"].value < RULES["fixed_groups"].value,
+        "method": method,
+        "ddf": context.ddf,
+        "corrected": method == "REML" and context.spec.inference.df == "kenward-roger",
+    }
 
 
 def _decide_on_groups(context: Context, groups: list[dict[str, Any]]) -> None:
@@ -359,7 +376,7 @@ def _variable_rows(context: Context, variable: Variable) -> Iterator[Row]:
         reference = " (reference)" if position == 0 else ""
         shown = between if position == 0 else [""] * len(between)
         n = context.item(f"{at}/n:{category}")
-        yield Row(f"{variable.label}: {category}{reference}", (n, "", "", "", *shown))
+        yield Row(category_label(variable.label, category) + reference, (n, "", "", "", *shown))
     if len(categories) > 40:
         yield Row(
             f"{variable.label}: further categories", ("not shown", *[""] * (3 + len(between)))

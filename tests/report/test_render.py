@@ -18,6 +18,9 @@ import yaml
 from bs4 import BeautifulSoup
 
 from mlmreport.errors import AnalysisError, EnvironmentFault, InputError
+from mlmreport.quantities import Results, Row, Table
+from mlmreport.report.document import named_in_tables
+from mlmreport.report.houses import find
 from mlmreport.report.render import FORMATS, front_matter_formats, render
 
 HERE = Path(__file__).parent
@@ -446,3 +449,15 @@ class TestFrontMatter:
         page = html.read_text(encoding="utf-8")
         assert '<meta name="from"' in page
         assert "from text" in page
+
+
+def test_works_named_in_tables_are_in_the_references() -> None:
+    notes = (
+        "R² (Nakagawa and Schielzeth 2013; Johnson 2014). Rights and Sterba (2019). Nobody 1900."
+    )
+    table = Table("t", "A table", ("", "What"), (Row("A", ("(Nakagawa et al. 2017)",)),), notes)
+    results = Results({}, {}, {"fit": {"table": table}}, (), (), (), ())
+    keys = named_in_tables(
+        results, find("base", Path.cwd()).file("refs.bib").read_text(encoding="utf-8")
+    )
+    assert keys == ["Nakagawa2013", "Johnson2014", "Rights2019", "Nakagawa2017"]

@@ -9,6 +9,7 @@ import pytest
 from mlmreport.errors import InputError
 from mlmreport.spec.reader import parse
 from mlmreport.spec.sequence import Plan, outline, plan, question_terms
+from mlmreport.spec.variables import category_label
 
 SPEC = """\
 title: T
@@ -229,3 +230,16 @@ def test_the_outline_says_all_and_serves_to_examine_the_data() -> None:
     assert set(found.variables) == {"ses", "ses_mean", "boy", "sector"}
     assert [problem.location.line for problem in problems if problem.location] == [8, 10]
     assert outline(parse(SPEC.replace("id: class, ", ""), Path("a.yml")))[0] is None
+
+
+@pytest.mark.parametrize(
+    ("label", "category", "said"),
+    [
+        ("sex", "Female", "sex: Female"),
+        ("programme", "programme", "programme"),
+        ("African American pupil", "African American", "African American pupil"),
+        ("African American pupil", "not so", "African American pupil: not so"),
+    ],
+)
+def test_a_label_does_not_repeat_the_name(label: str, category: str, said: str) -> None:
+    assert category_label(label, category) == said

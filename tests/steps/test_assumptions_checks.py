@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from statsmodels.stats.diagnostic import het_breuschpagan
 from support import RunSpec, check_sound, reason, value
 
 from mlmreport.engine.session import package_dataset
@@ -402,3 +403,48 @@ def test_crossed_groupings_have_no_cluster(run_spec: RunSpec) -> None:
         assert cooks[place] == pytest.approx(cook, rel=1e-4)
     assert value(found, "assumptions/without/sample/1/(Intercept)/change") != 0
     assert "crosses" in reason(found, "assumptions/homogeneity/H")
+
+
+V_SHAPED = """
+    title: A spread that falls and rises
+    data: {file: v.csv}
+    levels: [{name: pupil}, {name: school, id: school}]
+    outcome: {name: y}
+    predictors: {x: {level: pupil}}
+    models: {list: [{id: line, fixed: [x], random: {school: [1]}}]}
+    inference: {variance_ci: none, check_bootstrap: 0}
+    """
+
+
+def test_a_spread_that_falls_and_rises_is_seen(run_spec: RunSpec) -> None:
+    rng = np.random.default_rng(3)
+    x, school = rng.uniform(-1, 1, 600), np.repeat(np.arange(30), 20)
+    y = x + rng.normal(size=30)[school] + rng.normal(size=600) * (0.4 + 1.5 * np.abs(x))
+    frame = pd.DataFrame({"y": y, "x": x, "school": [f"s{k:02}" for k in school]})
+    found = run_spec(dedent(V_SHAPED), {"v.csv": frame})
+    check_sound(found)
+    at = "assumptions/spread/over/x"
+    e = residuals_of(frame, found)
+    statistic, p, *_ = het_breuschpagan(e, np.column_stack([np.ones(600), x, x**2]))
+    assert value(found, f"{at}/koenker/statistic") == pytest.approx(statistic, rel=1e-6)
+    assert value(found, f"{at}/koenker/p") == pytest.approx(p, rel=1e-4)
+    assert value(found, f"{at}/koenker/df") == 2
+    middle = (x >= np.quantile(x, 0.4)) & (x <= np.quantile(x, 0.6))
+    assert value(found, f"{at}/middle") == pytest.approx(e[middle].std(ddof=1))
+    entry = next(e for e in found.steps["assumptions"]["spread"]["entries"] if e["label"] == "x")
+    assert entry["bends"]
+    assert not entry["rises"]
+
+
+def residuals_of(frame: pd.DataFrame, found: Results) -> Array:
+    """What is left of the outcome by the estimates of fixed and random intercepts, written out."""
+    group = pd.Categorical(frame["school"])
+    z = np.eye(len(group.categories))[group.codes]
+    tau, sigma2 = value(found, "line/var/school/(Intercept)/variance"), value(found, "line/sigma2")
+    dense = Dense(
+        np.column_stack([np.ones(len(frame)), frame["x"]]),
+        frame["y"].to_numpy(),
+        tau * z @ z.T + sigma2 * np.eye(len(frame)),
+    )
+    left = dense.y - dense.x @ (dense.covariance @ dense.x.T @ np.linalg.solve(dense.v, dense.y))
+    return np.asarray(sigma2 * np.linalg.solve(dense.v, left))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 
 import pytest
-from support import RunSpec, value
+from support import RunSpec, reason, value
 
 from mlmreport.quantities import Results
 
@@ -78,3 +78,6 @@ inference: {variance_ci: none}
 """)
     assert value(found, "fit/grouping/chisq") == pytest.approx(6.369, abs=5e-4)
     assert value(found, "fit/grouping/p") == pytest.approx(0.0058, abs=5e-5)
+    # Without predictors the marginal R2 is zero in every sample, so there is no interval of it.
+    assert "the same in nearly all bootstrap samples" in reason(found, "fit/bootstrap/r2m/lower")
+    assert value(found, "fit/bootstrap/r2c/lower") < value(found, "fit/bootstrap/r2c/upper")

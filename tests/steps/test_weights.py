@@ -362,17 +362,20 @@ def test_the_exact_test_is_that_of_rlrsim_where_rows_count_alike(tmp_path: Path)
     small <- 0.5
     set.seed(1, "Mersenne-Twister", "Inversion", "Rejection")
     null <- RLRsim::RLRTSim(getME(m, "X"), as.matrix(getME(m, "Z")), qr(getME(m, "X")), diag(10),
-      nsim = 1000)
+      nsim = 999)
     # Weights that are all 4 change the unit of sigma2 only.
     w <- lmer(y ~ day + (1 | person), d, weights = rep(4, nrow(d)))
-    cat(mine$statistic, theirs$statistic, simulated_ratio_p(m, small, 1000, 1),
-      mean(null > small), ratio_without_groups(w), simulated_ratio_p(w, small, 1000, 1))
+    cat(mine$statistic, theirs$statistic, simulated_ratio_p(m, small, 999, 1),
+      sum(null > small), ratio_without_groups(w), simulated_ratio_p(w, small, 999, 1),
+      simulated_ratio_p(m, 1e9, 999, 1), simulated_ratio_p(m, 0, 999, 1))
     """
-    mine, theirs, p, reference, weighted, p_weighted = _r(script, tmp_path)
+    mine, theirs, p, reference, weighted, p_weighted, none, all_ = _r(script, tmp_path)
     assert mine == pytest.approx(theirs, rel=1e-6)
-    assert p == reference
+    # The observed value counts as one of them.
+    assert p == pytest.approx((reference + 1) / 1000)
     assert weighted == pytest.approx(mine, rel=1e-5)
     assert p_weighted == pytest.approx(p, abs=0.01)
+    assert (none, all_) == pytest.approx((1 / 1000, 1))
 
 
 KEYS = (
