@@ -154,9 +154,9 @@ spread_test <- function(x, e) {
 # Test that the variance of e is the same along x, which sees a V or its reverse too: n R^2 of squared
 # residuals on x and x^2, chi-square on the rank (Koenker, 1981; the terms are those of White, 1980).
 variance_test <- function(x, e) {
+  if (sd(x) < 1e-10 * max(abs(x))) undefined("all rows have the same value")
   z <- (x - mean(x)) / sd(x)
   fit <- lm.fit(cbind(1, z, z^2), e^2)
-  if (fit$rank < 2L) undefined("all rows have the same value")
   statistic <- length(e) * (1 - var(fit$residuals) / var(e^2))
   df <- fit$rank - 1
   list(statistic = statistic, df = df, p = pchisq(statistic, df, lower.tail = FALSE))

@@ -260,7 +260,7 @@ all_parameters <- function(m) c(sd_and_correlations(m), fixef(m))
 # A limit of a percentile interval; none where both ends are one value, as of a quantity that is zero
 # by construction or in nearly all samples.
 percentile_limit <- function(values, tail, side) {
-  limits <- quantile(values, c(tail, 1 - tail), names = FALSE)
+  limits <- quantile(values, c(tail, 1 - tail), na.rm = TRUE, names = FALSE)
   if (diff(limits) < 1e-10) undefined("it is the same in nearly all bootstrap samples")
   limits[[if (side == "lower") 1L else 2L]]
 }

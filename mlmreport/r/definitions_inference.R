@@ -208,6 +208,9 @@ solved_equations <- function(m) {
 # groups would have no uncertainty at all, and near it the likelihood is no parabola. The derivatives
 # are central differences; the covariance is 2 times the inverse Hessian of the penalised criterion.
 variance_drift <- function(m, h = 1e-3) {
+  if (min(vapply(getME(m, "flist"), nlevels, 0L)) < 3L) {
+    undefined("it takes three units of a grouping at least")
+  }
   criterion <- deviance_function(m)
   inner <- environment(criterion)
   diagonal <- getME(m, "lower") == 0
@@ -233,7 +236,9 @@ variance_drift <- function(m, h = 1e-3) {
       ) / (4 * h[i] * h[j])
     }
   }
-  if (any(eigen(hessian, symmetric = TRUE, only.values = TRUE)$values <= 0)) {
+  flat <- any(eigen(hessian, symmetric = TRUE, only.values = TRUE)$values <= 0)
+  # Where hardly more than one group is free, as beside predictors of the groups, there is no maximum.
+  if (flat || any(sqrt(2 * diag(solve(hessian)))[diagonal] > 3 * theta[diagonal])) {
     undefined("the likelihood is too flat in the variance parameters")
   }
   solution <- function(at) {

@@ -214,12 +214,12 @@ icc_by_bootstrap <- function(null, blocks, level, samples, seed) {
   for (g in blocks) {
     b$B <- g
     for (side in c("lower", "upper")) {
-      b$P <- if (side == "lower") b$TAIL else 1 - b$TAIL
+      b$SIDE <- side
       at <- paste("icc", g, "bootstrap", side, sep = "/")
       label <- paste("Bootstrap limit of the ICC,", side)
       if (have("icc_samples")) {
         statistic(
-          at, quantile(icc_samples[, B], P, na.rm = TRUE, names = FALSE), label, "proportion",
+          at, percentile_limit(icc_samples[, B], TAIL, SIDE), label, "proportion",
           bind = b, model = null, method = said
         )
       } else {

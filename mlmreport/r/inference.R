@@ -75,7 +75,7 @@ predict_for <- function(id, key, made, label, units, values, new, residual, leve
     "%g %% %s interval: %s", 100 * level, if (is.null(degrees)) "normal" else degrees,
     paste(parts, collapse = ", ")
   )
-  record_degrees(at("df"), made, label, said, name)
+  if (length(new) && !length(units)) record_degrees(at("df"), made, label, said, name)
   statistic(at("estimate"), P[["estimate"]], label, "estimate", unit, said, name, b)
   statistic(at("se"), P[["se"]], paste("SE:", label), "se", unit, said, name, b)
   statistic(

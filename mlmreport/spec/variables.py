@@ -209,10 +209,17 @@ def _of_predictor(
         )
 
 
+ANSWER = 3
+"""Letters of a category up to which it is taken for an answer and no name."""
+
+
 def category_label(label: str, category: str) -> str:
-    """A category as one of a variable's; the label alone where it begins with it."""
+    """A category as one of a variable's; the label alone where it begins with it.
+
+    An answer such as "No" is not what a label that begins with that word names.
+    """
     named = f"{label} ".casefold().startswith(f"{category} ".casefold())
-    return label if named else f"{label}: {category}"
+    return label if named and len(category) > ANSWER else f"{label}: {category}"
 
 
 def _piece_label(key: str, predictor: PredictorSpec) -> str:

@@ -60,7 +60,7 @@ power_text <- function(x) {
   paste0(sub("-", minus, parts[1L], fixed = TRUE), "\u202f\u00d7\u202f10", raised)
 }
 
-# The text of a value; a p-value below .001 is shown as such, a small variance by a power of ten.
+# The text of a value; a p-value or a difference of two fits below .001 is shown as such, a small variance by a power of ten.
 shown <- function(id, kind, decimals) {
   x <- reported$rows[[id]]$value
   if (!is.numeric(x)) {
@@ -69,7 +69,7 @@ shown <- function(id, kind, decimals) {
   if (kind == "level") {
     return(sub("^0", "", sprintf("%.10g", x)))
   }
-  if (kind == "p" && abs(x) < 0.001) {
+  if (kind %in% c("p", "difference") && abs(x) < 0.001) {
     return(paste0("<\u202f", number_text(0.001, decimals, kind)))
   }
   text <- number_text(x, decimals, kind)

@@ -28,10 +28,11 @@ def test_a_new_group_adds_the_variance_between_groups(analysed: Analysed) -> Non
     # At typical values the slope's deviation is multiplied by zero.
     variance = value(found, "crosslevel/var/school/(Intercept)/variance")
     expected = (value(found, f"{at}/average/se") ** 2 + variance) ** 0.5
-    assert value(found, f"{at}/new/se") == pytest.approx(expected, rel=1e-6)
-    # The 97.5 % points of t with 70 and 72 df, from a table.
-    assert 70 < value(found, f"{at}/new/df") < 72
-    assert 1.9935 < half / expected < 1.9944
+    assert value(found, f"{at}/new/known") == pytest.approx(expected, rel=1e-6)
+    # With a variance that is kept from zero, and t with 160 - 2 df (97.5 % point from a table).
+    assert 1 < value(found, f"{at}/new/se") / expected < 1.02
+    assert value(found, f"{at}/new/df") == pytest.approx(158)
+    assert half / value(found, f"{at}/new/se") == pytest.approx(1.9751, abs=1e-4)
 
 
 def test_ordinary_least_squares(analysed: Analysed, reference: Mapping[str, float]) -> None:
@@ -107,7 +108,7 @@ estimation: {check_optimizers: false}
     )
     mean = value(found, "inference/average/se") ** 2
     variances = [value(found, f"m/var/{g}/(Intercept)/variance") for g in ("school", "pupil")]
-    alone, both = (value(found, f"inference/{key}/se") ** 2 for key in ("new_unit", "new"))
+    alone, both = (value(found, f"inference/{key}/known") ** 2 for key in ("new_unit", "new"))
     assert alone == pytest.approx(mean + variances[0], rel=1e-6)
     assert both == pytest.approx(mean + sum(variances), rel=1e-6)
     # Balanced: the school means, of 20 rows each, carry all that is known of a new school.

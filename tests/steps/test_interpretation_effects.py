@@ -49,8 +49,8 @@ def test_groups_differ_least_where_the_variance_function_turns(sleep: Results) -
 
 
 def test_a_single_new_observation_has_the_residual_variance_on_top(sleep: Results) -> None:
-    variance = value(sleep, "inference/new/se") ** 2 + value(sleep, "slopes/sigma2")
-    assert value(sleep, "inference/observation/se") == pytest.approx(np.sqrt(variance), rel=1e-9)
+    variance = value(sleep, "inference/new/known") ** 2 + value(sleep, "slopes/sigma2")
+    assert value(sleep, "inference/observation/known") == pytest.approx(np.sqrt(variance), rel=1e-9)
 
 
 def test_kenward_roger_equals_satterthwaite_in_a_balanced_design(sleep: Results) -> None:
