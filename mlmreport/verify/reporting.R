@@ -60,7 +60,8 @@ power_text <- function(x) {
   paste0(sub("-", minus, parts[1L], fixed = TRUE), "\u202f\u00d7\u202f10", raised)
 }
 
-# The text of a value; a p-value or a difference of two fits below .001 is shown as such, a small variance by a power of ten.
+# The text of a value; a p-value or a difference of two fits below .001 is shown as such, a small
+# variance by a power of ten.
 shown <- function(id, kind, decimals) {
   x <- reported$rows[[id]]$value
   if (!is.numeric(x)) {
