@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlmreport.errors import AnalysisError, EnvironmentFault, InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "R_FOLDER",

@@ -2,16 +2,40 @@
 
 # Standard errors of the (co)variances and of the residual variance: the Hessian of the deviance or
 # REML criterion in them, the fixed effects profiled out, by central differences (the observed
-# information, which SAS, SPSS and Stata use). None at the boundary.
-component_errors <- function(m, step = 1e-3) {
+# information, which SAS, SPSS and Stata use) at two steps, from which their error of the second order
+# is taken out (Richardson, 1911): a small step alone loses digits to rounding. Where a step leaves the
+# range, as beside a correlation near 1, smaller ones are taken. None at the boundary.
+component_errors <- function(m, steps = c(1e-2, 1e-3)) {
   if (isSingular(m)) {
     return(numeric())
   }
+  criterion <- component_criterion(m)
+  lower <- lapply(VarCorr(m), function(v) as.matrix(v)[lower.tri(v, TRUE)])
+  values <- c(unlist(lower), sigma(m)^2)
+  names(values) <- c(unlist(Map(lower_names, VarCorr(m), block_groups(m))), "sigma2")
+  scales <- c(unlist(lapply(VarCorr(m), function(v) {
+    s <- sqrt(diag(as.matrix(v)))
+    outer(s, s)[lower.tri(v, TRUE)]
+  })), sigma(m)^2)
+  for (h in steps) {
+    near <- central_hessian(criterion, values, h * scales)
+    far <- central_hessian(criterion, values, 2 * h * scales)
+    covariance <- tryCatch(2 * solve((4 * near - far) / 3), error = function(e) NULL)
+    if (!is.null(covariance) && all(is.finite(covariance)) && all(diag(covariance) > 0)) {
+      return(setNames(sqrt(diag(covariance)), names(values)))
+    }
+  }
+  numeric()
+}
+
+# The deviance or REML criterion as a function of the (co)variances, a lower triangle a block, and of
+# the residual variance; NA where these are no covariance matrix.
+component_criterion <- function(m) {
   deviance_of <- deviance_function(m)
   inner <- environment(deviance_of)
   size <- lengths(getME(m, "cnms"))
   n <- nobs(m) - if (isREML(m)) ncol(getME(m, "X")) else 0L
-  criterion <- function(values) {
+  function(values) {
     sigma2 <- values[length(values)]
     theta <- tryCatch(
       unlist(Map(
@@ -28,18 +52,6 @@ component_errors <- function(m, step = 1e-3) {
     # From the criterion with sigma2 profiled out to the one at this sigma2 (Bates et al., 2015).
     profiled - n * (1 + log(2 * pi * rss / n)) + n * log(2 * pi * sigma2) + rss / sigma2
   }
-  lower <- lapply(VarCorr(m), function(v) as.matrix(v)[lower.tri(v, TRUE)])
-  values <- c(unlist(lower), sigma(m)^2)
-  names(values) <- c(unlist(Map(lower_names, VarCorr(m), block_groups(m))), "sigma2")
-  scales <- c(unlist(lapply(VarCorr(m), function(v) {
-    s <- sqrt(diag(as.matrix(v)))
-    outer(s, s)[lower.tri(v, TRUE)]
-  })), sigma(m)^2)
-  covariance <- tryCatch(2 * solve(central_hessian(criterion, values, step * scales)), error = function(e) NULL)
-  if (is.null(covariance) || any(!is.finite(covariance)) || any(diag(covariance) <= 0)) {
-    return(numeric())
-  }
-  setNames(sqrt(diag(covariance)), names(values))
 }
 
 lower_names <- function(block, group) {

@@ -224,18 +224,7 @@ variance_drift <- function(m, h = 1e-3) {
   theta <- found$par
   k <- length(theta)
   h <- ifelse(diagonal, pmin(h, theta / 4), h)
-  step <- function(i, j = 0, by = 1, with = 1) {
-    theta + h * by * (seq_len(k) == i) + h * with * (seq_len(k) == j)
-  }
-  hessian <- matrix(0, k, k)
-  for (i in seq_len(k)) {
-    for (j in seq_len(i)) {
-      hessian[i, j] <- hessian[j, i] <- (
-        penalised(step(i, j, 1, 1)) - penalised(step(i, j, 1, -1)) -
-          penalised(step(i, j, -1, 1)) + penalised(step(i, j, -1, -1))
-      ) / (4 * h[i] * h[j])
-    }
-  }
+  hessian <- central_hessian(penalised, theta, h)
   flat <- any(eigen(hessian, symmetric = TRUE, only.values = TRUE)$values <= 0)
   # Where hardly more than one group is free, as beside predictors of the groups, there is no maximum.
   if (flat || any(sqrt(2 * diag(solve(hessian)))[diagonal] > 3 * theta[diagonal])) {
@@ -246,7 +235,8 @@ variance_drift <- function(m, h = 1e-3) {
     c(inner$pp$beta(1), inner$pp$b(1))
   }
   gradient <- vapply(seq_len(k), function(i) {
-    (solution(step(i, by = 1)) - solution(step(i, by = -1))) / (2 * h[i])
+    step <- h * (seq_len(k) == i)
+    (solution(theta + step) - solution(theta - step)) / (2 * h[i])
   }, numeric(length(fixef(m)) + length(getME(m, "b"))))
   criterion(theta)
   df <- nobs(m) - if (isREML(m)) length(fixef(m)) else 0
