@@ -42,24 +42,19 @@ compress <- function(m, reml = isREML(m)) {
 #   reason               why nothing is gained, or NULL
 compressed_rows <- function(x, re, y, weights, offset, reml) {
   z <- term_columns(re)
-  q <- vapply(z, ncol, 1L)
-  z <- do.call(cbind, z)
-  dimnames(z) <- NULL
+  q <- lengths(z)
+  columns <- c(unlist(z, recursive = FALSE), columns_of(x))
+  known <- first_equal(columns)
+  columns <- c(columns[unique(known)], list(if (all(offset == 0)) y else y - offset))
+  equal <- all(weights == 1)
+  if (!equal) columns <- lapply(columns, `*`, sqrt(weights))
   assign <- attr(re$flist, "assign")
   codes <- lapply(re$flist, as.integer)[assign]
   cell <- cell_codes(codes[!duplicated(assign)])
   first <- match(seq_len(max(cell)), cell)
   size <- tabulate(cell, max(cell))
-  equal <- all(weights == 1)
-  of_rows <- function(rows) {
-    all <- cbind(
-      z[rows, , drop = FALSE], x[rows, , drop = FALSE],
-      y[rows] - if (length(offset) == 1L) offset else offset[rows]
-    )
-    dimnames(all) <- NULL
-    if (equal) all else sqrt(weights[rows]) * all
-  }
-  kept <- cell_factors(of_rows, cell)
+  kept <- cell_factors(columns, cell)
+  kept$r <- kept$r[, c(match(known, unique(known)), ncol(kept$r)), drop = FALSE]
   at <- split(seq_len(sum(q)), rep(seq_along(q), q))
   problem <- list(
     x = kept$r[, sum(q) + seq_len(ncol(x)), drop = FALSE], y = kept$r[, ncol(kept$r)],
@@ -69,7 +64,7 @@ compressed_rows <- function(x, re, y, weights, offset, reml) {
     log_weight = if (equal) 0 * size else as.vector(rowsum(log(weights), cell)),
     labels = lapply(re$flist, levels)[assign], group = names(re$flist)[assign],
     cnms = re$cnms, theta = re$theta, lower = re$lower, reml = reml, n = length(y),
-    beta_names = colnames(x), inverse_weight = mean(1 / weights)
+    beta_names = colnames(x), inverse_weight = if (equal) 1 else mean(1 / weights)
   )
   problem$cells <- matrix(problem$cells, ncol = length(codes))
   problem$level <- lapply(seq_along(codes), function(t) problem$cells[kept$cell, t])
@@ -83,50 +78,72 @@ compressed_rows <- function(x, re, y, weights, offset, reml) {
   problem
 }
 
-# The columns of each random-effects term, a row an observation, read off lme4's sparse Z'.
+# The columns of a matrix, without the names of its rows, which would cost more than all the rest.
+columns_of <- function(x) {
+  lapply(seq_len(ncol(x)), function(k) x[seq.int((k - 1) * nrow(x) + 1, length.out = nrow(x))])
+}
+
+# For each column the first that equals it: a random slope stands in X as in Z, a constant in both and
+# in the Z of every term, but is decomposed once.
+first_equal <- function(columns) {
+  vapply(seq_along(columns), function(k) {
+    Position(function(j) identical(columns[[j]], columns[[k]]), seq_len(k))
+  }, 1L)
+}
+
+# The columns of each random-effects term, read off lme4's sparse Z'.
 term_columns <- function(re) {
   q <- lengths(re$cnms)
   per_row <- sum(q)
   if (all(diff(re$Zt@p) == per_row)) {
-    z <- t(matrix(re$Zt@x, nrow = per_row))
-    return(lapply(split(seq_len(per_row), rep(seq_along(q), q)), function(k) z[, k, drop = FALSE]))
+    z <- matrix(re$Zt@x, nrow = per_row)
+    of_term <- split(seq_len(per_row), rep(seq_along(q), q))
+    return(lapply(of_term, function(rows) lapply(rows, function(k) z[k, ])))
   }
   levels <- lengths(lapply(re$flist, levels))[attr(re$flist, "assign")]
   start <- cumsum(c(0, q * levels))
   lapply(seq_along(q), function(t) {
-    vapply(seq_len(q[t]), function(k) {
+    lapply(seq_len(q[t]), function(k) {
       Matrix::colSums(re$Zt[start[t] + seq(k, by = q[t], length.out = levels[t]), , drop = FALSE])
-    }, numeric(ncol(re$Zt)))
+    })
   })
 }
 
+# A number for each combination of groups.
+joint_codes <- function(codes) Reduce(function(a, b) a * (max(b) + 1) + b, lapply(codes, as.numeric))
+
 # Codes 1, 2, ... of the combinations of groups that occur.
 cell_codes <- function(codes) {
-  code <- Reduce(function(a, b) a * (max(b) + 1) + b, lapply(codes, as.numeric))
+  code <- joint_codes(codes)
   if (length(codes) == 1L && all(tabulate(codes[[1L]]) > 0)) {
     return(codes[[1L]])
   }
   match(code, sort(unique(code)))
 }
 
-# The triangular factor of each cell's rows, `of_rows` giving the columns of some rows: of large cells one
-# by one by R's own least squares, whose decomposition moves a column that lies in the span of the
-# earlier ones behind the others, and of small cells all at once.
-cell_factors <- function(of_rows, cell) {
+# The triangular factor of each cell's rows: of large cells one by one by R's own least squares, whose
+# decomposition moves a column that lies in the span of the earlier ones behind the others, and of small
+# cells all at once. `columns` has the response at its end.
+cell_factors <- function(columns, cell) {
   size <- tabulate(cell, max(cell))
   if (length(cell) < 100 * length(size)) {
-    return(small_factors(of_rows(seq_along(cell)), cell))
+    return(small_factors(do.call(cbind, columns), cell))
   }
   order <- order(cell)
   end <- cumsum(size)
+  last <- length(columns)
   found <- lapply(seq_along(size), function(k) {
-    all <- of_rows(order[seq(end[k] - size[k] + 1L, end[k])])
-    fit <- stats::.lm.fit(all[, -ncol(all), drop = FALSE], all[, ncol(all)], tol = 1e-10)
-    kept <- seq_along(fit$effects) <= fit$rank
+    rows <- order[seq.int(end[k] - size[k] + 1L, end[k])]
+    of_rows <- function(column) column[rows]
+    x <- vapply(columns[-last], of_rows, numeric(size[k]))
+    dim(x) <- c(size[k], last - 1L) # one row would be a vector
+    fit <- stats::.lm.fit(x, of_rows(columns[[last]]), tol = 1e-10)
+    kept <- seq_len(fit$rank)
     r <- fit$qr[kept, , drop = FALSE]
     r[lower.tri(r)] <- 0
     list(
-      r = cbind(r[, order(fit$pivot), drop = FALSE], fit$effects[kept]), rss = sum(fit$effects[!kept]^2)
+      r = cbind(r[, order(fit$pivot), drop = FALSE], fit$effects[kept]),
+      rss = sum(fit$effects[seq_along(rows) > fit$rank]^2)
     )
   })
   r <- lapply(found, `[[`, "r")

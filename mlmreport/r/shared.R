@@ -16,7 +16,9 @@ model_object <- function(name, call) {
 
 # The call of lmer_at in the place of one of lmer; NULL where lme4 is to search for itself.
 call_at_optimum <- function(call) {
-  if (nrow(eval(call$data, analysis)) < 5000L) {
+  call <- match.call(lme4::lmer, call)
+  data <- eval(call$data, analysis)
+  if (nrow(data) < 5000L || scattered(call$formula, data)) {
     return(NULL)
   }
   key <- if (nzchar(cache$folder)) digest_of(c(content_key(call), "at its optimum")) else ""
@@ -24,7 +26,6 @@ call_at_optimum <- function(call) {
   if (!is.null(known)) {
     return(known$value)
   }
-  call <- match.call(lme4::lmer, call)
   design <- tryCatch(
     suppressMessages(suppressWarnings(design_of(call, analysis))), error = function(e) NULL
   )
@@ -41,6 +42,16 @@ call_at_optimum <- function(call) {
   }
   if (nzchar(key)) keep(key, ahead, list())
   ahead
+}
+
+# Whether most combinations of the groups of a formula have a row or two, so that the data cannot
+# compress (see compressed_rows), found in a fiftieth of the time that a design would take to show it.
+scattered <- function(formula, data) {
+  groups <- tryCatch(
+    lapply(findbars(formula[[3L]]), function(bar) as.integer(eval(bar[[3L]], data, analysis))),
+    error = function(e) NULL # lme4 is to say what is wrong
+  )
+  length(groups) > 1L && 2 * length(unique(joint_codes(groups))) > nrow(data)
 }
 
 # Whether the search of a model was made on compressed data.

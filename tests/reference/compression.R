@@ -149,6 +149,11 @@ m <- lmer(y ~ x * w + (1 + x | g), many, weights = weight, control = tight)
 problem <- compress(m)
 say("large cells", evaluate_batch(batch_of(problem), matrix(getME(m, "theta"), 1L))$criterion - crit(m), 1e-6)
 say("large cells, rows", problem$rows[["kept"]] - 200, 0)
+alone <- rbind(many, transform(many[1L, ], g = factor("alone")))
+m <- lmer(y ~ x + w + (1 + x | g), alone, control = tight)
+problem <- compress(m)
+say("large cells and a row alone", evaluate_batch(batch_of(problem), matrix(getME(m, "theta"), 1L))$criterion - crit(m), 1e-6)
+say("large cells and a row alone, rows", problem$rows[["kept"]] - 201, 0)
 
 # --- a genuine fit --------------------------------------------------------------------------------
 
