@@ -155,7 +155,7 @@ def _start() -> Any:
         ) from None
     _give_memory_back()
     if not embedded.isinitialized():
-        embedded.set_initoptions(("mlmreport", "--vanilla", "--quiet", "--no-save"))
+        embedded.set_initoptions(("mlmreport", "--vanilla", "--quiet", "--no-save", _HEAP))
         ri.initr()
     _restore("LD_LIBRARY_PATH", libraries)
     _speak_utf8(ri)
@@ -164,6 +164,11 @@ def _start() -> Any:
     return ri
 
 
+_HEAP = "--min-vsize=256M"
+"""So much R allocates before it first looks for what is no longer in use.
+
+Its own 64 MB are soon used up by refits, of which little stays: half of their time would go there.
+"""
 _MMAP_THRESHOLD = -3
 """M_MMAP_THRESHOLD of malloc.h."""
 

@@ -409,35 +409,27 @@ group_slopes <- function(batch, state, z, u, groups, which) {
   }
   # A problem after the other: cross-products are BLAS's, which no sum over the rows of all problems
   # at once is as fast as.
+  own <- do.call(cbind, lapply(parts, function(v) v[, -seq_len(q), drop = FALSE]))
+  p <- seq_len(batch$p)
   for (k in seq_len(problems)) {
-    rows <- seq.int((k - 1L) * groups + 1L, k * groups)
-    root <- if (restricted) matrix(state$rx[k, seq_len(batch$p), seq_len(batch$p)], batch$p)
-    inner[k, , ] <- inner[k, , ] -
-      slopes_taken(lapply(parts, function(v) v[rows, , drop = FALSE]), q, state$inner_beta[k, ], weight[k], root)
+    products <- base::crossprod(own[seq.int((k - 1L) * groups + 1L, k * groups), , drop = FALSE])
+    root <- if (restricted) matrix(state$rx[k, p, p], batch$p)
+    inner[k, , ] <- inner[k, , ] - slopes_taken(products, q, state$inner_beta[k, ], weight[k], root)
   }
   inner
 }
 
-# What the residuals and, by REML, the fixed effects take from M, of one problem; `parts[[a]]` are the
-# rows of Z_a'V^-1 [Z X y], `root` the triangular factor of X'V^-1 X.
-slopes_taken <- function(parts, q, beta, weight, root) {
-  x <- lapply(parts, function(v) v[, q + seq_along(beta), drop = FALSE])
-  e <- vapply(seq_len(q), function(a) {
-    as.vector(parts[[a]][, q + length(beta) + 1L] - x[[a]] %*% beta)
-  }, numeric(nrow(x[[1L]])))
-  taken <- weight * base::crossprod(e)
-  if (is.null(root)) {
-    return(taken)
-  }
-  covariance <- chol2inv(root)
-  for (a in seq_len(q)) {
-    for (b in seq_len(a)) {
-      of_fixed <- sum(covariance * base::crossprod(x[[a]], x[[b]]))
-      taken[a, b] <- taken[a, b] + of_fixed
-      if (a != b) taken[b, a] <- taken[b, a] + of_fixed
-    }
-  }
-  taken
+# What the residuals and, by REML, the fixed effects take from M, of one problem: `products` are those of
+# the columns of Z_a'V^-1 [X y] of all a, one a beside the other, and `root` is the triangular factor of
+# X'V^-1 X. Both are sums of the products of two blocks, each times its weight.
+slopes_taken <- function(products, q, beta, weight, root) {
+  times <- weight * base::tcrossprod(c(-beta, 1))
+  p <- seq_along(beta)
+  if (!is.null(root)) times[p, p] <- times[p, p] + base::chol2inv(root)
+  size <- length(beta) + 1L
+  dim(products) <- c(size, q, size, q)
+  blocks <- matrix(aperm(products, c(1L, 3L, 2L, 4L)), size^2)
+  matrix(as.vector(times) %*% blocks, q)
 }
 
 theta_gradient <- function(batch, inner, lambda, groups) {
