@@ -214,7 +214,10 @@ def test_the_steps_of_the_report_are_those_of_the_analysis() -> None:
 
 
 def test_a_function_of_the_r_code_is_defined_once() -> None:
-    """The files of r/ share one environment, in which a second definition replaces the first."""
-    text = "\n".join(file.read_text(encoding="utf-8") for file in (PACKAGE / "r").glob("*.R"))
+    """The files of r/ share an environment, in which a second definition replaces the first.
+
+    So do those that go into ``reproduce.R`` with the ones of verify/.
+    """
+    text = "\n".join(file.read_text(encoding="utf-8") for file in PACKAGE.rglob("*.R"))
     names = re.findall(r"^([\w.]+) <- function", text, flags=re.MULTILINE)
     assert sorted(names) == sorted(set(names))

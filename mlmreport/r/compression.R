@@ -15,7 +15,7 @@
 #   derivatives(batch, theta) gradient and Hessian of a single problem's criterion
 #   lmer_compressed(formula, ...)                 -> a genuine lmerMod, and why it is none of ours
 #   lmer_at(formula, ..., theta)                  -> the same at a theta found before
-#   all_optimizers(problem)                       -> what lme4's allFit() gives
+#   optimum_by(problem, optimizer)                -> theta and criterion by an optimizer of lme4
 #   deviance_function(m)                          -> what update(m, devFunOnly = TRUE) gives
 #   with_df(m)                                    -> what lmerTest::as_lmerModLmerTest(m) gives
 #
@@ -43,7 +43,7 @@ compress <- function(m, reml = isREML(m)) {
 compressed_rows <- function(x, re, y, weights, offset, reml) {
   z <- term_columns(re)
   q <- lengths(z)
-  columns <- c(unlist(z, recursive = FALSE), columns_of(x))
+  columns <- c(unlist(z, recursive = FALSE), vectors_of(x))
   known <- first_equal(columns)
   columns <- c(columns[unique(known)], list(if (all(offset == 0)) y else y - offset))
   equal <- all(weights == 1)
@@ -78,8 +78,8 @@ compressed_rows <- function(x, re, y, weights, offset, reml) {
   problem
 }
 
-# The columns of a matrix, without the names of its rows, which would cost more than all the rest.
-columns_of <- function(x) {
+# The columns of a matrix as vectors, without the names of its rows, which would cost more than all the rest.
+vectors_of <- function(x) {
   lapply(seq_len(ncol(x)), function(k) x[seq.int((k - 1) * nrow(x) + 1, length.out = nrow(x))])
 }
 
@@ -742,6 +742,16 @@ optimum <- function(problem, start = problem$theta, batch = batch_of(problem)) {
   )
 }
 
+# The optimum by one of lme4's optimizers, from its starting values and with its settings.
+optimum_by <- function(problem, optimizer, batch = batch_of(problem)) {
+  opt <- lme4:::optwrap(
+    optimizer, function(theta) evaluate_batch(batch, matrix(theta, 1L))$criterion,
+    par = ifelse(problem$lower == 0, 1, 0), lower = problem$lower,
+    control = lmerControl(optimizer = optimizer)$optCtrl, calc.derivs = FALSE
+  )
+  list(theta = opt$par, criterion = opt$fval, steps = opt$feval)
+}
+
 # Gradient and Hessian of a single problem's criterion, the latter by central differences.
 derivatives <- function(batch, theta, step = 1e-4) {
   slope <- function(t) as.vector(evaluate_batch(batch, matrix(t, 1L), gradient = TRUE)$gradient)
@@ -888,8 +898,9 @@ with_all_rows <- function(re, bars, fr) {
   re
 }
 
-# The optimum of a design on its compressed rows, or what is found at `theta`; why it is none.
-optimum_of <- function(design, theta = NULL) {
+# The optimum of a design on its compressed rows, that of an optimizer of lme4, or what is found at
+# `theta`; why it is none.
+optimum_of <- function(design, theta = NULL, by = "") {
   y <- stats::model.response(design$fr)
   weights <- stats::model.weights(design$fr)
   offset <- stats::model.offset(design$fr)
@@ -903,14 +914,16 @@ optimum_of <- function(design, theta = NULL) {
     return(list(reason = problem$reason))
   }
   batch <- batch_of(problem)
-  fit <- if (is.null(theta)) {
+  fit <- if (nzchar(by)) {
+    optimum_by(problem, by, batch)
+  } else if (is.null(theta)) {
     optimum(problem, batch = batch)
   } else {
     list(theta = theta, criterion = evaluate_batch(batch, matrix(theta, 1L))$criterion, steps = 1L)
   }
   derivatives <- derivatives(batch, fit$theta)
   checks <- lme4_checks(derivatives, fit$theta, design$control, problem$lower)
-  reason <- if (isFALSE(fit$converged) || any(c(checks$code, 0L) < 0L)) {
+  reason <- if (!nzchar(by) && (isFALSE(fit$converged) || any(c(checks$code, 0L) < 0L))) {
     paste(c("the optimum does not pass the checks", checks$messages), collapse = ": ")
   }
   list(problem = problem, fit = fit, derivatives = derivatives, checks = checks, reason = reason)
@@ -933,7 +946,7 @@ model_at <- function(design, call, found) {
   opt <- structure(
     list(
       par = fit$theta, fval = criterion, feval = fit$steps, conv = 0L,
-      message = "quasi-Newton on compressed rows"
+      message = "theta from compressed rows"
     ),
     optimizer = design$control$optimizer, control = design$control$optCtrl, # what refit() uses later
     derivs = found$derivatives, warnings = list()
@@ -950,48 +963,4 @@ lme4_checks <- function(derivatives, theta, control, lower) {
   suppressMessages(suppressWarnings(
     lme4:::checkConv(derivatives, theta, ctrl = control$checkConv, lbound = lower)
   ))
-}
-
-# The optimum by other optimizers from lme4's starting values, a row each: what lme4's allFit() does.
-all_optimizers <- function(problem) {
-  batch <- batch_of(problem)
-  f <- function(theta) evaluate_batch(batch, matrix(theta, 1L))$criterion
-  slope <- function(theta) as.vector(evaluate_batch(batch, matrix(theta, 1L), gradient = TRUE)$gradient)
-  start <- ifelse(problem$lower == 0, 1, 0)
-  lower <- problem$lower
-  nlopt <- function(algorithm) {
-    function() {
-      lme4::nloptwrap(start, f, lower, rep(Inf, length(start)), control = list(
-        algorithm = algorithm, xtol_abs = 1e-9, ftol_abs = 1e-12, maxeval = 1e5
-      ))
-    }
-  }
-  runs <- list(
-    bobyqa = function() {
-      minqa::bobyqa(start, f, lower, control = list(rhoend = 1e-9, maxfun = 1e5))
-    },
-    Nelder_Mead = function() {
-      lme4::Nelder_Mead(f, start, lower, control = list(
-        xt = rep(1e-9, length(start)), maxfun = 1e5
-      ))
-    },
-    nlminbwrap = function() {
-      lme4::nlminbwrap(start, f, lower, Inf, control = list(eval.max = 1e5, iter.max = 1e5))
-    },
-    nloptwrap.NLOPT_LN_NELDERMEAD = nlopt("NLOPT_LN_NELDERMEAD"),
-    nloptwrap.NLOPT_LN_BOBYQA = nlopt("NLOPT_LN_BOBYQA"),
-    `optim.L-BFGS-B` = function() {
-      stats::optim(start, f, slope, method = "L-BFGS-B", lower = lower, control = list(factr = 10))
-    }
-  )
-  rows <- lapply(names(runs), function(name) {
-    opt <- suppressWarnings(runs[[name]]())
-    state <- evaluate_batch(batch, matrix(opt$par, 1L))
-    code <- c(opt$ierr, opt$conv, opt$convergence, NA)[1L]
-    list(
-      optimizer = name, criterion = state$criterion, theta = opt$par, beta = as.vector(state$beta),
-      sigma = state$sigma, code = code, message = paste(c(opt$msg, opt$message)[1L])
-    )
-  })
-  stats::setNames(rows, names(runs))
 }

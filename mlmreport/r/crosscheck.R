@@ -265,15 +265,13 @@ crosscheck_matrices <- function(id) {
   m <- get(crosscheck_name(id), envir = analysis)
   scale <- row_scale(m)
   columns <- c(
-    list(scaled_outcome(m)), columns_of(scaled_fixed(m)),
-    do.call(c, lapply(unname(getME(m, "mmList")), function(z) columns_of(z * scale)))
+    list(scaled_outcome(m)), vectors_of(scaled_fixed(m)),
+    do.call(c, lapply(unname(getME(m, "mmList")), function(z) vectors_of(z * scale)))
   )
   names(columns) <- paste0("v", seq_along(columns))
   groups <- lapply(getME(m, "flist"), as.integer)
   as.data.frame(c(columns, setNames(groups, paste0("g", seq_along(groups)))))
 }
-
-columns_of <- function(x) unname(lapply(seq_len(ncol(x)), function(j) as.vector(x[, j])))
 
 # --- singular fits --------------------------------------------------------------------------------
 

@@ -53,8 +53,7 @@ fit_by_ml <- function(id) {
   b <- list(M = as.name(paste0("m_", id)))
   m <- get(paste0("m_", id), envir = analysis)
   if (isREML(m) && found_ahead(m)) {
-    call <- m@call
-    call$formula <- str2lang(deparse1(formula(m)))
+    call <- call_of(m)
     call$REML <- FALSE
     model_object(paste0("ml_", id), call)
   } else if (isREML(m)) {

@@ -3,25 +3,29 @@
 
 # A model as an object. Where lme4's own search is predicted to take more than a second and the data
 # compress, theta is found on the compressed data and lme4 builds the model there (lmer_at): `call` is
-# one of lmer. What fails by that way is fitted by lme4 from its own start.
-model_object <- function(name, call) {
+# one of lmer. What fails by that way is fitted by lme4 from its own start, with `failing` as in object().
+# `by` is an optimizer of lme4 that is to search in the place of ours.
+model_object <- function(name, call, by = "", failing = "error") {
   if (large_data()) make_room(Inf)
-  ahead <- call_at_optimum(call)
+  searched <- observed(call_at_optimum(call, by))
+  for (said in searched$said) note_text(name, said$kind, said$text)
+  if (inherits(searched$value, "error")) note_condition(name, "warning", searched$value)
+  ahead <- if (is.call(searched$value)) searched$value
   if (!is.null(ahead)) {
     object(name, CALL, bind = list(CALL = ahead), failing = "warning")
     rm(list = ls(designs), envir = designs)
   }
-  if (is.null(ahead) || !have(name)) object(name, CALL, bind = list(CALL = call))
+  if (is.null(ahead) || !have(name)) object(name, CALL, bind = list(CALL = call), failing = failing)
 }
 
 # The call of lmer_at in the place of one of lmer; NULL where lme4 is to search for itself.
-call_at_optimum <- function(call) {
+call_at_optimum <- function(call, by = "") {
   call <- match.call(lme4::lmer, call)
   data <- eval(call$data, analysis)
   if (nrow(data) < 5000L || scattered(call$formula, data)) {
     return(NULL)
   }
-  key <- if (nzchar(cache$folder)) digest_of(c(content_key(call), "at its optimum")) else ""
+  key <- if (nzchar(cache$folder)) digest_of(c(content_key(call), "at its optimum", by)) else ""
   known <- recall(key)
   if (!is.null(known)) {
     return(known$value)
@@ -33,7 +37,7 @@ call_at_optimum <- function(call) {
   if (170e-9 * length(design$reTrms$Zt@x) * (20 * k + 2 * k^2) < 1) {
     return(NULL) # see fit_cost; this also where lme4 is to say what is wrong with the call
   }
-  found <- optimum_of(design)
+  found <- optimum_of(design, by = by)
   ahead <- if (is.null(found$reason)) {
     keep_design(call, design, found$problem)
     call[[1L]] <- as.name("lmer_at")
@@ -55,7 +59,7 @@ scattered <- function(formula, data) {
 }
 
 # Whether the search of a model was made on compressed data.
-found_ahead <- function(m) identical(m@optinfo$message, "quasi-Newton on compressed rows")
+found_ahead <- function(m) identical(m@optinfo$message, "theta from compressed rows")
 
 # Whether refits on compressed data are to be had: always with one grouping factor, which is solved in
 # closed form; with several where there are fewer rows. Otherwise why not.
@@ -119,8 +123,17 @@ side_fit <- function(name, m, formula, reml, data = quote(d)) {
   settle(name)
 }
 
-# A model fitted again by other optimizers.
+# A model fitted again by other optimizers; where its theta was found on compressed data, theirs is.
 refit_each <- function(names, m, optimizers) {
+  model <- get(as.character(m), envir = analysis)
+  if (found_ahead(model)) {
+    call <- call_of(model)
+    for (k in seq_along(names)) {
+      call$control <- bquote(lmerControl(optimizer = .(optimizers[k])))
+      model_object(names[k], call, optimizers[k], "warning")
+    }
+    return(invisible())
+  }
   calls <- lapply(optimizers, function(optimizer) {
     bquote(update(.(m), control = lmerControl(optimizer = .(optimizer))))
   })
@@ -130,6 +143,13 @@ refit_each <- function(names, m, optimizers) {
   }
 }
 
+# The call of lmer that a model stands for, its formula as code.
+call_of <- function(m) {
+  call <- m@call
+  call$formula <- str2lang(deparse1(formula(m)))
+  call
+}
+
 # Of a fit that lme4 complains of the refit with the highest log-likelihood over lme4's optimizers
 # takes the name; what lme4 has against that one, or nothing.
 settle <- function(name) {
@@ -137,7 +157,7 @@ settle <- function(name) {
     return("")
   }
   m <- get(name, envir = analysis)
-  others <- setdiff(c("nloptwrap", "bobyqa", "Nelder_Mead"), m@optinfo$optimizer)
+  others <- setdiff(c("nloptwrap", "bobyqa", "Nelder_Mead"), if (!found_ahead(m)) m@optinfo$optimizer)
   refits <- paste0(name, "_", others)
   refit_each(refits, as.name(name), others)
   fits <- mget(c(name, refits[vapply(refits, have, FALSE)]), envir = analysis)

@@ -396,7 +396,7 @@ def _convergence_table(context: Context) -> Table:
                 model.plan.label,
                 (
                     f"`{model.plan.r}`",
-                    "quasi-Newton, on compressed data" if model.fit.ahead else model.fit.optimizer,
+                    optimizers.used(model) + (", on compressed data" if model.fit.ahead else ""),
                     context.item(f"{model.id}/gradient"),
                     verdict,
                 ),

@@ -10,14 +10,16 @@ from mlmreport.engine.fits import Fit
 from mlmreport.quantities import Cell, Row, Table
 from mlmreport.spec.sequence import ModelPlan
 from mlmreport.steps.context import Context, FittedModel, Refits
-from mlmreport.steps.cost import evaluations, too_long
+from mlmreport.steps.cost import fit_seconds, too_long
 from mlmreport.thresholds import RULES
 
-__all__ = ["compare", "settle", "table"]
+__all__ = ["compare", "settle", "table", "used"]
 
 STEP = "models"
 OPTIMIZERS = ("nloptwrap", "bobyqa", "Nelder_Mead")
 """The optimizers that lme4 brings with it; no other is tried."""
+AHEAD = "BFGS"
+"""What searches on compressed data, see ``minimise()`` in ``r/compression.R``."""
 
 
 def settle(context: Context, plan: ModelPlan, fit: Fit) -> tuple[Fit, Refits | None]:
@@ -31,14 +33,15 @@ def settle(context: Context, plan: ModelPlan, fit: Fit) -> tuple[Fit, Refits | N
         return fit, None
     if not (doubtful or plan.id == context.plan.final.id):
         return fit, None
-    others = [name for name in OPTIMIZERS if name != fit.optimizer]
+    first = AHEAD if fit.ahead else fit.optimizer
+    others = [name for name in OPTIMIZERS if name != first]
     if context.no_refits or _too_long(context, plan, fit, len(others)):
         return fit, None
     facts = context.run(STEP, "refit_by_others", id=plan.id, optimizers=others)
     fitted = dict(zip(facts["fitted"], facts["gain"], strict=True))
     refits = Refits(
-        first=fit.optimizer,
-        used=fit.optimizer,
+        first=first,
+        used=first,
         singular=fit.singular,
         complained=bool(fit.messages),
         failed=tuple(name for name in others if name not in fitted),
@@ -52,19 +55,19 @@ def settle(context: Context, plan: ModelPlan, fit: Fit) -> tuple[Fit, Refits | N
     best = _best(fitted, refits.complaints)
     if not best:
         return fit, refits
-    kept = context.engine.keep_better(plan.id, fit.optimizer, best)
+    kept = context.engine.keep_better(plan.id, first, best)
     return kept, replace(
         refits,
         used=best,
-        complaints=(*refits.complaints, *([fit.optimizer] if fit.messages else [])),
-        boundary=(*refits.boundary, *([fit.optimizer] if fit.singular else [])),
+        complaints=(*refits.complaints, *([first] if fit.messages else [])),
+        boundary=(*refits.boundary, *([first] if fit.singular else [])),
     )
 
 
 def _too_long(context: Context, plan: ModelPlan, fit: Fit, others: int) -> str:
-    """Why other optimizers, which take up to three times as long, are not tried."""
+    """Why other optimizers, whose own search takes up to three times as long, are not tried."""
     model = context.describe(plan, fit, None)
-    seconds = 3 * others * evaluations(fit.parameters) * fit.evaluation
+    seconds = others * fit_seconds(fit) * (1 if fit.ahead else 3)
     part = f"refits of {plan.label} by other optimizers"
     context.no_refits = too_long(context, STEP, part, model, seconds)
     return context.no_refits
@@ -123,9 +126,17 @@ FLAT = 0.1
 """Standard errors that fixed effects of one optimum may differ by before it is worth a word."""
 
 
+def used(model: FittedModel) -> str:
+    """The optimizer whose fit is reported."""
+    return AHEAD if model.fit.ahead and not model.replaced else model.fit.optimizer
+
+
 def others(model: FittedModel) -> list[str]:
     """The optimizers that a model was fitted by beside the one that is reported."""
-    return [name for name in OPTIMIZERS if model.refits and name != model.refits.used]
+    if model.refits is None:
+        return []
+    tried = dict.fromkeys((model.refits.first, *OPTIMIZERS))
+    return [name for name in tried if name != model.refits.used]
 
 
 def _decide(context: Context, model: FittedModel, facts: Mapping[str, Any]) -> None:
@@ -137,7 +148,8 @@ def _decide(context: Context, model: FittedModel, facts: Mapping[str, Any]) -> N
         evidence = (f"log-likelihood less that of {facts['used']}: ", *shown[:-1])
     context.decide(
         STEP,
-        "of the fits by lme4's three optimizers the one with the highest log-likelihood is "
+        f"of the fits by {'BFGS and ' if model.fit.ahead else ''}lme4's three optimizers "
+        f"the one with the highest log-likelihood is "
         f"reported; {RULES['optimizers'].text}",
         evidence,
         f"{model.plan.label}: {_verdict(facts)}",
@@ -167,7 +179,7 @@ def table(models: Sequence[FittedModel], context: Context) -> Table:
     for model in checked:
         if len(checked) > 1:
             rows.append(Row(model.plan.label, (), group=True))
-        rows.append(Row(f"By {model.fit.optimizer}, reported", ("", "", _state(model))))
+        rows.append(Row(f"By {used(model)}, reported", ("", "", _state(model))))
         rows += [
             Row(
                 f"By {name}",

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from support import check_sound, value
+from support import value
 
-from mlmreport.analysis import analyse
 from mlmreport.engine.session import definitions
 from mlmreport.quantities import Results
-from mlmreport.spec.reader import load
+from mlmreport.steps.optimizers import OPTIMIZERS
+from mlmreport.verify.verification import verify
+from mlmreport.workflow import run
 
 pytestmark = [pytest.mark.r, pytest.mark.long]
 
@@ -27,7 +28,7 @@ models:
   list:
     - {id: "null", fixed: [], random: {school: [1]}}
     - {id: slopes, fixed: [x], random: {school: [1, x]}}
-estimation: {check_optimizers: false, compare_structures: false, slope_tests: 0}
+estimation: {compare_structures: false, slope_tests: 0}
 inference: {df: asymptotic, r2_bootstrap: 0, check_bootstrap: 0}
 """
 
@@ -42,15 +43,19 @@ def rows() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> Results:
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("large")
     rows().to_csv(folder / "rows.csv", index=False)
     (folder / "analysis.yml").write_text(SPEC, encoding="utf-8")
-    return analyse(load(folder / "analysis.yml"), lambda *_: None)[0]
+    return run(folder / "analysis.yml", None, ["html"], lambda *_: None)
+
+
+@pytest.fixture
+def large(report: Path) -> Results:
+    return Results.from_json((report / "results.json").read_text(encoding="utf-8"))
 
 
 def test_the_model_is_built_by_lme4_at_the_optimum(large: Results) -> None:
-    check_sound(large)
     code = {entry.name: entry.code for entry in large.trace if entry.kind == "object"}
     assert code["m_null"].startswith("lmer(")  # a second or less by lme4's own search
     for name in ("m_slopes", "ml_slopes"):
@@ -58,8 +63,23 @@ def test_the_model_is_built_by_lme4_at_the_optimum(large: Results) -> None:
         assert "theta = c(" in code[name]
     assert "lmer_at <- function" in definitions()
     assert value(large, "slopes/gradient") < 0.002
-    table = large.steps["models"]["tables"]["convergence"]
-    assert "compressed" in table.rows[1].cells[1]
+
+
+def test_a_clean_r_builds_them_again(report: Path) -> None:
+    found = verify(report)
+    assert found.ok, found
+    assert "BFGS, on compressed data" in (report / "report.qmd").read_text(encoding="utf-8")
+
+
+def test_other_optimizers_search_on_the_same_data(large: Results) -> None:
+    """They come to the optimum that is reported, and lme4 builds a model at theirs."""
+    code = {entry.name: entry.code for entry in large.trace if entry.kind == "object"}
+    for name in OPTIMIZERS:
+        made = code[f"opt_slopes_{name}"]
+        assert made.startswith("lmer_at(")
+        assert f'optimizer = "{name}"' in made
+        assert value(large, f"slopes/optimizer/{name}/gain") == pytest.approx(0, abs=1e-3)
+    assert len({code[f"opt_slopes_{name}"].split("theta")[1] for name in OPTIMIZERS}) == 3
 
 
 def test_lme4_finds_no_better_one(large: Results, tmp_path: Path) -> None:
