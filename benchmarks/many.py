@@ -9,8 +9,6 @@ import yaml
 from measure import HERE, MLMREPORT, SPREAD, asked, report, run, spread, table, times
 
 SPEC = HERE.parent / "analyses" / "simulated-schools" / "analysis.yml"
-RUNS = 2
-"""A run of all takes minutes."""
 
 
 def written(folder: Path, count: int) -> list[str]:
@@ -27,7 +25,7 @@ def written(folder: Path, count: int) -> list[str]:
 
 
 def main() -> None:
-    wanted = asked(__doc__, RUNS)
+    wanted = asked(__doc__)
     seconds: dict[int, list[float]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as name:
         specs = written(Path(name), 2 if wanted.smoke else 20)

@@ -1,5 +1,5 @@
 # Fits and refits on compressed data beside lme4 doing the same work, in one process and by turns.
-# Usage: Rscript --vanilla refits.R <folder of our R code> <data.csv> <runs> <runs of lme4> <small?>
+# Usage: Rscript --vanilla refits.R <folder of our R code> <data.csv> <runs> <small?>
 # Prints a line a run: work, who did it, seconds of the CPU; and a line that starts with "check" for
 # how far the results of both lie apart.
 
@@ -7,8 +7,7 @@ suppressPackageStartupMessages(library(lme4))
 
 given <- commandArgs(trailingOnly = TRUE)
 runs <- as.integer(given[3])
-few <- as.integer(given[4])
-small <- given[5] == "TRUE"
+small <- given[4] == "TRUE"
 
 for (file in c("definitions_blocks.R", "compression.R", "resampling.R", "profiling.R")) {
   source(file.path(given[1], file))
@@ -24,11 +23,9 @@ timed <- function(work, who, act) {
   say(work, who, seconds)
 }
 
-# `acts` are functions by name; lme4's own runs `least` times.
-beside <- function(work, acts, least = runs) {
-  for (k in seq_len(runs)) {
-    for (who in names(acts)) if (who != "lme4" || k <= least) timed(work, who, acts[[who]])
-  }
+# `acts` are functions by name.
+beside <- function(work, acts) {
+  for (k in seq_len(runs)) for (who in names(acts)) timed(work, who, acts[[who]])
 }
 got <- function(work, who) kept[[paste(work, who)]]
 check <- function(what, value) say("check", what, format(value, digits = 2))
@@ -50,7 +47,7 @@ beside("bootstrap", list(
     numbers <- function(f) c(as.data.frame(VarCorr(f))$sdcor, fixef(f))
     suppressMessages(suppressWarnings(bootMer(m, numbers, nsim = replicates, seed = 1)$t))
   }
-), few)
+))
 # SDs, correlation and sigma stand in another order with lme4, so the fixed effects are compared.
 fixed <- names(fixef(m))
 spread_of <- function(draws) apply(draws, 2L, sd)
@@ -102,7 +99,7 @@ beside("million rows", list(
   mlmreport = function() lmer_compressed(y ~ x + w + (1 + x | g), data = d),
   estimate = estimate,
   lme4 = function() lmer(y ~ x + w + (1 + x | g), data = d)
-), few)
+))
 fit <- got("million rows", "mlmreport")
 stopifnot(is.null(fit$reason))
 check("REML criterion of the large model, difference", REMLcrit(fit$model) - REMLcrit(got("million rows", "lme4")))

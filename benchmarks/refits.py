@@ -16,8 +16,6 @@ from mlmreport.engine.session import R_FOLDER
 from mlmreport.spec.reader import load
 
 SPEC = HERE.parent / "analyses" / "school-achievement" / "analysis.yml"
-FEW = 2
-"""Runs of lme4 where one takes about a minute."""
 WORK = {
     "bootstrap": "1,000 parametric bootstrap refits (`bootMer`)",
     "profile": "profile limits of all parameters (`confint`)",
@@ -29,13 +27,12 @@ WHO = {"mlmreport": "mlmreport", "estimate": "mlmreport, the estimate alone", "l
 
 def main() -> None:
     wanted = asked(__doc__)
-    few = min(FEW, wanted.runs)
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data.csv"
         check(load(SPEC)).frame.to_csv(data, index=False)
         script = HERE / "refits.R"
         smoke = str(wanted.smoke).upper()
-        said = run(rscript(script, R_FOLDER, data, wanted.runs, few, smoke)).said
+        said = run(rscript(script, R_FOLDER, data, wanted.runs, smoke)).said
     lines = [line.rstrip("\t").split("\t") for line in said.splitlines() if "\t" in line]
     seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
     for work, who, figure in (line for line in lines if line[0] != "check"):

@@ -246,7 +246,7 @@ def installation() -> tuple[str, ...]:
     return found
 
 
-COMPRESSION = ("compression", "resampling", "profiling", "ratios")
+COMPRESSION = ("compression", "resampling", "profiling", "ratios", "robust")
 """Files with the functions for compressed data."""
 
 

@@ -251,13 +251,14 @@ variances_without <- function(at, reason, name, m, b) {
 
 # The fixed effects with other standard errors, without the most influential group of each grouping,
 # and with the outcome on another scale. `cluster` is the grouping that all others lie in, or empty;
-# `too_long` is why there are no CR2 errors, or empty; `keys` name the groupings as in `check_influence`;
+# `own` is whether CR2 errors come from compressed data and not from clubSandwich, `too_long` why there are
+# none, or empty; `keys` name the groupings as in `check_influence`;
 # `scale` is that of a refit, or empty.
-check_remedies <- function(id, cluster, too_long, keys, scale, samples, clusters, seed) {
+check_remedies <- function(id, cluster, own, too_long, keys, scale, samples, clusters, seed) {
   name <- paste0("m_", id)
   m <- get(name, envir = analysis)
   b <- list(M = as.name(name))
-  remedy_robust_errors(name, m, cluster, too_long, b)
+  remedy_robust_errors(name, m, cluster, own, no_robust_errors(cluster, own, too_long), b)
   for (key in keys) remedy_without(key, m)
   if (nzchar(scale)) remedy_scale(scale, m)
   if (samples > 0) {
@@ -342,34 +343,40 @@ remedy_scale <- function(scale, m) {
 }
 
 # Why there are no CR2 errors; empty where they can be computed.
-no_robust_errors <- function(cluster, too_long) {
+no_robust_errors <- function(cluster, own, too_long) {
   if (!nzchar(cluster)) {
     "the groupings are crossed, so no grouping holds all dependence"
   } else if (nzchar(too_long)) {
     too_long
   } else if (weighted()) {
     "the R package clubSandwich takes no multilevel model with prior weights"
-  } else if (!nzchar(system.file(package = "clubSandwich"))) {
+  } else if (!own && !nzchar(system.file(package = "clubSandwich"))) {
     "the R package clubSandwich is not installed"
   } else {
     ""
   }
 }
 
-remedy_robust_errors <- function(name, m, cluster, too_long, b) {
-  reason <- no_robust_errors(cluster, too_long)
-  if (!nzchar(reason)) {
-    b$G <- as.name(cluster)
-    object("robust", clubSandwich::vcovCR(M, cluster = d$G, type = "CR2"), bind = b)
-    if (have("robust")) {
-      object(
-        "robust_tests",
-        as.data.frame(clubSandwich::coef_test(M, vcov = robust, test = "Satterthwaite")), bind = b
-      )
-    }
-    if (!have("robust_tests")) reason <- "clubSandwich could not compute it for this model"
+# The tests by CR2 errors as the object `robust_tests`; why they are not there.
+robust_tests_by <- function(cluster, own, b) {
+  b$G <- if (own) cluster else as.name(cluster)
+  if (own) {
+    object("robust_tests", robust_tests_of(M, G), bind = b)
+    return(if (!have("robust_tests")) "R could not compute them for this model" else "")
   }
-  said <- "cluster-robust, CR2, Satterthwaite df (clubSandwich)"
+  object("robust", clubSandwich::vcovCR(M, cluster = d$G, type = "CR2"), bind = b)
+  if (have("robust")) {
+    object(
+      "robust_tests",
+      as.data.frame(clubSandwich::coef_test(M, vcov = robust, test = "Satterthwaite")), bind = b
+    )
+  }
+  if (!have("robust_tests")) "clubSandwich could not compute it for this model" else ""
+}
+
+remedy_robust_errors <- function(name, m, cluster, own, reason, b) {
+  if (!nzchar(reason)) reason <- robust_tests_by(cluster, own, b)
+  said <- paste0("cluster-robust, CR2, Satterthwaite df (", if (own) "on compressed data" else "clubSandwich", ")")
   labels <- c(se = "CR2 standard error", df = "CR2 degrees of freedom", p = "CR2 p")
   columns <- c(se = "SE", df = "df_Satt", p = "p_Satt")
   for (term in names(fixef(m))) {

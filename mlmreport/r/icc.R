@@ -312,7 +312,7 @@ icc_single_level <- function(id, group, clusters, terms, unit) {
   object("icc_pooled", pooled_fit(M), bind = b)
   estimable <- within_terms(m, analysis$d[[group]])
   if (length(estimable)) object("icc_within", within_group_fit(M, d$G), bind = b)
-  kind <- ols_robust_kind(clusters)
+  kind <- ols_robust_kind(name, clusters)
   for (term in terms) {
     b$TERM <- term
     b$K <- match(term, names(fixef(m)))
@@ -322,7 +322,7 @@ icc_single_level <- function(id, group, clusters, terms, unit) {
 }
 
 # The cluster-robust covariance of the pooled fit, and which it is.
-ols_robust_kind <- function(clusters) {
+ols_robust_kind <- function(name, clusters) {
   if (length(clusters) > 2L) {
     return("none")
   }
@@ -331,19 +331,26 @@ ols_robust_kind <- function(clusters) {
     object("icc_robust", two_way_covariance(icc_pooled, d$A, d$B), bind = b)
     return(if (have("icc_robust")) "two-way" else "none")
   }
-  cluster <- clusters
+  one_way_kind(name, clusters)
+}
+
+# By clubSandwich, whose matrices have the size of a cluster, by CR2 on compressed data, or by CR1.
+one_way_kind <- function(name, cluster) {
   b <- list(C = as.name(cluster))
-  # Nominal seconds, as for the CR2 errors of the model: each cluster has a matrix of its size.
+  # Nominal seconds, as for the CR2 errors of the model.
   sizes <- as.numeric(table(analysis$d[[cluster]]))
   small <- sum(2e-4 * sizes + 1e-8 * sizes^3) <= 20
+  grouping <- cluster %in% names(ngrps(get(name, envir = analysis)))
   if (small && suppressMessages(requireNamespace("clubSandwich", quietly = TRUE))) {
     b$ROBUST <- quote(clubSandwich::vcovCR(icc_pooled, cluster = d$C, type = "CR2"))
     if (weighted()) b$ROBUST$target <- quote(1 / weights(icc_pooled))
     b$ROBUST <- resolve(b$ROBUST, b["C"])
     object("icc_robust", as.matrix(ROBUST), bind = b)
-    if (have("icc_robust")) {
-      return("CR2")
-    }
+  } else if (grouping && !weighted() && nzchar(compressed(name))) {
+    object("icc_robust", robust_pooled(M, C), bind = list(M = as.name(name), C = cluster))
+  }
+  if (have("icc_robust")) {
+    return("CR2")
   }
   object("icc_robust", cluster_covariance(icc_pooled, d$C), bind = b)
   if (have("icc_robust")) "CR1" else "none"

@@ -311,12 +311,14 @@ def remedies(
     asked = context.spec.inference.check_bootstrap
     samples, no_samples = samples_of(context, STEP, part, model, asked, "check_bootstrap")
     no_clusters = no_samples or _clusters_not_drawn(context, model, cluster)
+    own, too_long = _sandwich(context, model, cluster) if cluster else (False, "")
     found = context.run(
         STEP,
         "check_remedies",
         id=model.id,
         cluster=cluster.group if cluster else "",
-        too_long=_sandwich_too_long(context, model, cluster) if cluster else "",
+        own=own,
+        too_long=too_long,
         keys=[it.key for it in without],
         scale=scale,
         samples=samples,
@@ -325,6 +327,7 @@ def remedies(
     )
     extra = [*(["boot"] if samples else []), *([] if no_clusters else ["cluster"])]
     robust = bool(found["robust"][0])
+    by = "on compressed data" if own else "clubSandwich"
     for entry in model.coefficients:
         se = f"{model.id}/fixef/{entry.name}/se"
         at = f"assumptions/remedies/{entry.name}"
@@ -343,6 +346,7 @@ def remedies(
         )
         if (labels := _changed(context, model, f"{{}}/{name}"))
     ]
+    plural = cluster.plural if cluster else ""
     facts = {
         **context.all("assumptions/remedies", "ratio", "least_ratio"),
         "robust": robust,
@@ -357,21 +361,24 @@ def remedies(
         ],
         "scale": WORDS.get(scale, "") if scale else "",
         "no_samples": no_samples,
-        "drawn": not no_clusters,
         "no_clusters": "" if no_samples else no_clusters,
         "columns": [
-            *(["cluster-robust standard errors"] if robust else []),
-            *(["parametric bootstrap standard errors"] if samples else []),
-            *([f"those of {cluster.plural} drawn anew"] if cluster and not no_clusters else []),
-            *(f"a refit without {it.name} {it.unit}" for it in without),
-            *([f"tests on the scale of the {WORDS[scale]}"] if scale else []),
+            {"words": words, "source": source}
+            for words, source, there in (
+                ("cluster-robust standard errors", "CR2, @Pustejovsky2018", robust),
+                ("parametric bootstrap standard errors", "", samples),
+                (f"those of {plural} drawn anew with replacement", "@Field2007", not no_clusters),
+                *((f"a refit without {it.name} {it.unit}", "", True) for it in without),
+                (f"tests on the scale of the {WORDS.get(scale, '')}", "", scale),
+            )
+            if there
         ],
         "scale_flips": _changed(context, model, "{}/p_scale"),
         "apart": any(abs(r - 1) > RULES["se_ratio"].value for r in ratios if r is not None),
         "alike": all(r is not None and abs(r - 1) < 0.01 for r in ratios),
         "flips": flips,
         "same": not flips,
-        "table": _remedies_table(context, model, without, robust, scale, extra),
+        "table": _remedies_table(context, model, without, by if robust else "", scale, extra),
     }
     _decide_remedies(context, facts)
     return facts
@@ -398,12 +405,18 @@ def _cluster(context: Context, model: FittedModel) -> Level | None:
     return used[-1]
 
 
-def _sandwich_too_long(context: Context, model: FittedModel, cluster: Level) -> str:
-    """Why there are no CR2 errors, which take matrices of the size of each cluster."""
+def _sandwich(context: Context, model: FittedModel, cluster: Level) -> tuple[bool, str]:
+    """Whether CR2 errors come from compressed data, and why there are none.
+
+    clubSandwich takes matrices of the size of each cluster.
+    """
     sizes = context.data.frame[cluster.group].value_counts().to_numpy(dtype=float)
     seconds = float((SANDWICH[0] * sizes + SANDWICH[1] * sizes**3).sum())
+    weighted = context.spec.estimation.weights is not None
+    if seconds > UNASKED and not weighted and not uncompressed(context, model):
+        return True, ""
     part = f"cluster-robust standard errors (CR2) of {model.plan.label}"
-    return too_long(context, STEP, part, model, seconds)
+    return False, too_long(context, STEP, part, model, seconds)
 
 
 def _clusters_not_drawn(context: Context, model: FittedModel, cluster: Level | None) -> str:
@@ -438,12 +451,12 @@ def _remedies_table(
     context: Context,
     model: FittedModel,
     without: Sequence[_Without],
-    robust: bool,
+    by: str,
     scale: str,
     bootstraps: Sequence[str],
 ) -> Table:
     columns = [("Estimate", "estimate"), ("SE", "se"), ("p", "p")]
-    extra = [("SE (CR2)", "se_cr2"), ("df (CR2)", "df_cr2"), ("p (CR2)", "p_cr2")] if robust else []
+    extra = [("SE (CR2)", "se_cr2"), ("df (CR2)", "df_cr2"), ("p (CR2)", "p_cr2")] if by else []
     extra += [(BOOTSTRAPS[which], f"se_{which}") for which in bootstraps]
     for it in without:
         said = f"without {it.name} {it.unit}"
@@ -457,8 +470,8 @@ def _remedies_table(
         return (*own, *other)
 
     parts = ["Estimate, SE and p on the left are those of the model."]
-    if robust:
-        parts.append("CR2: cluster-robust standard errors with Satterthwaite df (clubSandwich).")
+    if by:
+        parts.append(f"CR2: cluster-robust standard errors with Satterthwaite df ({by}).")
     if "boot" in bootstraps:
         parts.append("Bootstrap: parametric, the model fitted again to outcomes drawn from it.")
     if "cluster" in bootstraps:

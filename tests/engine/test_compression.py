@@ -1,7 +1,7 @@
 """Fits, bootstrap, influence and profiles on compressed rows equal lme4's on all rows.
 
-``reference/compression.R`` makes each check in a clean R: what lme4 computes from all rows
-against what ``r/compression.R``, ``r/resampling.R``, ``r/profiling.R`` and ``r/ratios.R`` compute
+``reference/compression.R`` makes each check in a clean R: what lme4 computes from all rows, and for
+robust errors clubSandwich, against what ``r/compression.R`` and the files that rest on it compute
 without them.
 """
 
@@ -20,7 +20,7 @@ THEMES = (
     "both", "no worse", "warm", "uncompressed", "refit", "generator", "blocks", "all converged",
     "mean of", "covariance", "SDs", "bootMer", "every group", "groups drawn", "nested groups",
     "left out", "lme4's", "Cook's", "not estimable", "profile", "lower limit", "limit of",
-    "other optimizers", "exact", "design", "large cells",
+    "other optimizers", "exact", "design", "large cells", "robust",
 )  # fmt: skip
 
 

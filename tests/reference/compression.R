@@ -2,7 +2,7 @@
 # name, largest difference, bound. Argument: a file of the folder of the R code.
 suppressPackageStartupMessages(library(lme4))
 folder <- dirname(commandArgs(TRUE)[1L])
-for (file in c("definitions.R", "definitions_blocks.R", "compression.R", "resampling.R", "profiling.R", "ratios.R")) {
+for (file in c("definitions.R", "definitions_blocks.R", "compression.R", "resampling.R", "profiling.R", "ratios.R", "robust.R")) {
   source(file.path(folder, file))
 }
 
@@ -367,4 +367,29 @@ for (id in c("sleepstudy ML", "hsb REML")) {
     say(paste("other optimizers", name, id), found$criterion - crit(theirs), 1e-4)
     say(paste("other optimizers' theta", name, id), found$theta - getME(theirs, "theta"), 1e-3)
   }
+}
+
+# --- cluster-robust errors ------------------------------------------------------------------------
+
+# CR2 as clubSandwich has it from all rows, where a group has a coefficient of its own too.
+three$alone <- as.numeric(three$school == "3")
+robust <- list(
+  sleepstudy = list(m = kept[["sleepstudy REML"]]$m, by = "Subject"),
+  hsb = list(m = kept[["hsb ML"]]$m, by = "school"),
+  uncorrelated = list(m = kept[["uncorrelated REML"]]$m, by = "school"),
+  three_levels = list(m = kept[["three_levels REML"]]$m, by = "school"),
+  alone = list(m = quiet(lmer(y ~ x + alone + (1 + x | school), three)), by = "school")
+)
+for (name in names(robust)) {
+  m <- robust[[name]]$m
+  g <- m@flist[[robust[[name]]$by]]
+  ours <- robust_tests_of(m, robust[[name]]$by)
+  theirs <- clubSandwich::coef_test(m, clubSandwich::vcovCR(m, cluster = g, type = "CR2"), test = "Satterthwaite")
+  say(paste("robust SE", name), ours$SE / theirs$SE - 1, 1e-9)
+  say(paste("robust df", name), ours$df_Satt / theirs$df_Satt - 1, 1e-6)
+  say(paste("robust p", name), ours$p_Satt - theirs$p_Satt, 1e-9)
+  x <- getME(m, "X")
+  y <- getME(m, "y")
+  pooled <- clubSandwich::vcovCR(lm(y ~ 0 + x), cluster = g, type = "CR2")
+  say(paste("robust OLS", name), (as.matrix(pooled) - robust_pooled(m, robust[[name]]$by)) / max(diag(pooled)), 1e-10)
 }
