@@ -13,6 +13,7 @@ from typing import Any
 import mlmreport
 from mlmreport.cache import Cache
 from mlmreport.data.prepare import PreparedData, prepare
+from mlmreport.data.sources import return_memory
 from mlmreport.engine.fits import Engine
 from mlmreport.engine.session import package_dataset, session, versions
 from mlmreport.engine.workers import Workers
@@ -86,6 +87,7 @@ def analyse(
     progress = _Progress(progress)
     progress("data", "reading and preparing")
     data = check(document)
+    return_memory()
     planned = plan(document)
     context = Context(document, planned, data, Engine(session(), cache, workers, progress.loop))
     context.engine.begin(data.frame, planned.weights, planned.has_offset)

@@ -54,7 +54,16 @@ from mlmreport.errors import (
 )
 from mlmreport.spec.quoting import r_string
 
-__all__ = ["MISSING", "READERS", "Chooser", "DataSource", "RawTable", "Reader", "read"]
+__all__ = [
+    "MISSING",
+    "READERS",
+    "Chooser",
+    "DataSource",
+    "RawTable",
+    "Reader",
+    "read",
+    "return_memory",
+]
 
 MISSING = ("", "NA", "NaN")
 """The texts that mean a missing value in CSV, TSV and Excel."""
@@ -739,6 +748,11 @@ def _plain_frame(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 
 
 # ---------------------------------------------------------------- Parquet and Feather
+
+
+def return_memory() -> None:
+    """Return to the system what Arrow read tables into, which its pool keeps for the next one."""
+    pa.default_memory_pool().release_unused()
 
 
 def _read_parquet(request: Request) -> Content:

@@ -44,8 +44,10 @@ class Session:
     def __init__(self) -> None:
         ri = _start()
         self._ri = ri
+        self._lent: dict[str, Mapping[str, object]] = {}
         self._home = ri.baseenv["new.env"](parent=ri.globalenv)
         self._load()
+        self.lend("use_memory", {"trim": _trim})
 
     def _load(self) -> None:
         source = self._ri.baseenv["sys.source"]
@@ -73,7 +75,7 @@ class Session:
         They get bytes or numbers, and return one of these or a truth value.
         """
         lent = {name: self._ri.rternalize(_speaking(act)) for name, act in functions.items()}
-        self._lent = lent  # R does not keep them alive
+        self._lent[function] = lent  # R does not keep them alive
         self._guarded(lambda: self._home[function](**lent))
 
     def frame(self, function: str, **arguments: object) -> pd.DataFrame:
@@ -181,6 +183,13 @@ def _give_memory_back() -> None:
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
         ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 1 << 20)
+
+
+def _trim() -> bool:
+    """Give pages back that R has freed between others in use, which glibc by itself keeps."""
+    with contextlib.suppress(AttributeError, OSError):  # another C library
+        return bool(ctypes.CDLL(None).malloc_trim(0))
+    return False
 
 
 def _restore(name: str, value: str | None) -> None:

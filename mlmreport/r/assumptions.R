@@ -4,7 +4,7 @@
 # `single` are the predictors whose residuals are plotted as they are, of all `numbers`.
 step_assumptions <- function(id, group, nested, numbers, single, terms, level) {
   name <- paste0("m_", id)
-  m <- get(name, envir = analysis)
+  model_as_m(name)
   b <- list(
     M = as.name(name), G = as.name(group), LEVEL = level, RES = residual_call(as.name(name))
   )

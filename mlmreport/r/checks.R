@@ -8,7 +8,7 @@
 # name of this grouping's results: empty for the lowest grouping.
 check_influence <- function(id, group, key, optimizer, refits, exact) {
   name <- paste0("m_", id)
-  m <- get(name, envir = analysis)
+  model_as_m(name)
   objects <- function(what) make.names(paste0(what, if (nzchar(key)) paste0("_", key)))
   prefix <- function(what) paste0("assumptions/", what, "/", if (nzchar(key)) paste0(key, "/"))
   b <- list(M = as.name(name), G = as.name(group), OPT = optimizer)
@@ -169,9 +169,14 @@ left_out_numbers <- function(place, unit, name, m, b) {
   }
 }
 
-# The model `b$R`, fitted by lme4 without a group.
+# The model `b$R`, fitted without a group: where theta was found on compressed data, again so.
 refit_without <- function(unit, b) {
   b$UNIT <- unit
+  call <- call_found_ahead(as.character(b$M))
+  if (!is.null(call)) {
+    call$data <- resolve(quote(d[d$G != UNIT, , drop = FALSE]), b)
+    return(model_object(as.character(b$R), call, failing = "warning"))
+  }
   control <- if (b$OPT == "nloptwrap") {
     quote(lmerControl(calc.derivs = FALSE))
   } else {
@@ -256,14 +261,14 @@ variances_without <- function(at, reason, name, m, b) {
 # `scale` is that of a refit, or empty.
 check_remedies <- function(id, cluster, own, too_long, keys, scale, samples, clusters, seed) {
   name <- paste0("m_", id)
-  m <- get(name, envir = analysis)
+  model_as_m(name)
   b <- list(M = as.name(name))
-  remedy_robust_errors(name, m, cluster, own, no_robust_errors(cluster, own, too_long), b)
-  for (key in keys) remedy_without(key, m)
-  if (nzchar(scale)) remedy_scale(scale, m)
+  remedy_robust_errors(name, cluster, own, no_robust_errors(cluster, own, too_long), b)
+  for (key in keys) remedy_without(key, names(fixef(m)))
+  if (nzchar(scale)) remedy_scale(scale, names(fixef(m)))
   if (samples > 0) {
     said <- sprintf("parametric bootstrap, %d samples, %s", samples, refits_by(name))
-    bootstrap_errors("se_boot", bootstrapped(name, samples, seed), said, name, m)
+    bootstrap_errors("se_boot", bootstrapped(name, samples, seed), said, name)
   }
   if (clusters > 0) {
     drawn <- paste0("clusters_", id)
@@ -272,13 +277,14 @@ check_remedies <- function(id, cluster, own, too_long, keys, scale, samples, clu
       bind = list(P = as.name(compressed(name)), SAMPLES = clusters, SEED = seed, CLUSTER = cluster)
     )
     said <- sprintf("groups drawn with replacement, %d samples (Field & Welsh, 2007)", clusters)
-    bootstrap_errors("se_cluster", drawn, said, name, m)
+    bootstrap_errors("se_cluster", drawn, said, name)
   }
   list(robust = have("robust_tests"))
 }
 
 # Standard errors of the fixed effects from a bootstrap.
-bootstrap_errors <- function(what, refits, said, name, m) {
+bootstrap_errors <- function(what, refits, said, name) {
+  model_as_m(name)
   for (term in names(fixef(m))) {
     at <- paste("assumptions/remedies", term, what, sep = "/")
     label <- paste("Bootstrap SE:", term)
@@ -292,15 +298,15 @@ bootstrap_errors <- function(what, refits, said, name, m) {
 }
 
 # The model without the most influential group of a grouping.
-remedy_without <- function(key, m) {
+remedy_without <- function(key, terms_) {
   of <- if (nzchar(key)) paste0("_", key) else ""
   refit <- make.names(paste0("without", of, "_1"))
   tests <- make.names(paste0("coef_without", of, "_1"))
-  if (have(refit) && setequal(names(fixef(analysis[[refit]])), names(fixef(m)))) {
+  if (have(refit) && setequal(names(fixef(analysis[[refit]])), terms_)) {
     object(tests, satterthwaite(R), bind = list(R = as.name(refit)))
   }
   b <- list(TESTS = as.name(tests))
-  for (term in names(fixef(m))) {
+  for (term in terms_) {
     b$TERM <- term
     at <- function(what) paste0("assumptions/remedies/", term, "/", what, of)
     if (have(tests)) {
@@ -322,10 +328,10 @@ remedy_without <- function(key, m) {
 }
 
 # The tests with the outcome on another scale, whose refit `check_transformation` made.
-remedy_scale <- function(scale, m) {
+remedy_scale <- function(scale, terms_) {
   refit <- paste0("scale_", scale)
   if (have(refit)) object("coef_scale", satterthwaite(R), bind = list(R = as.name(refit)))
-  for (term in names(fixef(m))) {
+  for (term in terms_) {
     for (what in c("t", "p")) {
       b <- list(TERM = term, COLUMN = if (what == "t") "t value" else "Pr(>|t|)")
       at <- paste0("assumptions/remedies/", term, "/", what, "_scale")
@@ -358,10 +364,11 @@ no_robust_errors <- function(cluster, own, too_long) {
 }
 
 # The tests by CR2 errors as the object `robust_tests`; why they are not there.
-robust_tests_by <- function(cluster, own, b) {
+robust_tests_by <- function(name, cluster, own, b) {
   b$G <- if (own) cluster else as.name(cluster)
   if (own) {
-    object("robust_tests", robust_tests_of(M, G), bind = b)
+    b$P <- as.name(compressed(name))
+    object("robust_tests", robust_tests_of(M, P, G), bind = b)
     return(if (!have("robust_tests")) "R could not compute them for this model" else "")
   }
   object("robust", clubSandwich::vcovCR(M, cluster = d$G, type = "CR2"), bind = b)
@@ -374,8 +381,9 @@ robust_tests_by <- function(cluster, own, b) {
   if (!have("robust_tests")) "clubSandwich could not compute it for this model" else ""
 }
 
-remedy_robust_errors <- function(name, m, cluster, own, reason, b) {
-  if (!nzchar(reason)) reason <- robust_tests_by(cluster, own, b)
+remedy_robust_errors <- function(name, cluster, own, reason, b) {
+  model_as_m(name)
+  if (!nzchar(reason)) reason <- robust_tests_by(name, cluster, own, b)
   said <- paste0("cluster-robust, CR2, Satterthwaite df (", if (own) "on compressed data" else "clubSandwich", ")")
   labels <- c(se = "CR2 standard error", df = "CR2 degrees of freedom", p = "CR2 p")
   columns <- c(se = "SE", df = "df_Satt", p = "p_Satt")
@@ -429,10 +437,7 @@ check_exogeneity <- function(id, formula, reml, terms, groups, keys, means, with
   complaint <- ""
   if (length(terms)) {
     object("with_means", with_group_means(M, d, TERMS, NEW, GROUPS), bind = b)
-    if (have("with_means")) {
-      m <- get(name, envir = analysis)
-      complaint <- side_fit("mundlak", m, f, reml, quote(with_means))
-    }
+    if (have("with_means")) complaint <- side_fit("mundlak", name, f, reml, quote(with_means))
   } else {
     object("mundlak", M, bind = b)
   }
@@ -622,10 +627,7 @@ check_curves <- function(id, group, formula, reml, columns, kinds) {
   )
   object("with_squared", with_squares(d, COLUMNS, KINDS, NEW, d$G), bind = b)
   complaint <- ""
-  if (have("with_squared")) {
-    m <- get(name, envir = analysis)
-    complaint <- side_fit("curved", m, f, reml, quote(with_squared))
-  }
+  if (have("with_squared")) complaint <- side_fit("curved", name, f, reml, quote(with_squared))
   if (have("curved")) object("curved_tests", satterthwaite(curved), bind = b)
   for (k in seq_along(columns)) {
     curve_test(paste("assumptions/curve", kinds[k], columns[k], sep = "/"), columns[k], new[k], b)
@@ -812,7 +814,7 @@ check_transformation <- function(id, formula, reml, scales, outcomes, own) {
     f <- str2lang(formula)
     f[[2L]] <- str2lang(outcomes[k])
     refit <- paste0("scale_", scales[k])
-    side_fit(refit, get(paste0("m_", id), envir = analysis), f, reml)
+    side_fit(refit, paste0("m_", id), f, reml)
     scale_diagnostics(scales[k], refit, list(R = as.name(refit), T = scales[k]))
   }
   scale_diagnostics("model", paste0("m_", id), list(R = as.name(paste0("m_", id)), T = own))
@@ -900,7 +902,7 @@ scale_diagnostics <- function(scale, name, b) {
 # empty where there is none, `blocks` its groupings, `exact` whether its one variance is tested.
 check_outlying <- function(id, formula, null, null_formula, reml, blocks, exact, seed) {
   name <- paste0("m_", id)
-  m <- get(name, envir = analysis)
+  model_as_m(name)
   b <- list(M = as.name(name))
   object("outlying", outlying_rows(M), bind = b)
   if (!have("outlying") || !length(analysis$outlying)) {
@@ -913,12 +915,12 @@ check_outlying <- function(id, formula, null, null_formula, reml, blocks, exact,
     bind = b, model = name
   )
   object("inside", d[-outlying, , drop = FALSE])
-  complaint <- side_fit("without_outlying", m, str2lang(formula), reml, quote(inside))
-  without_outlying_rows(name, m, b)
+  complaint <- side_fit("without_outlying", name, str2lang(formula), reml, quote(inside))
+  without_outlying_rows(name, b)
   if (nzchar(null)) {
-    m0 <- get(paste0("m_", null), envir = analysis)
-    side_fit("null_without_outlying", m0, str2lang(null_formula), reml, quote(inside))
-    null_without_outlying(paste0("m_", null), blocks, exact, seed)
+    null <- paste0("m_", null)
+    side_fit("null_without_outlying", null, str2lang(null_formula), reml, quote(inside))
+    null_without_outlying(null, blocks, exact, seed)
   }
   list(rows = as.integer(first), complaint = complaint)
 }
@@ -942,7 +944,8 @@ outlying_row <- function(place, row, name, b) {
 }
 
 # The final model's estimates without the outlying rows.
-without_outlying_rows <- function(name, m, b) {
+without_outlying_rows <- function(name, b) {
+  model_as_m(name)
   at <- function(...) paste("assumptions/outlying", ..., sep = "/")
   known <- have("without_outlying") &&
     setequal(names(fixef(analysis$without_outlying)), names(fixef(m)))

@@ -105,7 +105,7 @@ evaluate <- function(name, call) {
     found <- made_ahead(call)
     if (is.null(found)) found <- observed(eval(call, analysis))
     if (nzchar(key) && found$seconds >= cache$costly) keep(key, found$value, found$said)
-    if (found$seconds > 0.3 && large_data()) gc()
+    if (found$seconds > 0.1 && large_data()) clear_memory()
   }
   for (said in found$said) note_text(name, said$kind, said$text)
   found$value

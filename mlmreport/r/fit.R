@@ -424,7 +424,7 @@ wald_definition <- function(null, group) {
 # The same quantities by other definitions, for the final model.
 other_definitions <- function(id, null, group) {
   name <- paste0("m_", id)
-  m <- get(name, envir = analysis)
+  model_as_m(name)
   b <- list(M = as.name(name))
   entry <- function(what, expr, label, type = "proportion", method = "", otherwise = NULL) {
     if (is.null(otherwise)) otherwise <- "it is not defined for this model and data"

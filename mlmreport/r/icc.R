@@ -307,50 +307,64 @@ icc_along <- function(model, group, effect, column, level) {
 # cross.
 icc_single_level <- function(id, group, clusters, terms, unit) {
   name <- paste0("m_", id)
-  m <- get(name, envir = analysis)
+  coefficients <- names(fixef(get(name, envir = analysis)))
   b <- list(M = as.name(name), G = as.name(group))
-  object("icc_pooled", pooled_fit(M), bind = b)
-  estimable <- within_terms(m, analysis$d[[group]])
+  kind <- pooled_errors(name, clusters, b)
+  estimable <- within_terms(get(name, envir = analysis), analysis$d[[group]])
   if (length(estimable)) object("icc_within", within_group_fit(M, d$G), bind = b)
-  kind <- ols_robust_kind(name, clusters)
   for (term in terms) {
     b$TERM <- term
-    b$K <- match(term, names(fixef(m)))
+    b$K <- match(term, coefficients)
     single_level_term(b, term %in% estimable, kind, unit)
   }
   list(kind = kind)
 }
 
-# The cluster-robust covariance of the pooled fit, and which it is.
-ols_robust_kind <- function(name, clusters) {
-  if (length(clusters) > 2L) {
-    return("none")
+# The fit without groups and its cluster-robust covariance; which that is.
+pooled_errors <- function(name, clusters, b) {
+  if (length(clusters) == 1L && pooled_on_rows(name, clusters)) {
+    b <- list(P = as.name(compressed(name)), C = clusters)
+    object("icc_pooled", pooled_rows(P), bind = b)
+    object("icc_robust", robust_pooled(P, C), bind = b)
+    if (have("icc_pooled", "icc_robust")) {
+      return("CR2")
+    }
   }
-  if (length(clusters) == 2L) {
+  object("icc_pooled", pooled_fit(M), bind = b)
+  if (length(clusters) == 1L) {
+    one_way_errors(clusters)
+  } else if (length(clusters) == 2L) {
     b <- list(A = as.name(clusters[1L]), B = as.name(clusters[2L]))
     object("icc_robust", two_way_covariance(icc_pooled, d$A, d$B), bind = b)
-    return(if (have("icc_robust")) "two-way" else "none")
+    if (have("icc_robust")) "two-way" else "none"
+  } else {
+    "none"
   }
-  one_way_kind(name, clusters)
 }
 
-# By clubSandwich, whose matrices have the size of a cluster, by CR2 on compressed data, or by CR1.
-one_way_kind <- function(name, cluster) {
-  b <- list(C = as.name(cluster))
-  # Nominal seconds, as for the CR2 errors of the model.
-  sizes <- as.numeric(table(analysis$d[[cluster]]))
-  small <- sum(2e-4 * sizes + 1e-8 * sizes^3) <= 20
+# Whether clubSandwich, whose matrices have the size of a cluster, takes long for a single regression,
+# and compressed data give the same.
+pooled_on_rows <- function(name, cluster) {
   grouping <- cluster %in% names(ngrps(get(name, envir = analysis)))
-  if (small && suppressMessages(requireNamespace("clubSandwich", quietly = TRUE))) {
+  !small_clusters(cluster) && grouping && !weighted() && nzchar(compressed(name))
+}
+
+# By nominal seconds, as for the CR2 errors of the model.
+small_clusters <- function(cluster) {
+  sizes <- as.numeric(table(analysis$d[[cluster]]))
+  sum(2e-4 * sizes + 1e-8 * sizes^3) <= 20
+}
+
+one_way_errors <- function(cluster) {
+  b <- list(C = as.name(cluster))
+  if (small_clusters(cluster) && suppressMessages(requireNamespace("clubSandwich", quietly = TRUE))) {
     b$ROBUST <- quote(clubSandwich::vcovCR(icc_pooled, cluster = d$C, type = "CR2"))
     if (weighted()) b$ROBUST$target <- quote(1 / weights(icc_pooled))
     b$ROBUST <- resolve(b$ROBUST, b["C"])
     object("icc_robust", as.matrix(ROBUST), bind = b)
-  } else if (grouping && !weighted() && nzchar(compressed(name))) {
-    object("icc_robust", robust_pooled(M, C), bind = list(M = as.name(name), C = cluster))
-  }
-  if (have("icc_robust")) {
-    return("CR2")
+    if (have("icc_robust")) {
+      return("CR2")
+    }
   }
   object("icc_robust", cluster_covariance(icc_pooled, d$C), bind = b)
   if (have("icc_robust")) "CR1" else "none"

@@ -46,7 +46,7 @@ prediction_drift <- function(id) {
 # `made` is what the prediction is called in R.
 predict_for <- function(id, key, made, label, units, values, new, residual, level, unit) {
   name <- paste0("m_", id)
-  m <- get(name, envir = analysis)
+  model_as_m(name)
   at <- function(what) paste("inference", key, what, sep = "/")
   inside <- list()
   for (g in names(units)) inside <- utils::modifyList(inside, units_around(m, g, units[[g]]))
@@ -177,7 +177,7 @@ comparisons <- function(id, group, effect, level, draws, seed, units, columns) {
     TAIL = (1 - level) / 2, COLUMNS = columns
   )
   b$SE <- mode_errors(b)
-  m <- get(name, envir = analysis)
+  model_as_m(name)
   variance <- component(m, intercept_block(m, group), effect)
   if (sqrt(variance) < 1e-4 * sigma(m)) {
     for (what in c("factor", "overlap", paste0("rank/", units, "/lower"),
@@ -361,7 +361,7 @@ named_groups <- function(id, group, wanted, columns) {
 # What a named group has: its rows, and how far its data determine its deviation.
 group_facts <- function(id, group, units) {
   name <- paste0("m_", id)
-  m <- get(name, envir = analysis)
+  model_as_m(name)
   b <- list(M = as.name(name), G = group, GC = as.name(group))
   block <- intercept_block(m, group)
   for (u in units) {
@@ -432,7 +432,7 @@ shrinkage <- function(null, group, outcome) {
 # The same fixed part by ordinary least squares, as if rows were independent.
 ols_comparison <- function(id, fixed, unit) {
   name <- paste0("m_", id)
-  m <- get(name, envir = analysis)
+  model_as_m(name)
   b <- list(F = str2lang(fixed), M = as.name(name))
   b$OLS <- bquote(lm(.(b$F), data = d))
   if (weighted()) b$OLS$weights <- as.name(record$weights)

@@ -22,7 +22,7 @@ typical_values <- function(variables) {
 # Range of a random slope over groups, and the share with the opposite sign.
 slope_range <- function(id, block, effect, label, level, unit) {
   name <- paste0("m_", id)
-  m <- get(name, envir = analysis)
+  model_as_m(name)
   at <- function(what) paste("interpretation/range", block, effect, what, sep = "/")
   b <- list(M = as.name(name), B = block, E = effect, TAIL = 1 - (1 - level) / 2)
   if (!effect %in% names(fixef(m))) {
@@ -150,7 +150,7 @@ slope_line <- function(interaction, key, name, b) {
 
 # Where the effect of x begins to differ from zero along z; only for a product of two numbers.
 neyman_bounds <- function(interaction, x, z, name, level, b) {
-  m <- get(name, envir = analysis)
+  model_as_m(name)
   names_ <- formula_name(c(x, z))
   product <- intersect(paste(names_, rev(names_), sep = ":"), names(fixef(m)))
   at <- function(what) paste("interpretation/neyman", interaction, what, sep = "/")
@@ -465,7 +465,7 @@ slope_reliabilities <- function(id, block, effect, label) {
 # Where along x the variance between groups is smallest, and the SDs there and at the data's ends.
 least_variance <- function(id, block, effect, column, unit, label) {
   name <- paste0("m_", id)
-  m <- get(name, envir = analysis)
+  model_as_m(name)
   at <- function(what) paste("interpretation/least", block, effect, what, sep = "/")
   if (component(m, block, effect) <= 0) {
     for (what in c("x", "sd", "min", "max")) {

@@ -50,13 +50,13 @@ complaints <- function(m) {
 
 # A comparison needs ML when the fixed parts differ; the ML refit is an object of its own.
 fit_by_ml <- function(id) {
-  b <- list(M = as.name(paste0("m_", id)))
-  m <- get(paste0("m_", id), envir = analysis)
-  if (isREML(m) && found_ahead(m)) {
-    call <- call_of(m)
+  name <- paste0("m_", id)
+  b <- list(M = as.name(name))
+  call <- call_found_ahead(name)
+  if (by_reml(name) && !is.null(call)) {
     call$REML <- FALSE
     model_object(paste0("ml_", id), call)
-  } else if (isREML(m)) {
+  } else if (by_reml(name)) {
     object(paste0("ml_", id), refitML(M), bind = b)
   } else {
     object(paste0("ml_", id), M, bind = b)
@@ -66,7 +66,7 @@ fit_by_ml <- function(id) {
 # `limits`: whether the fixed effects get t intervals here, not others later.
 model_quantities <- function(id, labels, unit, level, ddf, limits) {
   name <- paste0("m_", id)
-  m <- get(name, envir = analysis)
+  model_as_m(name)
   b <- list(
     M = as.name(name), T = as.name(paste0("t_", id)), C = as.name(paste0("coef_", id)), DDF = ddf
   )
@@ -396,13 +396,17 @@ refit_by_others <- function(id, optimizers) {
   m <- as.name(paste0("m_", id))
   refit_each(refit_name(id, optimizers), m, optimizers)
   fitted <- optimizers[vapply(refit_name(id, optimizers), have, FALSE)]
-  fits <- mget(refit_name(id, fitted), envir = analysis)
   own <- as.numeric(logLik(get(as.character(m), envir = analysis)))
+  facts <- lapply(refit_name(id, fitted), function(name) { # one in memory at a time
+    fit <- get(name, envir = analysis)
+    list(
+      gain = as.numeric(logLik(fit)) - own, complained = length(complaints(fit)) > 0L,
+      singular = isSingular(fit)
+    )
+  })
   list(
-    fitted = as.character(fitted),
-    gain = as.numeric(vapply(fits, logLik, 0)) - own,
-    complained = as.logical(vapply(fits, function(m) length(complaints(m)) > 0L, FALSE)),
-    singular = as.logical(vapply(fits, isSingular, FALSE))
+    fitted = as.character(fitted), gain = vapply(facts, `[[`, 0, "gain"),
+    complained = vapply(facts, `[[`, FALSE, "complained"), singular = vapply(facts, `[[`, FALSE, "singular")
   )
 }
 
@@ -554,7 +558,8 @@ test_slope <- function(key, reml, larger, smaller, df, alone, by, reason, simula
     absent(at("p_exact"), reason, labels[["p_exact"]])
   } else if (by == "bootstrap") {
     statistic(
-      at("p_exact"), bootstrap_ratio_p(A, B, NSIM, SEED), paste0(labels[["p_exact"]], ": ", label),
+      at("p_exact"), bootstrap_ratio_p(likelihood_ratio(A, B), ratio_design(A, B), NSIM, SEED),
+      paste0(labels[["p_exact"]], ": ", label),
       "p", bind = b, model = larger,
       method = sprintf("parametric bootstrap, %d samples at most", simulations),
       otherwise = "the null distribution could not be simulated"

@@ -5,7 +5,8 @@
 #   ratio_without_groups(m)            the ratio of a model against its fixed part alone
 #   simulated_ratio_p(only, ratio)     p of a variance that is correlated with no other, by RLRsim
 #   exact_grouping_test(m)             both, of a null model of one grouping
-#   bootstrap_ratio_p(smaller, larger) p of any two fits, by the parametric bootstrap
+#   bootstrap_ratio_p(ratio, null)     p of any two fits, whose design under the smaller one is
+#   ratio_design(smaller, larger)      `null`, by the parametric bootstrap
 
 # Restricted or full likelihood ratio of a model against its fixed part alone.
 ratio_without_groups <- function(m) {
@@ -51,10 +52,9 @@ exact_grouping_test <- function(m, simulations, seed) {
 # it and both models fitted again. Hundreds of replicates (two blocks) are drawn until `enough` ratios
 # are as large as the observed one (Besag & Clifford, 1991): a p that is not small is known from few of
 # them. A p of k among n replicates is (k + 1) / (n + 1) (Davison & Hinkley, 1997, eq. 4.11), so never 0.
-bootstrap_ratio_p <- function(smaller, larger, replicates, seed, enough = 25) {
-  observed <- max(0, 2 * as.numeric(logLik(larger) - logLik(smaller)))
-  null <- ratio_design(smaller, larger)
-  exceeding <- function(ratios) sum(unlist(ratios) >= observed - 1e-6)
+bootstrap_ratio_p <- function(ratio, null, replicates, seed, enough = 25) {
+  force(null)
+  exceeding <- function(ratios) sum(unlist(ratios) >= ratio - 1e-6)
   ratios <- over_blocks(
     stream_blocks(replicate_streams(seed, replicates), seq_len(replicates)), drawn_ratios,
     null = null, enough = function(ratios) length(ratios) %% 2L == 0L && exceeding(ratios) >= enough

@@ -1,8 +1,9 @@
 # Cluster-robust standard errors of fixed effects on compressed data (compression.R), for clusters too
 # large for matrices of their size.
 #
-#   robust_tests_of(m, by)     the fixed effects of a mixed model, with t tests
-#   robust_pooled(m, by)       covariance of the same fixed part by least squares
+#   robust_tests_of(m, problem, by)  the fixed effects of a mixed model, with t tests
+#   pooled_rows(problem)             the same fixed part by least squares
+#   robust_pooled(problem, by)       its robust covariance
 #
 # CR2 (Bell & McCaffrey, 2002; Pustejovsky & Tipton, 2018) multiplies the residuals of a cluster by
 # A_j = U_j'(U_j (V_j - X_j M X_j') U_j')^(-1/2) U_j, where V_j = U_j'U_j is the covariance of its rows by the
@@ -10,8 +11,7 @@
 # are zero, which is what the compression leaves out, have no part in X_j'V_j^-1 A_j: so the compressed rows
 # give what all rows give. Prior weights are no rotation.
 
-robust_tests_of <- function(m, by) {
-  problem <- compress(m)
+robust_tests_of <- function(m, problem, by) {
   factors <- getME(m, "Tlist")
   found <- robust_parts(problem, by, fixef(m), function(rows) {
     v <- diag(length(rows))
@@ -25,8 +25,17 @@ robust_tests_of <- function(m, by) {
   data.frame(SE = se, df_Satt = found$df, p_Satt = 2 * pt(-abs(fixef(m) / se), found$df))
 }
 
-robust_pooled <- function(m, by) {
-  problem <- compress(m)
+# What coef() and vcov() ask of lm() on all rows.
+pooled_rows <- function(problem) {
+  q <- qr(problem$x)
+  sigma2 <- (sum(qr.resid(q, problem$y)^2) + sum(problem$rss)) / (problem$n - ncol(problem$x))
+  structure(
+    list(coefficients = qr.coef(q, problem$y), covariance = sigma2 * chol2inv(qr.R(q))), class = "pooled_rows"
+  )
+}
+vcov.pooled_rows <- function(object, ...) object$covariance
+
+robust_pooled <- function(problem, by) {
   robust_parts(problem, by, qr.coef(qr(problem$x), problem$y), function(rows) diag(length(rows)))$vcov
 }
 

@@ -8,6 +8,7 @@
 model_object <- function(name, call, by = "", failing = "error") {
   if (large_data()) make_room(Inf)
   searched <- observed(call_at_optimum(call, by))
+  if (large_data()) clear_memory()
   for (said in searched$said) note_text(name, said$kind, said$text)
   if (inherits(searched$value, "error")) note_condition(name, "warning", searched$value)
   ahead <- if (is.call(searched$value)) searched$value
@@ -115,19 +116,19 @@ likelihood_of <- function(reml) if (reml) "REML" else "ML"
 # By what the parts that rest on refits of a model are made, in words.
 refits_by <- function(name) if (nzchar(compressed(name))) "on compressed data" else "by lme4"
 
-# A model fitted beside the sequence, with the optimizer of `m`; what lme4 has against it, or nothing.
-side_fit <- function(name, m, formula, reml, data = quote(d)) {
+# A model fitted beside the sequence, with the optimizer of the model `of`; what lme4 has against it, or
+# nothing.
+side_fit <- function(name, of, formula, reml, data = quote(d)) {
   call <- lmer_call(formula, reml, data = data)
-  call$control <- m@call$control
+  call$control <- get(of, envir = analysis)@call$control
   model_object(name, call)
   settle(name)
 }
 
 # A model fitted again by other optimizers; where its theta was found on compressed data, theirs is.
 refit_each <- function(names, m, optimizers) {
-  model <- get(as.character(m), envir = analysis)
-  if (found_ahead(model)) {
-    call <- call_of(model)
+  call <- call_found_ahead(as.character(m))
+  if (!is.null(call)) {
     for (k in seq_along(names)) {
       call$control <- bquote(lmerControl(optimizer = .(optimizers[k])))
       model_object(names[k], call, optimizers[k], "warning")
@@ -141,6 +142,12 @@ refit_each <- function(names, m, optimizers) {
   for (k in seq_along(calls)) {
     object(names[k], CALL, bind = list(CALL = calls[[k]]), failing = "warning")
   }
+}
+
+# The call of lmer by name of the model; NULL where theta was not found on compressed data.
+call_found_ahead <- function(name) {
+  m <- get(name, envir = analysis)
+  if (found_ahead(m)) call_of(m)
 }
 
 # The call of lmer that a model stands for, its formula as code.

@@ -58,6 +58,12 @@ in_use <- function(name, model) {
   invisible(model)
 }
 
+# A variable `m` of the calling function that is the model of a name: it is taken off the shelf for each
+# use, so that the function does not hold it while others are made.
+model_as_m <- function(name) {
+  makeActiveBinding("m", function() get(name, envir = analysis), parent.frame())
+}
+
 # Let go of the models that were used the longest ago, until one of `size` bytes more has its place;
 # at once, as it needs the memory that they have. The one in use stays (`size` 0).
 make_room <- function(size) {
@@ -70,8 +76,15 @@ make_room <- function(size) {
     return(invisible())
   }
   shelf$models <- shelf$models[stay %in% TRUE]
-  gc()
+  clear_memory()
   invisible()
+}
+
+# `trim` is a function of Python that returns freed pages to the system.
+use_memory <- function(trim) shelf$trim <- trim
+clear_memory <- function() {
+  gc()
+  shelf$trim()
 }
 
 # Before a large model is made, and after a call that took long, memory is cleared: garbage of many

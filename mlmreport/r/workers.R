@@ -37,7 +37,10 @@ unpacked <- function(raw) unserialize(raw, refhook = inward)
 beside_workers <- function(blocks, f, ..., enough) {
   tasks <- if (workers$count && length(blocks) > 1L) sent(blocks, f, list(...))
   on.exit(if (length(tasks)) workers$drop(tasks[[1L]], tasks[[length(tasks)]]))
-  here <- function(k) observed(f(blocks[[k]], ...))
+  here <- function(k) {
+    if (k > 1L && large_data()) clear_memory()
+    observed(f(blocks[[k]], ...))
+  }
   found <- vector("list", length(blocks))
   values <- list()
   while (length(values) < length(blocks) && !enough(values)) {

@@ -383,13 +383,17 @@ robust <- list(
 for (name in names(robust)) {
   m <- robust[[name]]$m
   g <- m@flist[[robust[[name]]$by]]
-  ours <- robust_tests_of(m, robust[[name]]$by)
+  ours <- robust_tests_of(m, compress(m), robust[[name]]$by)
   theirs <- clubSandwich::coef_test(m, clubSandwich::vcovCR(m, cluster = g, type = "CR2"), test = "Satterthwaite")
   say(paste("robust SE", name), ours$SE / theirs$SE - 1, 1e-9)
   say(paste("robust df", name), ours$df_Satt / theirs$df_Satt - 1, 1e-6)
   say(paste("robust p", name), ours$p_Satt - theirs$p_Satt, 1e-9)
   x <- getME(m, "X")
   y <- getME(m, "y")
-  pooled <- clubSandwich::vcovCR(lm(y ~ 0 + x), cluster = g, type = "CR2")
-  say(paste("robust OLS", name), (as.matrix(pooled) - robust_pooled(m, robust[[name]]$by)) / max(diag(pooled)), 1e-10)
+  all <- lm(y ~ 0 + x)
+  pooled <- pooled_rows(compress(m))
+  say(paste("robust, OLS", name), coef(pooled) / coef(all) - 1, 1e-9)
+  say(paste("robust, OLS errors", name), diag(vcov(pooled)) / diag(vcov(all)) - 1, 1e-9)
+  all <- as.matrix(clubSandwich::vcovCR(all, cluster = g, type = "CR2"))
+  say(paste("robust OLS", name), (all - robust_pooled(compress(m), robust[[name]]$by)) / max(diag(all)), 1e-10)
 }

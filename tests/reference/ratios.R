@@ -24,10 +24,10 @@ for (reml in c(TRUE, FALSE)) {
     cat(paste("share below quantile", at, reml), share, at, sep = "\t")
     cat("\n")
   }
-  p <- bootstrap_ratio_p(own$smaller, own$larger, 2000, 1, enough = Inf)
+  p <- bootstrap_ratio_p(ratio(own), ratio_design(own$smaller, own$larger), 2000, 1, enough = Inf)
   cat(paste("p", reml), p, mean(brute >= ratio(own)), sep = "\t")
   cat("\n")
-  few <- bootstrap_ratio_p(own$smaller, own$larger, 2000, 1)
+  few <- bootstrap_ratio_p(ratio(own), ratio_design(own$smaller, own$larger), 2000, 1)
   cat(paste("p of few", reml), few, p, sep = "\t")
   cat("\n")
 }
