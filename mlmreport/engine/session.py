@@ -47,7 +47,8 @@ class Session:
         self._lent: dict[str, Mapping[str, object]] = {}
         self._home = ri.baseenv["new.env"](parent=ri.globalenv)
         self._load()
-        self.lend("use_memory", {"trim": _trim})
+        memory = _Memory()
+        self.lend("use_memory", {"trim": memory.trim, "grown": memory.grown})
 
     def _load(self) -> None:
         source = self._ri.baseenv["sys.source"]
@@ -185,11 +186,31 @@ def _give_memory_back() -> None:
         ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 1 << 20)
 
 
-def _trim() -> bool:
-    """Give pages back that R has freed between others in use, which glibc by itself keeps."""
-    with contextlib.suppress(AttributeError, OSError):  # another C library
-        return bool(ctypes.CDLL(None).malloc_trim(0))
-    return False
+class _Memory:
+    """The resident memory of the process, which R does not see."""
+
+    _MUCH = 100 * 2**20
+
+    def __init__(self) -> None:
+        self._least = self._resident()
+
+    def trim(self) -> bool:
+        """Give pages back that R has freed between others in use, which glibc by itself keeps."""
+        with contextlib.suppress(AttributeError, OSError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)
+        self._least = self._resident()
+        return True
+
+    def grown(self) -> bool:
+        """Whether it is 100 MB more than after the last trim; never where Linux does not tell."""
+        return self._resident() > self._least + self._MUCH
+
+    @staticmethod
+    def _resident() -> int:
+        with contextlib.suppress(OSError):
+            pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+            return int(pages) * os.sysconf("SC_PAGE_SIZE")
+        return 0
 
 
 def _restore(name: str, value: str | None) -> None:

@@ -102,6 +102,7 @@ evaluate <- function(name, call) {
   key <- cache$last <- content_key(call)
   found <- recall(key)
   if (is.null(found)) {
+    if (large_data() && shelf$grown()) clear_memory()
     found <- made_ahead(call)
     if (is.null(found)) found <- observed(eval(call, analysis))
     if (nzchar(key) && found$seconds >= cache$costly) keep(key, found$value, found$said)

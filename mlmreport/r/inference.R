@@ -429,13 +429,17 @@ shrinkage <- function(null, group, outcome) {
   list()
 }
 
-# The same fixed part by ordinary least squares, as if rows were independent.
-ols_comparison <- function(id, fixed, unit) {
+# The same fixed part by ordinary least squares, as if rows were independent; of many rows without what
+# lm() keeps of each.
+ols_comparison <- function(id, fixed, unit, many = 1e5) {
   name <- paste0("m_", id)
   model_as_m(name)
   b <- list(F = str2lang(fixed), M = as.name(name))
   b$OLS <- bquote(lm(.(b$F), data = d))
   if (weighted()) b$OLS$weights <- as.name(record$weights)
+  if (!adjusted() && nrow(analysis$d) >= many && nzchar(compressed(name))) {
+    b$OLS <- bquote(pooled_rows(.(as.name(compressed(name)))))
+  }
   object("ols", OLS, bind = b)
   for (term in names(fixef(m))) {
     b$TERM <- term

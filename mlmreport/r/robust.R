@@ -29,9 +29,11 @@ robust_tests_of <- function(m, problem, by) {
 pooled_rows <- function(problem) {
   q <- qr(problem$x)
   sigma2 <- (sum(qr.resid(q, problem$y)^2) + sum(problem$rss)) / (problem$n - ncol(problem$x))
-  structure(
-    list(coefficients = qr.coef(q, problem$y), covariance = sigma2 * chol2inv(qr.R(q))), class = "pooled_rows"
-  )
+  terms <- problem$beta_names
+  structure(list(
+    coefficients = setNames(qr.coef(q, problem$y), terms),
+    covariance = structure(sigma2 * chol2inv(qr.R(q)), dimnames = list(terms, terms))
+  ), class = "pooled_rows")
 }
 vcov.pooled_rows <- function(object, ...) object$covariance
 

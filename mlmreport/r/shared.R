@@ -38,6 +38,7 @@ call_at_optimum <- function(call, by = "") {
   if (170e-9 * length(design$reTrms$Zt@x) * (20 * k + 2 * k^2) < 1) {
     return(NULL) # see fit_cost; this also where lme4 is to say what is wrong with the call
   }
+  if (large_data()) clear_memory()
   found <- optimum_of(design, by = by)
   ahead <- if (is.null(found$reason)) {
     keep_design(call, design, found$problem)

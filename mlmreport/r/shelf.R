@@ -80,8 +80,12 @@ make_room <- function(size) {
   invisible()
 }
 
-# `trim` is a function of Python that returns freed pages to the system.
-use_memory <- function(trim) shelf$trim <- trim
+# Functions of Python: `trim` returns freed pages to the system, `grown` tells whether the process has
+# become much larger since.
+use_memory <- function(trim, grown) {
+  shelf$trim <- trim
+  shelf$grown <- grown
+}
 clear_memory <- function() {
   gc()
   shelf$trim()

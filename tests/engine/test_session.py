@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from mlmreport.engine import session as module
 from mlmreport.engine.fits import Engine
-from mlmreport.engine.session import Session, package_dataset, session, versions
+from mlmreport.engine.session import Session, _Memory, package_dataset, session, versions
 from mlmreport.errors import AnalysisError, EnvironmentFault, InputError
 from mlmreport.quantities import Missing, Quantity, Series
 
@@ -239,3 +242,22 @@ def test_programs_started_later_do_not_get_the_libraries_of_r() -> None:
         "print(os.environ.get('LD_LIBRARY_PATH') == before)"
     )
     assert elsewhere(code).stdout.strip() == "True"
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux tells the memory in use")
+def test_memory_that_has_grown_is_seen() -> None:
+    memory = _Memory()
+    memory.trim()
+    assert not memory.grown()
+    held = np.ones(25_000_000)  # 200 MB, all of it written
+    assert memory.grown()
+    del held
+    memory.trim()
+    assert not memory.grown()
+
+
+def test_what_was_lent_before_stays() -> None:
+    """Functions lent later, the workers', do not take the place of earlier ones."""
+    Engine(session()).begin(pd.DataFrame({"x": [1.0, 2.0]}))
+    gc.collect()
+    assert session().call("clear_memory") == (True,)

@@ -392,7 +392,7 @@ for (name in names(robust)) {
   y <- getME(m, "y")
   all <- lm(y ~ 0 + x)
   pooled <- pooled_rows(compress(m))
-  say(paste("robust, OLS", name), coef(pooled) / coef(all) - 1, 1e-9)
+  say(paste("robust, OLS", name), coef(pooled)[colnames(x)] / coef(all) - 1, 1e-9)
   say(paste("robust, OLS errors", name), diag(vcov(pooled)) / diag(vcov(all)) - 1, 1e-9)
   all <- as.matrix(clubSandwich::vcovCR(all, cluster = g, type = "CR2"))
   say(paste("robust OLS", name), (all - robust_pooled(compress(m), robust[[name]]$by)) / max(diag(all)), 1e-10)
