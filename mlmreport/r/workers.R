@@ -38,7 +38,7 @@ beside_workers <- function(blocks, f, ..., enough) {
   tasks <- if (workers$count && length(blocks) > 1L) sent(blocks, f, list(...))
   on.exit(if (length(tasks)) workers$drop(tasks[[1L]], tasks[[length(tasks)]]))
   here <- function(k) {
-    if (k > 1L && large_data()) clear_memory()
+    if (large_data()) clear_memory() # of what led to the loop, and of the block before
     observed(f(blocks[[k]], ...))
   }
   found <- vector("list", length(blocks))
