@@ -25,7 +25,7 @@ long: setup ## run the tests that take long
 	$(BIN)/pytest -n 2 -m long
 
 BENCHMARKS := conversion startup refits report crossed many parts large
-bench: setup ## run the benchmarks (25 min) but coverage.py, which takes an hour
+bench: setup ## run the benchmarks (75 min) but coverage.py, which takes an hour
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python "benchmarks/$$name.py" || exit 1; done
 
 format: setup ## put the Python code into the project's layout
