@@ -400,14 +400,19 @@ refit_by_others <- function(id, optimizers) {
   facts <- lapply(refit_name(id, fitted), function(name) { # one in memory at a time
     fit <- get(name, envir = analysis)
     list(
-      gain = as.numeric(logLik(fit)) - own, complained = length(complaints(fit)) > 0L,
-      singular = isSingular(fit)
+      gain = as.numeric(logLik(fit)) - own, singular = isSingular(fit),
+      complained = length(complaints(fit)) > 0L || found_ahead(fit) && warned(name)
     )
   })
   list(
     fitted = as.character(fitted), gain = vapply(facts, `[[`, 0, "gain"),
     complained = vapply(facts, `[[`, FALSE, "complained"), singular = vapply(facts, `[[`, FALSE, "singular")
   )
+}
+
+# Whether R warned of an object in this step; of a search on compressed data the model does not tell.
+warned <- function(name) {
+  any(vapply(record$conditions, function(x) x$name == name && x$kind == "warning", FALSE))
 }
 
 # The refit by the optimizer `best` takes the model's name, the first fit that of a refit.

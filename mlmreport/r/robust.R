@@ -53,22 +53,29 @@ robust_parts <- function(problem, by, beta, covariance) {
   e <- as.vector(problem$y - problem$x %*% beta)
   parts <- Map(function(at, x, u, white) {
     v <- crossprod(u)
-    a <- crossprod(u, inverse_root(u %*% (v - x %*% bread %*% t(x)) %*% t(u)) %*% u)
-    own <- backsolve(u, white)
-    direction <- crossprod(a, own) %*% bread
+    adjustment <- crossprod(u, inverse_root(u %*% (v - x %*% bread %*% t(x)) %*% t(u)) %*% u)
+    weighted_x <- backsolve(u, white)
+    a <- crossprod(adjustment, weighted_x) %*% bread
     list(
-      score = as.vector(crossprod(own, a %*% e[at])), within = colSums(direction * (v %*% direction)),
-      between = crossprod(x, direction)
+      score = as.vector(crossprod(weighted_x, adjustment %*% e[at])), variance = colSums(a * (v %*% a)),
+      b = crossprod(x, a)
     )
   }, rows, x, roots, whitened)
   scores <- matrix(unlist(lapply(parts, `[[`, "score")), length(beta))
   df <- vapply(seq_along(beta), function(k) {
-    within <- vapply(parts, function(part) part$within[k], 0)
-    between <- matrix(unlist(lapply(parts, function(part) part$between[, k])), length(beta))
-    shared <- crossprod(between, bread %*% between)
-    sum(within - diag(shared))^2 / (sum(within^2 - 2 * within * diag(shared)) + sum(shared^2))
+    b <- matrix(unlist(lapply(parts, function(part) part$b[, k])), length(beta))
+    satterthwaite_of_form(vapply(parts, function(part) part$variance[k], 0), b, bread)
   }, 0)
   list(vcov = bread %*% tcrossprod(scores) %*% bread, df = df)
+}
+
+# The squared trace over the trace of the square of a matrix with the elements
+# [i = j] variance_i - b_i'M b_j, b_i a column of `b`, without a row and a column for each cluster:
+# the sum of all (b_i'M b_j)^2 is the trace of (M b b')^2.
+satterthwaite_of_form <- function(variance, b, m) {
+  shared <- colSums(b * (m %*% b))
+  all <- m %*% tcrossprod(b)
+  sum(variance - shared)^2 / (sum(variance^2 - 2 * variance * shared) + sum(all * t(all)))
 }
 
 # The inverse square root of a symmetric matrix, zero where the matrix is.

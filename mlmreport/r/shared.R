@@ -29,7 +29,7 @@ call_at_optimum <- function(call, by = "") {
   key <- if (nzchar(cache$folder)) digest_of(c(content_key(call), "at its optimum", by)) else ""
   known <- recall(key)
   if (!is.null(known)) {
-    return(known$value)
+    return(said_again(known))
   }
   design <- tryCatch(
     suppressMessages(suppressWarnings(design_of(call, analysis))), error = function(e) NULL
@@ -39,14 +39,15 @@ call_at_optimum <- function(call, by = "") {
     return(NULL) # see fit_cost; this also where lme4 is to say what is wrong with the call
   }
   if (large_data()) clear_memory()
-  found <- optimum_of(design, by = by)
+  searched <- observed(optimum_of(design, by = by))
+  found <- said_again(searched)
   ahead <- if (is.null(found$reason)) {
     keep_design(call, design, found$problem)
     call[[1L]] <- as.name("lmer_at")
     call$theta <- found$fit$theta
     call
   }
-  if (nzchar(key)) keep(key, ahead, list())
+  if (nzchar(key)) keep(key, ahead, searched$said)
   ahead
 }
 

@@ -149,7 +149,7 @@ def _decide(context: Context, model: FittedModel, facts: Mapping[str, Any]) -> N
     context.decide(
         STEP,
         f"of the fits by {'BFGS and ' if model.fit.ahead else ''}lme4's three optimizers "
-        f"the one with the highest log-likelihood is "
+        "the one with the highest log-likelihood is "
         f"reported; {RULES['optimizers'].text}",
         evidence,
         f"{model.plan.label}: {_verdict(facts)}",

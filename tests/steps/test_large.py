@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import pandas as pd
 import pytest
 from support import value
 
-from mlmreport.engine.session import definitions
+from mlmreport.cache import Cache
+from mlmreport.engine.fits import Engine
+from mlmreport.engine.session import definitions, session
 from mlmreport.quantities import Results
 from mlmreport.steps.optimizers import OPTIMIZERS
 from mlmreport.verify.verification import verify
@@ -101,3 +104,36 @@ def test_lme4_finds_no_better_one(large: Results, tmp_path: Path) -> None:
     ours = [value(large, f"slopes/fixef/{name}/{what}")
             for what in ("estimate", "se") for name in ("(Intercept)", "x")]  # fmt: skip
     assert others == pytest.approx(ours, rel=1e-3)
+
+
+@pytest.fixture
+def warning_optimizer() -> Iterator[None]:
+    """An optimizer that warns of its search on compressed data."""
+    import rpy2.rinterface as ri
+
+    home = session()._home
+    own = home["optimum_by"]
+    home["own_optimum_by"] = own
+    home["optimum_by"] = ri.baseenv["eval"](
+        ri.baseenv["parse"](
+            text=ri.StrSexpVector(
+                ["function(...) { warning('it stopped early'); own_optimum_by(...) }"]
+            )
+        ),
+        home,
+    )
+    yield
+    home["optimum_by"] = own
+
+
+@pytest.mark.usefixtures("warning_optimizer")
+def test_what_an_optimizer_says_is_told_from_the_cache_too(tmp_path: Path) -> None:
+    frame = rows().astype({"school": "category"})
+    for _ in range(2):
+        engine = Engine(session(), Cache(tmp_path, costly=0))
+        engine.begin(frame)
+        engine.fit("slopes", "y ~ 1 + x + (1 + x | school)", True, "nloptwrap")
+        facts = engine.run("models", "refit_by_others", id="slopes", optimizers=["bobyqa"])
+        assert facts["complained"] == (True,)
+        said = [(c["where"], c["kind"], c["text"]) for c in engine.conditions]
+        assert ("opt_slopes_bobyqa", "warning", "it stopped early") in said
