@@ -183,6 +183,23 @@ class TestModels:
         changed = {**self.FORMULAS, "b": "y ~ x + w + (1 + x | g)"}
         assert len(self.fit(cache, frame, changed)) == 1
 
+    def test_a_model_taken_from_its_file_shares_the_columns_of_the_data(
+        self, tmp_path: Path, frame: pd.DataFrame
+    ) -> None:
+        self.fit(Cache(tmp_path, costly=0, large=1, room=0), frame, self.FORMULAS)
+        same = """function(home) {
+          model <- home$from_shelf("m_a")
+          address <- function(x) .Internal(address(x))
+          d <- home$analysis$d
+          same <- function(name) identical(address(model@frame[[name]]), address(d[[name]]))
+          refit <- lme4::refit(model, model@frame$y)
+          c(vapply(names(model@frame), same, NA), deparse(formula(model)) == "y ~ x + (1 | g)",
+            isTRUE(all.equal(lme4::fixef(refit), lme4::fixef(model))))
+        }"""
+        import rpy2.rinterface as ri
+
+        assert list(ri.evalr(same)(session()._home)) == [True] * 5
+
     def test_a_changed_column_changes_its_models(self, tmp_path: Path, frame: pd.DataFrame) -> None:
         cache = Cache(tmp_path, costly=0)
         self.fit(cache, frame, self.FORMULAS)

@@ -210,7 +210,7 @@ leave_out <- function(place, unit, name, m, b) {
       absent(at(term, "change"), reason, term)
     } else {
       statistic(
-        at(term, "change"), change_in_se(M, R, TERM),
+        at(term, "change"), change_in_se(fixed_part(M), fixed_part(R), TERM),
         paste0("Change of ", term, " without group ", unit, ", in SE"), "ratio", bind = b,
         model = name, method = "refit without the group"
       )
@@ -478,7 +478,7 @@ exogeneity_change <- function(term, key, name, known) {
   label <- paste0("Change of ", term, " with the group means in the model, in SE")
   if (known && term %in% names(fixef(analysis$mundlak))) {
     statistic(
-      at, change_in_se(M, mundlak, TERM), label, "ratio",
+      at, change_in_se(fixed_part(M), fixed_part(mundlak), TERM), label, "ratio",
       bind = list(M = as.name(name), TERM = term), model = name, method = "refit with the means"
     )
   } else {
@@ -637,7 +637,8 @@ check_curves <- function(id, group, formula, reml, columns, kinds) {
     all(names(fixef(get(name, envir = analysis))) %in% names(fixef(analysis$curved)))
   if (whole) {
     statistic(
-      "assumptions/curve/change", largest_change(M, curved), label, "ratio", bind = b, model = name
+      "assumptions/curve/change", largest_change(fixed_part(M), fixed_part(curved)), label, "ratio",
+      bind = b, model = name
     )
   } else {
     absent("assumptions/curve/change", "the model with the squares cannot be fitted", label)
@@ -914,12 +915,12 @@ check_outlying <- function(id, formula, null, null_formula, reml, blocks, exact,
     "assumptions/outlying/rows", length(outlying), "Rows with a residual beyond 3.29 SD", "count",
     bind = b, model = name
   )
-  object("inside", d[-outlying, , drop = FALSE])
-  complaint <- side_fit("without_outlying", name, str2lang(formula), reml, quote(inside))
+  inside <- quote(d[-outlying, , drop = FALSE])
+  complaint <- side_fit("without_outlying", name, str2lang(formula), reml, inside)
   without_outlying_rows(name, b)
   if (nzchar(null)) {
     null <- paste0("m_", null)
-    side_fit("null_without_outlying", null, str2lang(null_formula), reml, quote(inside))
+    side_fit("null_without_outlying", null, str2lang(null_formula), reml, inside)
     null_without_outlying(null, blocks, exact, seed)
   }
   list(rows = as.integer(first), complaint = complaint)
@@ -956,7 +957,8 @@ without_outlying_rows <- function(name, b) {
     return(absent(at("change"), "the model cannot be fitted without these rows", label))
   }
   statistic(
-    at("change"), largest_change(M, without_outlying), label, "ratio", bind = b, model = name
+    at("change"), largest_change(fixed_part(M), fixed_part(without_outlying)), label, "ratio",
+    bind = b, model = name
   )
   statistic(at("sigma"), sigma(without_outlying), "Residual SD without the outlying rows", "sd")
   for (block in names(VarCorr(m))) {

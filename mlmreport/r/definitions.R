@@ -162,16 +162,22 @@ boundary_p <- function(lr, df) {
   0.5 * lower + 0.5 * upper
 }
 
-# Likelihood-ratio statistic of two fits, by ML or by REML as they were fitted; never below 0.
-likelihood_ratio <- function(smaller, larger) {
-  max(0, 2 * as.numeric(logLik(larger) - logLik(smaller)))
-}
+# Likelihood-ratio statistic from the log-likelihoods of two fits, both by ML or both by REML; never
+# below 0.
+likelihood_ratio <- function(smaller, larger) max(0, 2 * as.numeric(larger - smaller))
 
 # Akaike weights from the AICs of all models.
 akaike_weight <- function(aic) exp(-0.5 * (aic - min(aic))) / sum(exp(-0.5 * (aic - min(aic))))
 
 # Parameters of a model: fixed effects, covariance parameters, residual SD.
 parameters <- function(m) attr(logLik(m), "df")
+
+# Estimates of the fixed effects, their covariances and standard errors: what comparisons of two fits
+# need of each.
+fixed_part <- function(m) {
+  covariance <- as.matrix(vcov(m))
+  list(estimate = fixef(m), covariance = covariance, se = sqrt(diag(covariance)))
+}
 
 # Rows of the model frame grouped for the within-group regressions: the columns of X that vary
 # within groups, with an intercept.

@@ -73,9 +73,13 @@ most_influential <- function(cook, groups, most = 3) {
 # The value that is farthest from zero.
 largest_of <- function(x) if (all(is.na(x))) NA_real_ else x[[which.max(abs(x))]]
 
-# Change of a fixed effect in a refit, in standard errors of the first fit.
-change_in_se <- function(m, refit, term) {
-  (fixef(refit)[[term]] - fixef(m)[[term]]) / sqrt(vcov(m)[term, term])
+# Change of a fixed effect in a refit, in standard errors of the first fit; and the largest such
+# change of the first fit's effects. Both take the fixed_part of each fit.
+change_in_se <- function(fixed, refit, term) {
+  (refit$estimate[[term]] - fixed$estimate[[term]]) / fixed$se[[term]]
+}
+largest_change <- function(fixed, refit) {
+  max(abs(refit$estimate[names(fixed$estimate)] - fixed$estimate) / fixed$se)
 }
 
 # Relative change of a variance component in a refit.
@@ -265,11 +269,6 @@ modes_at_means <- function(m, group) {
 # between-group effect that differs from that of the model and no bend.
 effects_less_line <- function(m, group, x) {
   residuals(lm(modes_at_means(m, group) ~ raw_means(x, getME(m, "flist")[[group]])))
-}
-
-# The largest change of the coefficients that two fits share, in standard errors of the first.
-largest_change <- function(m, refit) {
-  max(abs(fixef(refit)[names(fixef(m))] - fixef(m)) / sqrt(diag(as.matrix(vcov(m)))))
 }
 
 # --- transformed outcomes ---------------------------------------------------------------------

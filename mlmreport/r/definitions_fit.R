@@ -188,10 +188,10 @@ squared_correlation <- function(m, predicted) {
 }
 
 # Cook's distance of what one refit left out, its variances estimated anew.
-refit_cook <- function(m, refit) {
-  change <- fixef(m)[names(fixef(refit))] - fixef(refit)
-  covariance <- as.matrix(vcov(m))[names(change), names(change), drop = FALSE]
-  sum(change * solve(covariance, change)) / length(change)
+refit_cook <- function(fixed, refit) {
+  kept <- names(refit$estimate)
+  change <- fixed$estimate[kept] - refit$estimate
+  sum(change * solve(fixed$covariance[kept, kept, drop = FALSE], change)) / length(change)
 }
 
 # --- random structures ----------------------------------------------------------------------------
@@ -206,15 +206,9 @@ pca_shares <- function(m, group) {
 }
 dimensions <- function(m, group, least = 1e-4) sum(pca_shares(m, group) > least)
 
-# Largest difference of the fixed effects of two fits of the same fixed part, in standard errors of
-# the first.
-largest_shift <- function(m, other) {
-  max(abs(fixef(other)[names(fixef(m))] - fixef(m)) / sqrt(diag(as.matrix(vcov(m)))))
-}
-
 # Largest ratio of the standard errors of a fixed effect in two fits, the larger one above.
-largest_se_ratio <- function(m, other) {
-  ratio <- sqrt(diag(as.matrix(vcov(other)))[names(fixef(m))] / diag(as.matrix(vcov(m))))
+largest_se_ratio <- function(fixed, other) {
+  ratio <- other$se[names(fixed$se)] / fixed$se
   max(ratio, 1 / ratio)
 }
 

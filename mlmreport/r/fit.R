@@ -48,29 +48,29 @@ akaike_weights <- function(ids) {
 # mixture has fewer df, so its p is too large (Stram & Lee, 1994).
 compare_models <- function(smaller, larger, kind, df) {
   prefix <- if (kind %in% c("fixed", "both")) "ml_" else "m_"
-  b <- list(A = as.name(paste0(prefix, smaller)), B = as.name(paste0(prefix, larger)), DF = df)
+  b <- c(ratio_of(paste0(prefix, smaller), paste0(prefix, larger)), DF = df)
   reml <- isREML(get(paste0(prefix, larger), envir = analysis))
   said <- if (reml) "REML, equal fixed parts" else "ML"
   at <- function(what) paste("fit", larger, "lrt", what, sep = "/")
   model <- paste0("m_", larger)
   statistic(
-    at("chisq"), likelihood_ratio(A, B), "Likelihood-ratio statistic", "statistic", bind = b,
+    at("chisq"), RATIO, "Likelihood-ratio statistic", "statistic", bind = b,
     model = model, method = said
   )
   statistic(at("df"), DF, "Degrees of freedom", "integer", bind = b, model = model)
   if (kind == "variance") {
     statistic(
-      at("p"), boundary_p(likelihood_ratio(A, B), DF), "p of the likelihood-ratio test", "p",
+      at("p"), boundary_p(RATIO, DF), "p of the likelihood-ratio test", "p",
       bind = b, model = model,
       method = paste0(said, "; mixture of chi-squares with ", df - 1, " and ", df, " df")
     )
     statistic(
-      at("p_naive"), pchisq(likelihood_ratio(A, B), DF, lower.tail = FALSE),
+      at("p_naive"), pchisq(RATIO, DF, lower.tail = FALSE),
       "p from the chi-square alone (conservative)", "p", bind = b, model = model, method = said
     )
   } else {
     statistic(
-      at("p"), pchisq(likelihood_ratio(A, B), DF, lower.tail = FALSE),
+      at("p"), pchisq(RATIO, DF, lower.tail = FALSE),
       "p of the likelihood-ratio test", "p", bind = b, model = model,
       method = if (kind == "fixed") said else paste0(said, "; chi-square with ", df, " df, conservative")
     )
@@ -119,9 +119,9 @@ variance_explained <- function(id, null, blocks) {
     "Proportional reduction of the residual variance", "share", bind = b, model = name,
     method = said
   )
+  model_as_m(name)
   for (g in blocks) {
     b$G <- g
-    m <- get(name, envir = analysis)
     null_variance <- component(get(paste0("m_", null), envir = analysis), g, "(Intercept)")
     if (!nzchar(intercept_block(m, g))) {
       absent(
@@ -480,7 +480,10 @@ other_definitions <- function(id, null, group) {
   }
   if (nzchar(null)) wald_definition(null, group)
   if (have("without_1")) {
-    entry("cook_refit", quote(refit_cook(M, without_1)), "Cook's distance with a refit", "distance")
+    entry(
+      "cook_refit", quote(refit_cook(fixed_part(M), fixed_part(without_1))),
+      "Cook's distance with a refit", "distance"
+    )
   }
   list()
 }

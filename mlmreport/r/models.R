@@ -440,7 +440,7 @@ compare_optimizers <- function(id, optimizers) {
       model = other
     )
     statistic(
-      at("shift"), round(largest_shift(M, O), 5),
+      at("shift"), round(largest_change(fixed_part(M), fixed_part(O)), 5),
       paste("Largest difference of a fixed effect, in SE:", optimizer), "difference", bind = b,
       model = other
     )
@@ -513,12 +513,12 @@ fit_structure <- function(key, id, formula, labels, unit, level, same) {
     )
   }
   statistic(
-    at("shift"), largest_shift(M, S), "Largest difference of a fixed effect, in SE", "ratio",
-    "", "", name, b
+    at("shift"), largest_change(fixed_part(M), fixed_part(S)),
+    "Largest difference of a fixed effect, in SE", "ratio", "", "", name, b
   )
   statistic(
-    at("se_ratio"), largest_se_ratio(M, S), "Largest ratio of two standard errors", "ratio", "", "",
-    name, b
+    at("se_ratio"), largest_se_ratio(fixed_part(M), fixed_part(S)),
+    "Largest ratio of two standard errors", "ratio", "", "", name, b
   )
   statistic(
     at("criterion"), -2 * as.numeric(logLik(S)), "-2 log-likelihood", "criterion", "",
@@ -548,14 +548,14 @@ test_slope <- function(key, reml, larger, smaller, df, alone, by, reason, simula
     }
     return(list(singular = FALSE))
   }
-  b <- list(A = as.name(smaller), B = as.name(larger), DF = df, NSIM = simulations, SEED = seed)
+  b <- c(ratio_of(smaller, larger), DF = df, NSIM = simulations, SEED = seed)
   statistic(
-    at("chisq"), likelihood_ratio(A, B), paste0(labels[["chisq"]], ": ", label), "statistic",
+    at("chisq"), RATIO, paste0(labels[["chisq"]], ": ", label), "statistic",
     bind = b, model = larger, method = method
   )
   statistic(at("df"), DF, labels[["df"]], "integer", bind = b, model = larger)
   statistic(
-    at("p"), boundary_p(likelihood_ratio(A, B), DF), paste0(labels[["p"]], ": ", label), "p",
+    at("p"), boundary_p(RATIO, DF), paste0(labels[["p"]], ": ", label), "p",
     bind = b, model = larger,
     method = sprintf("%s; mixture of chi-squares with %d and %d df", method, df - 1, df)
   )
@@ -563,7 +563,7 @@ test_slope <- function(key, reml, larger, smaller, df, alone, by, reason, simula
     absent(at("p_exact"), reason, labels[["p_exact"]])
   } else if (by == "bootstrap") {
     statistic(
-      at("p_exact"), bootstrap_ratio_p(likelihood_ratio(A, B), ratio_design(A, B), NSIM, SEED),
+      at("p_exact"), bootstrap_ratio_p(RATIO, ratio_design(compress(B), fit_of(A)), NSIM, SEED),
       paste0(labels[["p_exact"]], ": ", label),
       "p", bind = b, model = larger,
       method = sprintf("parametric bootstrap, %d samples at most", simulations),
@@ -573,7 +573,7 @@ test_slope <- function(key, reml, larger, smaller, df, alone, by, reason, simula
     only <- slope_model(paste0("slope_alone_", make.names(key)), alone, TRUE)
     b$ONLY <- as.name(only)
     statistic(
-      at("p_exact"), simulated_ratio_p(ONLY, likelihood_ratio(A, B), NSIM, SEED),
+      at("p_exact"), simulated_ratio_p(ONLY, RATIO, NSIM, SEED),
       paste0(labels[["p_exact"]], ": ", label), "p", bind = b, model = larger,
       method = sprintf(
         "restricted likelihood ratio, %d simulated samples (RLRsim); p = (b + 1) / (B + 1)", simulations

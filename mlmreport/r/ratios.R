@@ -6,7 +6,8 @@
 #   simulated_ratio_p(only, ratio)     p of a variance that is correlated with no other, by RLRsim
 #   exact_grouping_test(m)             both, of a null model of one grouping
 #   bootstrap_ratio_p(ratio, null)     p of any two fits, whose design under the smaller one is
-#   ratio_design(smaller, larger)      `null`, by the parametric bootstrap
+#   ratio_design(problem, smaller)     `null`, by the parametric bootstrap
+#   fit_of(m)                          what it takes of the smaller model
 
 # Restricted or full likelihood ratio of a model against its fixed part alone.
 ratio_without_groups <- function(m) {
@@ -63,8 +64,7 @@ bootstrap_ratio_p <- function(ratio, null, replicates, seed, enough = 25) {
 }
 
 # Both models on the compressed rows of the larger one, which hold all that the smaller one needs.
-ratio_design <- function(smaller, larger) {
-  problem <- compress(larger)
+ratio_design <- function(problem, smaller) {
   if (length(unique(problem$group)) > 1L) undefined("the model has several groupings")
   within <- part_of_problem(problem, smaller)
   part <- conditioned(problem)
@@ -73,23 +73,31 @@ ratio_design <- function(smaller, larger) {
   list(
     problems = list(larger = problem, smaller = within), part = part, batches = batches,
     starts = starts, inverses = Map(warm_inverse, batches, lapply(starts, matrix, 1L)),
-    fit = list(theta = within$theta, sigma = sigma(smaller), beta = as.vector(fixef(smaller)))
+    fit = smaller[c("theta", "sigma", "beta")]
   )
 }
 
-# A problem with the random effects of another model only, each a column of its own terms.
-part_of_problem <- function(problem, m) {
+# The random part of a model and its estimates, without its data.
+fit_of <- function(m) {
+  list(
+    cnms = m@cnms, group = names(m@flist)[attr(m@flist, "assign")], lower = m@lower,
+    theta = getME(m, "theta"), sigma = sigma(m), beta = as.vector(fixef(m))
+  )
+}
+
+# A problem with the random effects of another fit only, each a column of its own terms.
+part_of_problem <- function(problem, fit) {
   names_of <- rep(seq_along(problem$cnms), lengths(problem$cnms))
   columns <- unlist(problem$cnms)
   z <- do.call(cbind, problem$z)
   within <- problem
-  within$cnms <- m@cnms
-  at <- match(names(m@flist)[attr(m@flist, "assign")], problem$group)
-  within$z <- lapply(m@cnms, function(names) z[, match(names, columns), drop = FALSE])
+  within$cnms <- fit$cnms
+  at <- match(fit$group, problem$group)
+  within$z <- lapply(fit$cnms, function(names) z[, match(names, columns), drop = FALSE])
   for (name in c("level", "labels", "group")) within[[name]] <- problem[[name]][at]
   within$cells <- problem$cells[, at, drop = FALSE]
-  within$theta <- getME(m, "theta")
-  within$lower <- m@lower
+  within$theta <- fit$theta
+  within$lower <- fit$lower
   within
 }
 

@@ -118,6 +118,12 @@ likelihood_of <- function(reml) if (reml) "REML" else "ML"
 # By what the parts that rest on refits of a model are made, in words.
 refits_by <- function(name) if (nzchar(compressed(name))) "on compressed data" else "by lme4"
 
+# Two models' likelihood ratio in a call: each model is out of use when its log-likelihood is had.
+ratio_of <- function(smaller, larger) {
+  models <- list(A = as.name(smaller), B = as.name(larger))
+  c(models, RATIO = resolve(quote(likelihood_ratio(logLik(A), logLik(B))), models))
+}
+
 # A model fitted beside the sequence, with the optimizer of the model `of`; what lme4 has against it, or
 # nothing.
 side_fit <- function(name, of, formula, reml, data = quote(d)) {
@@ -165,12 +171,13 @@ settle <- function(name) {
   if (!have(name) || !length(complaints(get(name, envir = analysis)))) {
     return("")
   }
-  m <- get(name, envir = analysis)
+  model_as_m(name)
   others <- setdiff(c("nloptwrap", "bobyqa", "Nelder_Mead"), if (!found_ahead(m)) m@optinfo$optimizer)
   refits <- paste0(name, "_", others)
   refit_each(refits, as.name(name), others)
-  fits <- mget(c(name, refits[vapply(refits, have, FALSE)]), envir = analysis)
-  best <- names(fits)[which.max(vapply(fits, function(m) as.numeric(logLik(m)), 0))]
+  fits <- c(name, refits[vapply(refits, have, FALSE)])
+  logliks <- vapply(fits, function(fit) as.numeric(logLik(get(fit, envir = analysis))), 0)
+  best <- fits[which.max(logliks)]
   if (best != name) object(name, BEST, bind = list(BEST = as.name(best)))
-  paste(complaints(fits[[best]]), collapse = "; ")
+  paste(complaints(m), collapse = "; ")
 }

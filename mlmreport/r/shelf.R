@@ -43,9 +43,21 @@ from_shelf <- function(name) {
   if (is.null(model)) {
     make_room(stored_size(name))
     found <- recall(shelf$keys[[name]])
-    model <- if (is.null(found)) eval(shelf$calls[[name]], analysis) else found$value
+    model <- if (is.null(found)) eval(shelf$calls[[name]], analysis) else with_columns_of_d(found$value)
   }
   in_use(name, model)
+}
+
+# A model from a file whose frame has the columns of the data themselves, as it had when it was
+# fitted, in the place of copies of them.
+with_columns_of_d <- function(model) {
+  if (is(model, "merMod")) {
+    for (name in intersect(names(model@frame), names(analysis$d))) {
+      column <- analysis$d[[name]]
+      if (identical(model@frame[[name]], column)) model@frame[[name]] <- column
+    }
+  }
+  model
 }
 
 stored_size <- function(names) file.size(file.path(cache$folder, cache$files[shelf$keys[names]]))

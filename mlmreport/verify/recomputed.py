@@ -224,7 +224,7 @@ def _limits(reading: _Reading) -> Found:
 
 
 _MIXTURE = re.compile(r"mixture of chi-squares with (\d+) and (\d+) df")
-_ML_PAIR = re.compile(r"likelihood_ratio\(ml_(\w+), ml_(\w+)\)")
+_ML_PAIR = re.compile(r"likelihood_ratio\(logLik\(ml_(\w+)\), logLik\(ml_(\w+)\)\)")
 
 
 def _ratios(reading: _Reading) -> Found:

@@ -18,16 +18,17 @@ for (reml in c(TRUE, FALSE)) {
   own <- pair(data, reml)
   samples <- simulate(own$smaller, 400, seed = 9)
   brute <- vapply(samples, function(y) ratio(pair(replace(data, "y", list(y)), reml)), 0)
-  mine <- drawn_ratios(replicate_streams(4, 4000), ratio_design(own$smaller, own$larger))
+  design <- ratio_design(compress(own$larger), fit_of(own$smaller))
+  mine <- drawn_ratios(replicate_streams(4, 4000), design)
   for (at in c(0.5, 0.8, 0.9)) {
     share <- mean(mine <= quantile(brute, at))
     cat(paste("share below quantile", at, reml), share, at, sep = "\t")
     cat("\n")
   }
-  p <- bootstrap_ratio_p(ratio(own), ratio_design(own$smaller, own$larger), 2000, 1, enough = Inf)
+  p <- bootstrap_ratio_p(ratio(own), design, 2000, 1, enough = Inf)
   cat(paste("p", reml), p, mean(brute >= ratio(own)), sep = "\t")
   cat("\n")
-  few <- bootstrap_ratio_p(ratio(own), ratio_design(own$smaller, own$larger), 2000, 1)
+  few <- bootstrap_ratio_p(ratio(own), design, 2000, 1)
   cat(paste("p of few", reml), few, p, sep = "\t")
   cat("\n")
 }
