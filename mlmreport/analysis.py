@@ -89,8 +89,10 @@ def analyse(
     data = check(document)
     return_memory()
     planned = plan(document)
-    context = Context(document, planned, data, Engine(session(), cache, workers, progress.loop))
-    context.engine.begin(data.frame, planned.weights, planned.has_offset)
+    engine = Engine(session(), cache, workers, progress.loop)
+    sample = engine.begin(data.frame, planned.weights, planned.has_offset)
+    data = replace(data, frame=sample)
+    context = Context(document, planned, data, engine)
     _settings(context)
     # The order of computing: models come before the steps that look at the final one.
     models.fit_all(context, lambda label: progress("models", label))

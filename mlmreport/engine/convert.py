@@ -7,6 +7,7 @@ categorical into text and hands NaN to R where R means NA.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 import rpy2.rinterface as ri
 
-__all__ = ["frame_from_r", "frame_to_r", "from_r", "to_r"]
+__all__ = ["frame_from_r", "frame_to_r", "from_r", "on_memory_of_r", "to_r"]
 
 NA_INTEGER = -2147483648
 INT_MAX = 2147483647
@@ -94,8 +95,44 @@ def frame_to_r(frame: pd.DataFrame) -> Any:
     return _classed(columns, ["data.frame"])
 
 
+class _Lent:
+    """The doubles of an R vector, which lives as long as an array of them.
+
+    When Python ends, vectors have to be let go before rpy2 is taken down, which a finalizer does.
+    """
+
+    def __init__(self, vector: Any) -> None:
+        weakref.finalize(self, [vector].clear)
+        there = np.asarray(vector.memoryview()).__array_interface__
+        self.__array_interface__ = {**there, "data": (there["data"][0], True)}  # not to be written
+
+
+def on_memory_of_r(frame: pd.DataFrame, handed: Any) -> pd.DataFrame:
+    """A frame whose columns of doubles are those that R has of it, so that they are there once.
+
+    Parameters
+    ----------
+    frame
+        The frame.
+    handed
+        What :func:`frame_to_r` made of it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The same values, read-only where they are R's.
+    """
+    columns = {
+        name: pd.Series(np.asarray(_Lent(vector)), index=frame.index, copy=False)
+        if frame[name].dtype == "float64"
+        else frame[name]
+        for name, vector in zip(frame, handed, strict=True)
+    }
+    return pd.DataFrame(columns, copy=False)
+
+
 def to_r(value: object) -> Any:
-    """A plain Python value as an R vector or list.
+    """A plain Python value as an R vector or list; what is R's already stays as it is.
 
     Raises
     ------
@@ -103,15 +140,14 @@ def to_r(value: object) -> Any:
         For a type that has no R counterpart here.
     """
     match value:
+        case ri.Sexp():
+            return value
         case pd.DataFrame():
             return frame_to_r(value)
         case bool():
             return ri.BoolSexpVector([value])
-        case int():
-            within = NA_INTEGER < value <= INT_MAX
-            return ri.IntSexpVector([value]) if within else ri.FloatSexpVector([float(value)])
-        case float():
-            return ri.FloatSexpVector([value])
+        case int() | float():
+            return _number(value)
         case str():
             return ri.StrSexpVector([value])
         case bytes():
@@ -125,6 +161,12 @@ def to_r(value: object) -> Any:
         case None:
             return ri.NULL
     raise TypeError(f"{type(value).__name__} has no counterpart in R here")
+
+
+def _number(value: float) -> Any:
+    if isinstance(value, int) and NA_INTEGER < value <= INT_MAX:
+        return ri.IntSexpVector([value])
+    return ri.FloatSexpVector([float(value)])
 
 
 def _vector(values: Sequence[object]) -> Any:

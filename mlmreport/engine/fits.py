@@ -87,7 +87,7 @@ class Engine:
     trace: list[TraceEntry] = field(default_factory=list)
     conditions: list[Mapping[str, str]] = field(default_factory=list)
 
-    def begin(self, frame: pd.DataFrame, weights: str = "", offset: bool = False) -> None:
+    def begin(self, frame: pd.DataFrame, weights: str = "", offset: bool = False) -> pd.DataFrame:
         """Hand the analysis sample to R as ``d``.
 
         Parameters
@@ -98,7 +98,14 @@ class Engine:
             Its column of prior weights; empty where rows count alike.
         offset
             Whether a model has an offset.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The sample again, its numbers in R's memory.
         """
+        from mlmreport.engine.convert import frame_to_r, on_memory_of_r
+
         self.workers.software = software()
         self.workers.start()
         self.session.lend(
@@ -113,22 +120,20 @@ class Engine:
                 "tell": self.tell,
             },
         )
-        if self.cache is None:
-            self.session.call("begin_analysis", data=frame, weights=weights, offset=offset)
-            return
-        self.session.call(
-            "begin_analysis",
-            data=frame,
-            weights=weights,
-            offset=offset,
-            folder=str(self.cache.values),
-            salt=self.workers.software,
-            columns=[_digest(frame[name]) for name in frame],
-            fresh=self.cache.fresh,
-            costly=self.cache.costly,
-            rows=self.cache.large,
-            most=self.cache.room,
-        )
+        handed = frame_to_r(frame)
+        kept: dict[str, object] = {}
+        if self.cache is not None:
+            kept = {
+                "folder": str(self.cache.values),
+                "salt": self.workers.software,
+                "columns": [_digest(frame[name]) for name in frame],
+                "fresh": self.cache.fresh,
+                "costly": self.cache.costly,
+                "rows": self.cache.large,
+                "most": self.cache.room,
+            }
+        self.session.call("begin_analysis", data=handed, weights=weights, offset=offset, **kept)
+        return on_memory_of_r(frame, handed)
 
     def run(self, step: str, function: str, **arguments: object) -> Mapping[str, Any]:
         """Run a function of ``r/``; its entries join the items, its facts come back.

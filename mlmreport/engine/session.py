@@ -37,8 +37,8 @@ REQUIRED = ("lme4", "lmerTest", "pbkrtest")
 class Session:
     """The embedded R.
 
-    Calls are made to functions of ``r/*.R`` by name, with plain values or a data frame as
-    arguments; what comes back is plain again. The global environment of R stays empty.
+    Calls are made to functions of ``r/*.R`` by name, with plain values, a data frame or what is R's
+    already as arguments; what comes back is plain again. The global environment of R stays empty.
     """
 
     def __init__(self) -> None:
@@ -189,7 +189,7 @@ def _give_memory_back() -> None:
 class _Memory:
     """The resident memory of the process, which R does not see."""
 
-    _MUCH = 100 * 2**20
+    _MUCH = 40 * 2**20
 
     def __init__(self) -> None:
         self._least = self._resident()
@@ -202,7 +202,7 @@ class _Memory:
         return True
 
     def grown(self) -> bool:
-        """Whether it is 100 MB more than after the last trim; never where Linux does not tell."""
+        """Whether it is 40 MB more than after the last trim; never where Linux does not tell."""
         return self._resident() > self._least + self._MUCH
 
     @staticmethod

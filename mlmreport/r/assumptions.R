@@ -110,17 +110,10 @@ residual_spread <- function(name, separable, b) {
     "assumptions/spread/residual", RES[some_rows(nobs(M))], "Residuals", model = name,
     bind = b
   )
-  object("smooth_fitted", lowess(fitted(M), RES), bind = b)
-  if (have("smooth_fitted")) {
-    series(
-      "assumptions/spread/smooth_x", smooth_fitted$x[some_rows(length(smooth_fitted$x), 200)],
-      "Fitted values of the smooth", model = name
-    )
-    series(
-      "assumptions/spread/smooth_y", smooth_fitted$y[some_rows(length(smooth_fitted$y), 200)],
-      "Smoothed residual", model = name
-    )
-  }
+  smooth_series(
+    "assumptions/spread", quote(smooth_points(fitted(M), RES, 200)), "Fitted values of the smooth",
+    name, b
+  )
   if (separable) object("homogeneity", variance_homogeneity(M, d$G), bind = b)
   crossing <- "the rows of a group differ by the grouping that crosses it as well as by chance"
   if (have("homogeneity")) {
@@ -213,14 +206,14 @@ linearity_of <- function(name, x, b) {
   series(
     paste0(at, "/residual"), RES[some_rows(nobs(M))], "Residuals", model = name, bind = b
   )
-  series(
-    paste0(at, "/smooth_x"), lowess(d$X, RES)$x[some_rows(nobs(M), 100)], x, model = name,
-    bind = b
-  )
-  series(
-    paste0(at, "/smooth_y"), lowess(d$X, RES)$y[some_rows(nobs(M), 100)],
-    "Smoothed residual", model = name, bind = b
-  )
+  smooth_series(at, quote(smooth_points(d$X, RES)), x, name, b)
+}
+
+# The points of a smooth by `call`, for a figure.
+smooth_series <- function(at, call, label, name, b) {
+  object("smooth", POINTS, bind = list(POINTS = resolve(call, b)))
+  series(paste0(at, "/smooth_x"), smooth$x, label, model = name)
+  series(paste0(at, "/smooth_y"), smooth$y, "Smoothed residual", model = name)
 }
 
 random_normality <- function(name, block, group, b) {

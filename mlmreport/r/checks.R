@@ -580,11 +580,11 @@ check_linearity <- function(id, group, within, between, groupings) {
   )
   for (x in within) {
     b$X <- as.name(x)
-    at <- function(what) paste("assumptions/within", x, what, sep = "/")
+    place <- paste0("assumptions/within/", x)
+    at <- function(what) paste(place, what, sep = "/")
     series(at("x"), (d$X - ave(d$X, d$GC))[some_rows(nobs(M))], x, model = name, bind = b)
     series(at("residual"), RES[some_rows(nobs(M))], "Residuals", model = name, bind = b)
-    object("smooth_level", lowess(d$X - ave(d$X, d$GC), RES), bind = b)
-    smooth_series(at, x, name)
+    smooth_series(place, quote(smooth_points(d$X - ave(d$X, d$GC), RES)), x, name, b)
     statistic(
       at("departure"), smooth_departure(d$X - ave(d$X, d$GC), RES),
       paste("Largest departure of the smooth, within groups:", x), "ratio", bind = b, model = name
@@ -595,14 +595,16 @@ check_linearity <- function(id, group, within, between, groupings) {
     b$X <- as.name(x)
     b$G <- groupings[k]
     b$GC <- as.name(groupings[k])
-    at <- function(what) paste("assumptions/between", x, what, sep = "/")
+    place <- paste0("assumptions/between/", x)
+    at <- function(what) paste(place, what, sep = "/")
     series(at("x"), raw_means(d$X, d$GC), x, model = name, bind = b)
     series(
       at("residual"), effects_less_line(M, G, d$X), "Effects of the groups less their line",
       model = name, bind = b
     )
-    object("smooth_level", lowess(raw_means(d$X, d$GC), effects_less_line(M, G, d$X)), bind = b)
-    smooth_series(at, x, name)
+    smooth_series(
+      place, quote(smooth_points(raw_means(d$X, d$GC), effects_less_line(M, G, d$X))), x, name, b
+    )
     statistic(
       at("departure"), smooth_departure(raw_means(d$X, d$GC), effects_less_line(M, G, d$X)),
       paste("Largest departure of the smooth, between groups:", x), "ratio", bind = b, model = name
@@ -668,15 +670,6 @@ curve_test <- function(place, column, row, b) {
       )
     }
   }
-}
-
-smooth_series <- function(at, x, name) {
-  series(
-    at("smooth_x"), smooth_level$x[some_rows(length(smooth_level$x), 100)], x, model = name
-  )
-  series(
-    at("smooth_y"), smooth_level$y[some_rows(length(smooth_level$y), 100)], "Smooth", model = name
-  )
 }
 
 # --- repeated measures ------------------------------------------------------------------------

@@ -270,6 +270,12 @@ lehmer_uniform <- function(n, seed = 20261) {
 # At most `most` rows, evenly spread over the data, for plotting.
 some_rows <- function(n, most = 2000) unique(round(seq(1, n, length.out = min(n, most))))
 
+# At most `most` points of the lowess smooth of y on x, evenly spread over the data.
+smooth_points <- function(x, y, most = 100) {
+  smooth <- lowess(x, y)
+  lapply(smooth, `[`, some_rows(length(smooth$x), most))
+}
+
 # Level-1 residual SD of each group, of residuals times the root of the prior weight.
 group_sd <- function(m, g) as.vector(tapply(residuals(m, type = "pearson"), g, sd))
 

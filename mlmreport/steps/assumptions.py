@@ -423,8 +423,8 @@ def _figures(
             {"panels": panels},
         )
     }
-    spread = context.item("assumptions/spread/residual")
-    if isinstance(spread, Series) and "assumptions/spread/smooth_x" in context.engine.items:
+    spread, smooth = (context.item(f"assumptions/spread/{x}") for x in ("residual", "smooth_x"))
+    if isinstance(spread, Series) and isinstance(smooth, Series):
         figures["fitted"] = Figure(
             "fitted",
             "residuals_fitted",
@@ -433,7 +433,7 @@ def _figures(
             {
                 "fitted": context.item("assumptions/spread/fitted"),
                 "residual": spread,
-                "smooth_x": context.item("assumptions/spread/smooth_x"),
+                "smooth_x": smooth,
                 "smooth_y": context.item("assumptions/spread/smooth_y"),
                 "xlabel": f"Fitted value{unit}",
                 "ylabel": f"Residual{unit}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import struct
 from typing import Any
@@ -42,6 +43,14 @@ def ask(code: str, frame: pd.DataFrame) -> Any:
     from mlmreport.engine.convert import frame_to_r, from_r
 
     return from_r(ri.evalr(code)(frame_to_r(frame)))
+
+
+def on_memory_of_r(frame: pd.DataFrame) -> tuple[pd.DataFrame, Any]:
+    """The frame, and what R has of it."""
+    from mlmreport.engine.convert import frame_to_r, on_memory_of_r
+
+    handed = frame_to_r(frame)
+    return on_memory_of_r(frame, handed), handed
 
 
 def bits(value: float) -> bytes:
@@ -239,3 +248,33 @@ def test_what_has_no_counterpart_is_refused() -> None:
         to_r(object())
     with pytest.raises(TypeError, match="no counterpart"):
         from_r(ri.evalr("sum"))
+
+
+class TestMemoryOfR:
+    """A frame on R's memory is the frame, and lives by itself."""
+
+    FRAME = pd.DataFrame(
+        {"x": [1.5, np.nan, -0.0], "whole": [1, 2, 3], "g": pd.Categorical(["b", "a", "b"])},
+        index=[3, 5, 8],
+    )
+
+    def test_the_values_are_the_same(self) -> None:
+        pd.testing.assert_frame_equal(on_memory_of_r(self.FRAME)[0], self.FRAME)
+
+    def test_doubles_are_there_once_and_are_not_written(self) -> None:
+        shared, handed = on_memory_of_r(self.FRAME)
+        values = shared["x"].to_numpy()
+        assert np.shares_memory(values, np.asarray(handed[0].memoryview()))
+        with pytest.raises(ValueError, match="read-only"):
+            values[0] = 2
+
+    def test_r_keeps_them_as_long_as_python_has_them(self) -> None:
+        import rpy2.rinterface as ri
+
+        large = pd.DataFrame({"x": np.arange(1e6)})
+        shared, _ = on_memory_of_r(large)
+        del _
+        for _turn in range(3):
+            gc.collect()
+            ri.evalr("{ gc(); length(lapply(1:20, function(i) rep(-1, 1e6))) }")
+        assert (shared["x"] == large["x"]).all()

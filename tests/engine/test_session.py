@@ -225,8 +225,9 @@ def test_without_r_it_says_so() -> None:
 def test_letters_survive_a_locale_without_utf8() -> None:
     code = (
         "import pandas as pd\n"
+        "from mlmreport.engine.fits import Engine\n"
         "from mlmreport.engine.session import session\n"
-        "session().call('begin_analysis', data=pd.DataFrame({'é': [1.0]}))\n"
+        "Engine(session()).begin(pd.DataFrame({'é': [1.0]}))\n"
         "import rpy2.rinterface as ri\n"
         "print(ascii(ri.evalr('deparse(quote(`é` + 1))')[0]))"
     )
