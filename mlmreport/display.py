@@ -52,6 +52,7 @@ KINDS: Mapping[str, Kind] = {
     "statistic": Kind(2),
     "df": Kind(1),
     "ratio": Kind(2),
+    "effect": Kind(2),
     "distance": Kind(3),
     "criterion": Kind(1),
     "gradient": Kind(5),
@@ -91,11 +92,12 @@ def number(value: float, decimals: int, *, leading_zero: bool = True) -> str:
 def decimals_of(quantity: Quantity) -> int:
     """The decimals of a quantity: those that its context set, else those of its kind.
 
-    A part of the variance that is small keeps two significant digits.
+    A part of the variance, or a standardised effect, that is small keeps two significant digits.
     """
     if quantity.digits is not None:
         return quantity.digits
-    if quantity.kind in {"variance", "sd", "covariance"} and 1e-5 <= abs(quantity.value) < 0.1:
+    small = 1e-5 <= abs(quantity.value) < 0.1
+    if small and quantity.kind in {"variance", "sd", "covariance", "effect"}:
         return decimals_for(abs(quantity.value))
     return KINDS[quantity.kind].decimals
 

@@ -218,12 +218,13 @@ variance_drift <- function(m, h = 1e-3) {
   start <- getME(m, "theta")
   start[diagonal] <- pmax(start[diagonal], 0.05)
   found <- nlminb(start, penalised, lower = ifelse(diagonal, 1e-4, -Inf))
-  if (found$convergence != 0) {
+  steps <- function(theta) ifelse(diagonal, pmin(h, theta / 4), h)
+  theta <- if (found$convergence == 0) found$par else newton_minimum(penalised, found$par, steps)
+  if (is.null(theta)) {
     undefined("the penalised likelihood of the variances has no maximum that could be found")
   }
-  theta <- found$par
   k <- length(theta)
-  h <- ifelse(diagonal, pmin(h, theta / 4), h)
+  h <- steps(theta)
   hessian <- central_hessian(penalised, theta, h)
   flat <- any(eigen(hessian, symmetric = TRUE, only.values = TRUE)$values <= 0)
   # Where hardly more than one group is free, as beside predictors of the groups, there is no maximum.
@@ -247,6 +248,29 @@ variance_drift <- function(m, h = 1e-3) {
       sigma = sqrt((inner$resp$wrss() + inner$pp$sqrL(1)) / df)
     )
   )
+}
+
+# The minimum of f near x by Newton's steps, of which the last would lower f by less than `least`; NULL
+# where they do not lead to one. A criterion of very many rows is large beside its differences: to the
+# tests of nlminb it does not fall any more some way from the minimum. `steps` gives those of the
+# differences.
+newton_minimum <- function(f, x, steps, least = 1e-6, most = 5L) {
+  for (i in seq_len(most)) {
+    h <- steps(x)
+    if (any(h <= 0)) break
+    gradient <- vapply(seq_along(x), function(k) {
+      step <- h * (seq_along(x) == k)
+      (f(x + step) - f(x - step)) / (2 * h[k])
+    }, 0)
+    step <- tryCatch(solve(central_hessian(f, x, h), gradient), error = function(e) NA_real_)
+    gain <- sum(gradient * step) / 2
+    if (!is.finite(gain) || gain < 0) break
+    if (gain < least) {
+      return(x)
+    }
+    x <- x - step
+  }
+  NULL
 }
 
 # Expected outcome at a row of values in the named `units` (grouping = unit), all other groupings at

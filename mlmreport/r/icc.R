@@ -451,13 +451,13 @@ icc_power <- function(null, group, alpha) {
   statistic(
     "icc/power/within",
     detectable(planned_se_within(ICC, nrow(d)), nrow(d) - nlevels(d$G) - 1, ALPHA),
-    "Smallest detectable standardised effect, lowest level", "ratio", bind = b, model = null,
+    "Smallest detectable standardised effect, lowest level", "effect", bind = b, model = null,
     method = said
   )
   statistic(
     "icc/power/between",
     detectable(planned_se_between(ICC, group_sizes(d$G)), nlevels(d$G) - 2, ALPHA),
-    "Smallest detectable standardised effect, group level", "ratio", bind = b, model = null,
+    "Smallest detectable standardised effect, group level", "effect", bind = b, model = null,
     method = said
   )
   list()

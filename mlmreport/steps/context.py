@@ -220,12 +220,15 @@ class Context:
     def sharpen(self, names: Sequence[str], se: str) -> None:
         """Show the named quantities with the decimals that their standard error asks for."""
         error = self.value(se)
-        if error is None:
-            return
+        if error is not None:
+            self.resolve(names, error)
+
+    def resolve(self, names: Sequence[str], size: float) -> None:
+        """Show the named quantities with the decimals that show `size` to two digits."""
         for name in names:
             item = self.engine.items.get(name)
             if isinstance(item, Quantity):
-                self.engine.items[name] = replace(item, digits=decimals_for(error))
+                self.engine.items[name] = replace(item, digits=decimals_for(size))
 
     def effect_phrase(self, model: FittedModel, effect: str) -> str:
         """A random effect as it stands in a sentence: "intercepts", "slopes of SES"."""

@@ -16,6 +16,7 @@ from mlmreport.steps.effects import BASES, details, find_means, interval, slug
 from mlmreport.steps.models import COEFFICIENT
 
 __all__ = [
+    "align",
     "has_reference",
     "higher_columns",
     "intercepts_at",
@@ -342,7 +343,7 @@ def _random_table(context: Context, model: FittedModel) -> Table:
         rows.append(Row(f"Between {plural}", (), group=True))
         for i, effect in enumerate(effects):
             at = f"{model.id}/var/{block}/{effect}"
-            _align(context, f"{at}/sd")
+            align(context, f"{at}/sd", f"{at}/sd")
             limits = interval(context, f"{at}/sd") if have else ""
             label = effect_label(effect, model.coefficients)
             cells = (context.item(f"{at}/variance"), context.item(f"{at}/sd"), limits)
@@ -358,7 +359,9 @@ def _random_table(context: Context, model: FittedModel) -> Table:
                 head = f"{label} with {with_.lower()}: correlation"
                 rows.append(Row(head, cells, anchor=row_anchor(f"{at}/cov/{other}")))
     rows.append(Row(f"Within {context.plan.groups[0].plural}", (), group=True))
-    limits = interval(context, f"{model.id}/var/residual/residual/sd") if have else ""
+    at = f"{model.id}/var/residual/residual/sd"
+    align(context, f"{model.id}/sigma", at)
+    limits = interval(context, at) if have else ""
     cells = (context.item(f"{model.id}/sigma2"), context.item(f"{model.id}/sigma"), limits)
     weight = " of a row of weight 1" if context.plan.weights else ""
     rows.append(Row(f"Residual{weight}: SD", cells, anchor=row_anchor(f"{model.id}/sigma2")))
@@ -386,11 +389,15 @@ def _random_table(context: Context, model: FittedModel) -> Table:
     )
 
 
-def _align(context: Context, sd: str) -> None:
-    """Show the limits of a standard deviation with its own decimals."""
+def align(context: Context, sd: str, limits: str) -> None:
+    """Show the limits of a standard deviation with its own decimals, more if they need them."""
     value = context.value(sd)
-    if value is not None and 1e-5 <= value < 100:
-        context.sharpen([sd, f"{sd}/lower", f"{sd}/upper"], sd)
+    if value is None or not 1e-5 <= value < 100:
+        return
+    context.sharpen([sd], sd)
+    lower, upper = context.value(f"{limits}/lower"), context.value(f"{limits}/upper")
+    if lower is not None and upper is not None:
+        context.resolve([f"{limits}/lower", f"{limits}/upper"], min(value, 10 * (upper - lower)))
 
 
 def _at_bounds(context: Context, model: FittedModel) -> str:

@@ -327,3 +327,17 @@ def test_errors_of_modes_hold_those_of_the_mean_and_the_variances(*, with_drift:
     variances = [known + with_drift * more for _, known, more in parts]
     widths = np.subtract(upper.values, lower.values) / 2
     assert widths == pytest.approx(1.959964 * np.sqrt(variances), rel=1e-4)
+
+
+def test_newton_finds_the_minimum_of_a_large_criterion_and_none_where_there_is_none() -> None:
+    import rpy2.rinterface as ri
+
+    code = """function(home) {
+      near <- function(f, x) home$newton_minimum(f, x, function(x) rep(1e-3, length(x)))
+      # like a likelihood in a variance, with its minimum at (0.49, 0.49)
+      likelihood <- function(x) 4e6 + 1000 * (log(x[1]) + 0.49 / x[1]) + 50 * (x[2] - x[1])^2
+      stopifnot(is.null(near(function(x) 4e6 - x^2, 0.1)), is.null(near(function(x) 4e6 + x, 1)))
+      near(likelihood, c(0.52, 0.46))
+    }"""
+    found = list(ri.evalr(code)(session()._home))
+    assert found == pytest.approx([0.49, 0.49], abs=1e-4)  # .005 of its standard error, .02
