@@ -250,18 +250,15 @@ variance_drift <- function(m, h = 1e-3) {
   )
 }
 
-# The minimum of f near x by Newton's steps, of which the last would lower f by less than `least`; NULL
-# where they do not lead to one. A criterion of very many rows is large beside its differences: to the
-# tests of nlminb it does not fall any more some way from the minimum. `steps` gives those of the
-# differences.
+# The minimum of f near x by Newton's steps (Nocedal & Wright, 2006, ch. 3), of which the last would lower
+# f by less than `least`; NULL where they do not lead to one. A criterion of very many rows is large
+# beside its differences: to the tests of nlminb it does not fall any more some way from the minimum.
+# `steps` gives those of the differences.
 newton_minimum <- function(f, x, steps, least = 1e-6, most = 5L) {
   for (i in seq_len(most)) {
     h <- steps(x)
     if (any(h <= 0)) break
-    gradient <- vapply(seq_along(x), function(k) {
-      step <- h * (seq_along(x) == k)
-      (f(x + step) - f(x - step)) / (2 * h[k])
-    }, 0)
+    gradient <- as.vector(central_gradient(function(at) f(at[1L, ]), rbind(x), min(h)))
     step <- tryCatch(solve(central_hessian(f, x, h), gradient), error = function(e) NA_real_)
     gain <- sum(gradient * step) / 2
     if (!is.finite(gain) || gain < 0) break
