@@ -19,9 +19,11 @@ __all__ = [
     "joined",
     "numbers",
     "piece",
+    "relabelled",
     "selected",
     "table",
     "transformed",
+    "where",
     "within",
 ]
 
@@ -62,6 +64,21 @@ def category(name: str, source: str, labels: Mapping[str, str] | None) -> str:
     return (
         f"{column(name)} <- recoded(\n  as_text({column(source)}),\n"
         f"  from = {_vector(labels)},\n  to = {_vector(labels.values())}\n)"
+    )
+
+
+def relabelled(values: str, labels: Mapping[str, str]) -> str:
+    """Texts by the labels of those that have one."""
+    return f"relabelled({values}, {_vector(labels)}, {_vector(labels.values())})"
+
+
+def where(condition: str, *, first: bool) -> str:
+    """The rows for which a condition is true; how many are not is noted in ``filtered``."""
+    before = "" if first else "filtered, "
+    return (
+        f"chosen <- which({condition})\n"
+        f"filtered <- c({before}nrow(d) - length(chosen))\n"
+        "d <- d[chosen, , drop = FALSE]"
     )
 
 

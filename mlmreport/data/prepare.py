@@ -9,7 +9,9 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -17,14 +19,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlmreport.data import in_r, sources
+from mlmreport.data import filters, in_r, sources
 from mlmreport.data.simulate import simulate
 from mlmreport.errors import InputError, Location, Problem, did_you_mean
 from mlmreport.quantities import PrepStep
+from mlmreport.spec import filters as conditions
 from mlmreport.spec.reader import Document
 from mlmreport.spec.schema import JoinSpec, PredictorSpec, TableSpec
 from mlmreport.spec.sequence import Plan
-from mlmreport.spec.variables import Level, Variable
+from mlmreport.spec.variables import Level, Variable, filters_of
 
 __all__ = ["PreparedData", "prepare"]
 
@@ -48,7 +51,9 @@ class PreparedData:
     missing
         For each variable of the analysis the number of rows without a value before deletion.
     rows_read
-        Rows of the lowest-level table before deletion.
+        Rows of the lowest-level table, without those that a filter left out.
+    filtered
+        The conditions on rows, with the number of rows that each left out.
     groups_lost
         Groups that deletion left without rows, by grouping column.
     files
@@ -64,6 +69,7 @@ class PreparedData:
     groups_lost: Mapping[str, int]
     files: tuple[tuple[str, str], ...]
     notes: tuple[str, ...] = ()
+    filtered: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass
@@ -86,6 +92,7 @@ class _Work:
     bad: set[str] = field(default_factory=set)
     codes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     untold: list[str] = field(default_factory=list)
+    filtered: list[tuple[str, int]] = field(default_factory=list)
 
     def did(self, action: str, code: str, frame: pd.DataFrame, r: str | None) -> None:
         """Take a new frame and write down what led to it, in pandas and in R."""
@@ -135,6 +142,7 @@ def prepare(
         _read(work, r_dataset)
     except InputError as error:
         raise InputError((*work.problems, *error.problems)) from None
+    _select(work)
     _require_columns(work)
     _identify_groups(work)
     _code_categories(work)
@@ -164,6 +172,7 @@ def prepare(
         groups_lost,
         tuple(work.files),
         tuple(work.notes),
+        tuple(work.filtered),
     )
 
 
@@ -182,7 +191,7 @@ def _read(work: _Work, r_dataset: RDataset | None) -> None:
         return
     assert spec.data is not None
     keys = {key for join in spec.data.join for key in _keys(join)}
-    wanted = {name for name, _ in _named_columns(work)} | keys
+    wanted = {name for name, _ in _named_columns(work)} | keys | set(_filtered_by(work))
     first = _table(work, spec.data, wanted, ("data",), r_dataset)
     r = in_r.table(first.r_code, list(map(str, first.frame)))
     work.steps.append(PrepStep(f"read {first.description}", "read", 0, len(first.frame), r))
@@ -417,6 +426,113 @@ def _require_columns(work: _Work) -> None:
             "predictors",
             made[name],
         )
+
+
+# --- the rows to analyse ------------------------------------------------------------------------
+
+
+def _conditions(work: _Work) -> Iterator[tuple[str, Location, conditions.Condition]]:
+    """The filters; one that is none has been told of before."""
+    for text, where in filters_of(work.document):
+        with suppress(InputError):
+            yield text, where, conditions.parse(text, where)
+
+
+def _filtered_by(work: _Work) -> Iterator[str]:
+    """The columns that filters may mean."""
+    for _, _, condition in _conditions(work):
+        yield from (word.name for word in conditions.words_in(condition))
+
+
+def _select(work: _Work) -> None:
+    """Keep the rows that meet all filters; they are numbered as in the table."""
+    for written, where, _ in list(_conditions(work)):
+        text = " ".join(written.split())
+        names = [*work.known, *work.document.spec.predictors]
+        try:
+            holds, notes = filters.evaluate(written, where, partial(_seen, work), names)
+        except InputError as error:
+            work.problems.extend(error.problems)
+            continue
+        _keep(work, text, where, holds)
+        work.notes.extend(notes)
+
+
+def _keep(work: _Work, text: str, where: Location, holds: filters.Holds) -> None:
+    rows, unknown = len(work.frame), int((~holds.true & ~holds.false).sum())
+    dropped = rows - int(holds.true.sum())
+    if dropped == rows:
+        hint = "compare it with the values in the data"
+        raise InputError((*work.problems, Problem(f"no row meets `{text}`", hint, where)))
+    if not dropped:
+        work.notes.append(f"The filter `{text}` leaves out no row")
+    gaps = f", {unknown:,} of them for a missing value" if unknown else ""
+    first = not work.filtered
+    work.filtered.append((text, dropped))
+    work.did(
+        f"kept the rows with `{text}`: {dropped:,} of {rows:,} left out{gaps}",
+        f"frame[{holds.code}]",
+        work.frame[holds.true],
+        in_r.where(holds.r, first=first),
+    )
+
+
+def _seen(work: _Work, name: str) -> filters.Column | None:
+    """A column as conditions see it; a predictor's key stands for its column."""
+    predictor = work.document.spec.predictors.get(name)
+    column = (predictor.column or name) if predictor else name
+    if column not in work.frame:
+        return None
+    values, raw = work.frame[column], in_r.column(column)
+    coded, text, aliases = _coded(values), f"as_text({raw})", _aliases(work, column, values)
+    labels = predictor.categories if predictor else None
+    if labels is not None:
+        written = _code_texts(work, column, labels)
+        codes = {text: written.get(text, written.get(text.lower(), "")) for text in coded.texts}
+        shown = {text: labels[code] for text, code in codes.items() if code}
+        aliases |= {code: labels[code] for code in labels} | shown
+        coded = coded.recoded([shown.get(text, text) for text in coded.texts])
+        text = in_r.relabelled(text, shown)
+    numbers = None if labels is not None else _as_numbers(work, column, values, coded)
+    return filters.Column(
+        name,
+        coded.codes,
+        coded.texts,
+        numbers,
+        numbers is not None and values.dtype.kind in "iuf",
+        aliases,
+        f"frame[{column!r}]",
+        text,
+        f"as_number({raw})",
+    )
+
+
+def _aliases(work: _Work, column: str, values: pd.Series) -> dict[str, str]:
+    """What else a text may be called: the code behind a value label, a truth value in any case."""
+    if values.dtype.kind == "b" or set(_coded(values).texts) <= {"True", "False"}:
+        return {word: word.title() for word in ("true", "false", "TRUE", "FALSE")}
+    return {_text(code): label for label, code in work.codes.get(column, {}).items()}
+
+
+def _as_numbers(work: _Work, column: str, values: pd.Series, coded: _Coded) -> np.ndarray | None:
+    """A column as numbers; None where a value is none."""
+    if values.dtype.kind in "iufb":
+        return values.to_numpy(dtype="float64", na_value=np.nan)
+    labels = work.codes.get(column, {})
+    numbers = [_plain_number(labels.get(text, text)) for text in coded.texts]
+    if None in numbers:
+        return None
+    found: np.ndarray = np.array([*numbers, np.nan], dtype="float64")[coded.codes]
+    return found
+
+
+def _plain_number(value: object) -> float | None:
+    """A text as a number if R reads it as the same number."""
+    text = {"True": "1", "False": "0"}.get(str(value), str(value))
+    return float(text) if _NUMBER.fullmatch(text) else None
+
+
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 
 
 # --- groups, categories, numbers --------------------------------------------------------------
@@ -677,7 +793,7 @@ _MOMENTS = (dt.date, dt.time, dt.timedelta)
 
 
 def _not_numbers(values: pd.Series, bad: pd.Series, outcome: bool) -> tuple[str, str]:
-    row = int(np.flatnonzero(bad.to_numpy())[0])
+    row = int(values.index[bad][0])
     named = _few((repr(str(value)) for value in values[bad].unique()), 3)
     hint = "for a predictor that is a category, `type: category`; else clean the column"
     if values[bad].astype(str).str.fullmatch(r"-?\d+,\d+").mean() > 0.9:
@@ -725,7 +841,7 @@ def _drop_incomplete(work: _Work) -> None:
             "outcome",
         )
         return
-    frame = frame.reset_index(drop=True)
+    frame, before = frame.reset_index(drop=True), work.frame
     for column in frame.columns:
         if isinstance(frame[column].dtype, pd.CategoricalDtype):
             frame[column] = frame[column].cat.remove_unused_categories()
@@ -736,6 +852,7 @@ def _drop_incomplete(work: _Work) -> None:
         in_r.complete(needed),
     )
     for variable in work.plan.used:
+        _check_reference(work, variable, before)
         if empty := _empty_categories(work, variable):
             work.did(
                 f"left out what no row has: {', '.join(empty)} ({variable.label})",
@@ -743,6 +860,18 @@ def _drop_incomplete(work: _Work) -> None:
                 frame,
                 "",
             )
+
+
+def _check_reference(work: _Work, variable: Variable, before: pd.DataFrame) -> None:
+    """The category that others are compared with must not be lost with incomplete rows."""
+    predictor, key = work.document.spec.predictors[variable.key], variable.key
+    if variable.type != "category" or predictor.reference is None or not work.usable(key):
+        return
+    wanted, left = before[key].cat.categories[0], list(work.frame[key].cat.categories)
+    if left and wanted not in left:
+        message = f"predictor '{key}': no complete row has the reference category '{wanted}'"
+        hint = f"choose another one; left are {_few(left)}"
+        work.wrong(message, hint, "predictors", key, "reference", "=")
 
 
 def _empty_categories(work: _Work, variable: Variable) -> list[str]:

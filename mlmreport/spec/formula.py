@@ -46,6 +46,7 @@ __all__ = [
     "ordered",
     "parse",
     "parse_term",
+    "place_in",
     "r_name",
     "random_r",
     "term_r",
@@ -417,6 +418,16 @@ _REFUSED_TEXT = {
 }
 
 
+def place_in(text: str, here: Location, start: int, length: int) -> Location:
+    """The place of a part of a text that stands at a value of the spec."""
+    if here.column and not here.excerpt:
+        return replace(here, column=here.column + start, length=length)
+    found = here.excerpt.find(text, max(0, here.column - 1))
+    if found >= 0 and text:
+        return replace(here, column=found + 1 + start, length=length)
+    return replace(here, column=start + 1, length=length, excerpt=re.sub(r"\s", " ", text))
+
+
 @dataclass(frozen=True, slots=True)
 class _Text:
     """The text of a formula and where it stands, to locate a problem in it."""
@@ -436,14 +447,7 @@ class _Text:
         self.fail(message, hint, token.start, token.end)
 
     def _locate(self, start: int, length: int) -> Location:
-        here = self.location or Location("formula", 1)
-        flat = re.sub(r"\s", " ", self.text)
-        if here.column and not here.excerpt:
-            return replace(here, column=here.column + start, length=length)
-        found = here.excerpt.find(self.text, max(0, here.column - 1))
-        if found >= 0 and self.text:
-            return replace(here, column=found + 1 + start, length=length)
-        return replace(here, column=start + 1, length=length, excerpt=flat)
+        return place_in(self.text, self.location or Location("formula", 1), start, length)
 
     def tokens(self) -> list[_Token]:
         """The text cut into tokens, the last of kind ``end``."""

@@ -72,6 +72,19 @@ class DataSpec(TableSpec):
     """The table with a row per lowest-level unit, and the tables joined to it."""
 
     join: list[JoinSpec] = Field(default_factory=list, description="Tables of the higher levels.")
+    filter: list[Text] = Field(
+        default_factory=list,
+        max_length=100,
+        description="Conditions that a row has to meet, all of them, to be analysed: "
+        '`filter: ["Days >= 2", "school != 12", "sector in [Public, Catholic]", "income is not '
+        'missing"]`. Any column of the tables is compared with a number, a text or another column '
+        "by ==, !=, <, <=, >, >=, `in [...]`, `not in [...]` or `is missing`; `and`, `or`, `not` "
+        "and parentheses join tests. Texts may stand in quotes, names in backticks. Filters see "
+        "columns as the joined tables have them, and a category by its labels or codes in "
+        "`categories`. They run one after the other, before all else: listwise deletion, "
+        "transformations, means and centring are of the rows that are left. A row is dropped too "
+        "where a missing value leaves its condition open.",
+    )
 
 
 class LevelSpec(Base):

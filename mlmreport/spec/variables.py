@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mlmreport.errors import InputError, Problem, did_you_mean
+from mlmreport.errors import InputError, Location, Problem, did_you_mean
+from mlmreport.spec import filters
 from mlmreport.spec.formula import r_name
 from mlmreport.spec.reader import Document
 from mlmreport.spec.schema import AnalysisSpec, LevelSpec, PredictorSpec
@@ -25,6 +26,7 @@ __all__ = [
     "Variable",
     "category_label",
     "examine",
+    "filters_of",
     "levels_of",
     "outcome_of",
     "resolve",
@@ -256,6 +258,7 @@ def examine(document: Document) -> tuple[tuple[Problem, ...], tuple[Problem, ...
         *_predictor_problems(document),
         *_time_problems(document),
         *_adjustment_problems(document),
+        *_filter_problems(document),
     )
     return (
         tuple(_level_problems(document)),
@@ -432,6 +435,21 @@ def _adjustment_problems(document: Document) -> Iterator[Problem]:
             "df",
             "=",
         )
+
+
+def filters_of(document: Document) -> Iterator[tuple[str, Location]]:
+    """The conditions on rows, each with its place."""
+    data = document.spec.data
+    for index, text in enumerate(data.filter if data else ()):
+        yield text, document.locate("data", "filter", index)
+
+
+def _filter_problems(document: Document) -> Iterator[Problem]:
+    for text, where in filters_of(document):
+        try:
+            filters.parse(text, where)
+        except InputError as error:
+            yield from error.problems
 
 
 def _name_problems(document: Document) -> Iterator[Problem]:

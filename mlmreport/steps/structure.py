@@ -244,6 +244,29 @@ def _dropout(context: Context) -> Mapping[str, Any]:
     return {**context.all("structure/time", *names), **some, "all_to_last": every}
 
 
+def _filtered(context: Context) -> Mapping[str, Any] | None:
+    """Rows of the table, and those that each filter left out."""
+    data = context.data
+    if not data.filtered:
+        return None
+    every = data.rows_read + sum(dropped for _, dropped in data.filtered)
+    return {
+        "read": context.count("structure/rows_table", every, "Rows read", "len(frame) as read"),
+        "filters": [
+            {
+                "text": text,
+                "n": context.count(
+                    f"structure/filtered/{number}",
+                    dropped,
+                    f"Rows left out by {text}",
+                    "len(frame) before and after the filter",
+                ),
+            }
+            for number, (text, dropped) in enumerate(data.filtered, start=1)
+        ],
+    }
+
+
 def _missing(context: Context) -> Mapping[str, Any]:
     """Rows dropped, and missing values by variable; all counts from the preparation."""
     data = context.data
@@ -260,8 +283,12 @@ def _missing(context: Context) -> Mapping[str, Any]:
     }
     return {
         "any": bool(data.rows_read - kept),
+        "filtered": _filtered(context),
         "read": context.count(
-            "structure/rows_read", data.rows_read, "Rows read", "len(frame) before deletion"
+            "structure/rows_read",
+            data.rows_read,
+            "Rows that meet the filters" if data.filtered else "Rows read",
+            "len(frame) before deletion",
         ),
         "dropped": context.count(
             "structure/rows_dropped",

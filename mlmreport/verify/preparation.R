@@ -46,9 +46,10 @@ as_text <- function(x) {
   as.character(texts)[match(x, distinct)]
 }
 
+as_number <- function(x) as.numeric(if (is.factor(x)) as.character(x) else x)
+
 as_numbers <- function(d, names) {
-  number <- function(x) as.numeric(if (is.factor(x)) as.character(x) else x)
-  d[names] <- lapply(d[names], number)
+  d[names] <- lapply(d[names], as_number)
   d
 }
 
@@ -73,6 +74,10 @@ ids_within <- function(above, own) {
 }
 
 recoded <- function(x, from, to) to[match(x, from)]
+
+relabelled <- function(x, from, to) ifelse(x %in% from, recoded(x, from, to), x)
+
+among <- function(x, values) ifelse(is.na(x), NA, x %in% values)
 
 # The means of the groups, over their rows or over the units in them, for every row.
 group_means <- function(x, group, unit = seq_along(x)) {

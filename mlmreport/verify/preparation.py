@@ -104,6 +104,10 @@ def _count(item: Quantity, groups: Mapping[str, str]) -> str:
     match first, *rest:
         case ["rows_read"]:
             return "nrow(before)"
+        case ["filtered", number]:
+            return f"filtered[{int(number)}L]"
+        case ["rows_table"]:
+            return "nrow(before) + sum(filtered)"
         case ["rows_dropped"]:
             return "nrow(before) - nrow(d)"
         case ["missing", name]:

@@ -434,3 +434,114 @@ def test_a_higher_level_variable_names_the_level_at_which_it_varies(made: Any) -
     assert "its level is 'class', or the data have an error" in told(made, text, frame)
     lower = text.replace("level: school", "level: pupil")
     assert "write `level: class`" in told(made, lower, frame)
+
+
+# --- filters ----------------------------------------------------------------------------------
+
+FILTERED = """\
+title: T
+data: {{file: d.csv, filter: [{0}]}}
+levels: [{{name: pupil}}, {{name: school, id: school}}]
+outcome: {{name: y}}
+predictors:
+  ses: {{level: pupil, center: grand mean}}
+  kind: {{level: school, type: category, categories: {{a: Alpha, b: Beta}}}}
+models: {{stepwise: {{}}}}
+"""
+
+
+def unfiltered() -> pd.DataFrame:
+    frame = table(8, 6).drop(columns="size")
+    frame["wave"] = np.tile([1, 2, 3], 16)
+    frame["passed"] = np.tile([True, False], 24)
+    frame["the place"] = np.tile(["x", "x", None, "kind"], 12)
+    return frame.assign(ses=frame["ses"].where(frame.index != 5))
+
+
+@pytest.mark.parametrize(
+    ("condition", "kept"),
+    [
+        ("wave >= 2", lambda d: d["wave"] >= 2),
+        ("2 > wave", lambda d: d["wave"] < 2),
+        ("1 < wave <= 3", lambda d: d["wave"] > 1),
+        ("school != 8", lambda d: d["school"] != 8),
+        ("school in [7, 9, 10, 11]", lambda d: d["school"].isin([7, 9, 10, 11])),
+        ("kind == Alpha or school < 9", lambda d: (d["kind"] == "a") | (d["school"] < 9)),
+        ("kind in [b] or school == 8", lambda d: (d["kind"] == "b") | (d["school"] == 8)),
+        ("passed == true", lambda d: d["passed"]),
+        ("passed == 0", lambda d: ~d["passed"]),
+        ("`the place` is missing", lambda d: d["the place"].isna()),
+        ("not `the place` == x", lambda d: d["the place"] == "kind"),
+        ("`the place` != 'kind'", lambda d: d["the place"] == "x"),
+        ("y > ses", lambda d: d["y"] > d["ses"]),
+        ("ses < 0 or ses is missing", lambda d: (d["ses"] < 0) | d["ses"].isna()),
+        ("not (wave == 1 and passed == true)", lambda d: ~((d["wave"] == 1) & d["passed"])),
+    ],
+)
+def test_filters_keep_the_rows_that_pandas_keeps(made: Any, condition: str, kept: Any) -> None:
+    frame = unfiltered()
+    data = made(FILTERED.format(f'"{condition}"'), frame)
+    wanted = frame[kept(frame)]
+    assert data.filtered == ((condition, len(frame) - len(wanted)),)
+    assert data.rows_read == len(wanted)
+    assert data.frame["y"].tolist() == wanted.dropna(subset=["ses"])["y"].tolist()
+    centred = wanted["ses"].dropna()
+    assert np.allclose(data.frame["ses_c"], centred - centred.mean(), rtol=0, atol=1e-12)
+
+
+def test_filters_count_what_each_leaves_out_and_tell_of_gaps(made: Any) -> None:
+    data = made(FILTERED.format('"wave > 1", "ses > -9", "wave < 4"'), unfiltered())
+    assert data.filtered == (("wave > 1", 16), ("ses > -9", 1), ("wave < 4", 0))
+    steps = [step for step in data.steps if step.action.startswith("kept the rows with")]
+    assert [(step.rows_before, step.rows_after) for step in steps] == [(48, 32), (32, 31), (31, 31)]
+    assert "1 of 32 left out, 1 of them for a missing value" in steps[1].action
+    assert data.notes == ("The filter `wave < 4` leaves out no row",)
+
+
+def test_a_value_that_no_row_has_is_told_with_near_misses(made: Any) -> None:
+    data = made(FILTERED.format('"kind not in [Alfa]"'), unfiltered())
+    assert "names 'Alfa', which is no value of kind; did you mean 'Alpha'?" in data.notes[1]
+
+
+@pytest.mark.parametrize(
+    ("condition", "message", "hint"),
+    [
+        ("waves > 1", "the data have no column 'waves'", "'wave'"),
+        ("wave > wafe", "the data have no column 'wafe'", "'wave'"),
+        ("wave == 'two'", "'wave' is a number, 'two' a text", "number"),
+        ("kind > 2", "'kind' cannot be compared by >: it holds texts, such as 'Beta'", "=="),
+        ("`the place` < 'y'", "< compares numbers, and 'y' is a text", "number"),
+        ("wave > 3", "no row meets `wave > 3`", "data"),
+        ("`the place` == kind", "'kind' is a column and also a text in 'the place'", "backticks"),
+    ],
+)
+def test_filters_that_do_not_fit_the_data_are_located(
+    made: Any, condition: str, message: str, hint: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        made(FILTERED.format(f'"{condition}"'), unfiltered())
+    problem = caught.value.problems[0]
+    assert problem.message == message
+    assert hint in problem.hint
+    assert problem.location is not None
+    assert problem.location.line == 2
+
+
+def test_faults_of_values_are_those_of_the_rows_that_are_left(made: Any) -> None:
+    frame = unfiltered().astype({"y": object})
+    frame.loc[0, "y"] = "broken"
+    data = made(FILTERED.format('"y != broken"'), frame)
+    assert len(data.frame) == 46
+    frame.loc[9, "y"] = "bad"
+    with pytest.raises(InputError, match="first in data row 10"):
+        made(FILTERED.format('"y != broken"'), frame)
+
+
+def test_a_reference_category_that_is_left_out_is_no_reference(made: Any) -> None:
+    text = FILTERED.format('"school != 8"').replace("kind: {", "kind: {reference: Beta, ")
+    text = text.replace("b: Beta", "b: Beta, c: Gamma")
+    frame = unfiltered()
+    frame.loc[frame["school"] == 13, "kind"] = "c"
+    frame["ses"] = frame["ses"].where(frame["kind"] != "b")
+    with pytest.raises(InputError, match="no complete row has the reference category 'Beta'"):
+        made(text, frame)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -149,6 +150,30 @@ def test_every_verb_is_repeated_in_base_r(made: Made) -> None:
     assert {check.verdict for check in found.values()} == {"agrees"}
     assert [found[name].found for name, _ in COUNTS] == [f"{n:.17g}" for _, n in COUNTS]
     assert max(check.difference or 0 for check in found.values()) < 1e-13
+
+
+@pytest.mark.r
+def test_filters_are_repeated_in_base_r(made: Made) -> None:
+    needs_r()
+    conditions = [
+        "age < 9.5 or age is missing",
+        "rural == 'in the country' or school not in [100000]",
+        "`kind of` in [a, b] and 0 < hours < 8.5",
+        "not (class == 2 and pupil > 150)",
+        "ses != age",
+        "rural != false or class == 3",
+    ]
+    text = SPEC.replace("  join:", f"  filter: {json.dumps(conditions)}\n  join:")
+    counts = [(f"structure/filtered/{number}", 0.0) for number in range(1, 7)]
+    folder = made(text, counts=[*counts, ("structure/rows_table", 192.0)])
+    found = _by_id(rederive_preparation(folder))
+    columns = {check.verdict for name, check in found.items() if "column" in name}
+    assert columns == {"agrees"}
+    table = pd.read_csv(folder / "data.csv")
+    left_out = [float(str(found[name].found)) for name, _ in counts]
+    assert all(left_out[:4])
+    assert found["structure/rows_table"].ok
+    assert 192 - sum(left_out) >= len(table) > 20
 
 
 @pytest.mark.r

@@ -1,0 +1,91 @@
+"""Designs of textbooks, as a spec says them: the model is that of plain lme4 set up by hand."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mlmreport.analysis import check
+from mlmreport.engine.fits import Engine
+from mlmreport.engine.session import session
+from mlmreport.spec.reader import load
+from mlmreport.spec.sequence import plan
+from mlmreport.steps.context import Context
+from mlmreport.steps.models import fit_all
+
+BY_HAND = """
+suppressPackageStartupMessages(library(lme4))
+frames <- list(
+  filter = transform(subset(sleepstudy, Days >= 2), Days = Days - 2)
+)
+formulas <- list(
+  filter = Reaction ~ Days + (Days | Subject)
+)
+for (name in names(formulas)) {
+  m <- lmer(formulas[[name]], frames[[name]])
+  spread <- unlist(lapply(VarCorr(m), function(v) attr(v, "stddev")))
+  numbers <- c(REMLcrit(m), sigma(m), fixef(m), sqrt(diag(as.matrix(vcov(m)))), spread)
+  cat(name, sprintf("%.15g", numbers), fill = 1e6)
+}
+"""
+
+DESIGNS = {
+    "filter": """
+data: {package: lme4, dataset: sleepstudy, filter: ["Days >= 2"]}
+levels: [{name: day}, {name: subject, id: Subject}]
+outcome: {name: Reaction}
+time: Days
+predictors: {Days: {level: day, center: 2.0}}
+models: {list: [{id: m, fixed: [Days], random: {subject: [1, Days]}}]}
+""",
+}
+
+
+@pytest.fixture(scope="module")
+def by_hand() -> dict[str, list[float]]:
+    """For each design criterion, sigma, coefficients, their SE and the SDs, by plain lme4."""
+    command = ["Rscript", "--vanilla", "-e", BY_HAND]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    lines = (line.split() for line in done.stdout.splitlines())
+    return {name: list(map(float, numbers)) for name, *numbers in lines}
+
+
+@pytest.mark.r
+@pytest.mark.parametrize("name", DESIGNS)
+def test_a_design_is_the_fit_of_plain_lme4(
+    name: str, by_hand: dict[str, list[float]], tmp_path: Path
+) -> None:
+    path = tmp_path / "analysis.yml"
+    path.write_text(f"title: t{DESIGNS[name]}", encoding="utf-8")
+    document = load(path)
+    data = check(document)
+    context = Context(document, plan(document), data, Engine(session()))
+    context.engine.begin(data.frame)
+    fit_all(context, lambda _: None)
+    fit = context.models[0].fit
+    numbers = [
+        *("m/criterion", "m/sigma"),
+        *(f"m/fixef/{term}/estimate" for term in fit.coefficients),
+        *(f"m/fixef/{term}/se" for term in fit.coefficients),
+        *(f"m/var/{b}/{e}/sd" for b, effects in fit.blocks.items() for e in effects),
+    ]
+    items = context.engine.items
+    assert [items[number].value for number in numbers] == pytest.approx(by_hand[name], rel=1e-8)
+
+
+@pytest.mark.r
+def test_the_rows_that_a_filter_left_out_are_counted(tmp_path: Path) -> None:
+    from mlmreport.steps import structure
+
+    path = tmp_path / "analysis.yml"
+    path.write_text(f"title: t{DESIGNS['filter']}", encoding="utf-8")
+    document = load(path)
+    data = check(document)
+    context = Context(document, plan(document), data, Engine(session()))
+    context.engine.begin(data.frame)
+    fit_all(context, lambda _: None)
+    facts = structure.run(context)["missing"]["filtered"]
+    assert [one["text"] for one in facts["filters"]] == ["Days >= 2"]
+    assert [facts["read"].value, facts["filters"][0]["n"].value] == [180.0, 36.0]
