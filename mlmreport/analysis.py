@@ -193,6 +193,7 @@ def _session(context: Context) -> dict[str, Any]:
         "r": dict(versions()),
         "seed": context.spec.inference.seed,
         "files": [{"description": text, "sha256": digest} for text, digest in data.files],
+        "found": dict(data.found),
         "spec": context.document.path.name,
         "columns": [str(name) for name in data.frame],
         "factors": {

@@ -105,7 +105,9 @@ Renderer = Annotated[
 Roots = Annotated[
     list[Path] | None,
     typer.Option(
-        "--data-root", help="A further folder that data files may be read from; may be repeated."
+        "--data-root",
+        help="A folder in which data files are looked for that are not beside the spec; may be "
+        "repeated.",
     ),
 ]
 Specs = Annotated[

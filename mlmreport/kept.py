@@ -41,13 +41,12 @@ def results_key(document: Document) -> str | None:
     spec, folder = document.spec, document.path.parent
     tables = [] if spec.data is None else [spec.data, *spec.data.join]
     named = [table.file for table in tables if table.file is not None]
-    roots = [root.resolve() for root in (folder, *document.roots)]
     digests = []
     for file in named:
-        path = (folder / file).resolve()
-        if not path.is_file() or not any(path.is_relative_to(root) for root in roots):
+        path = next(iter(document.files(file)), None)
+        if path is None or not document.allows(path):
             return None
-        digests.append(file_digest(path))
+        digests.append((os.path.relpath(path, folder.resolve()), file_digest(path)))
     told = spec.model_dump(mode="json", by_alias=True)
     return key("results", told, document.path.name, digests, _software(), _R)
 

@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -312,6 +312,7 @@ class _Bundle:
     spec: str
     formats: tuple[str, ...]
     engine: Engine
+    roots: tuple[str, ...]
 
 
 def _bundle(job: Job) -> _Bundle:
@@ -321,13 +322,15 @@ def _bundle(job: Job) -> _Bundle:
     read = reader.load(job.spec)
     tables = [] if read.spec.data is None else [read.spec.data, *read.spec.data.join]
     folder = job.spec.parent.resolve()
-    files = {job.spec.resolve(), *((folder / t.file).resolve() for t in tables if t.file)}
+    read = replace(read, roots=job.roots)
+    found = [next(iter(read.files(t.file)), None) for t in tables if t.file]
+    files = {job.spec.resolve(), *(file for file in found if file and read.allows(file))}
     for place in houses.find(read.spec.house, job.spec.parent).folders:
         if place.resolve().is_relative_to(folder):
             files |= {file.resolve() for file in place.rglob("*") if file.is_file()}
-    allowed = [folder, *(root.resolve() for root in job.roots)]
-    files = {file for file in files if any(file.is_relative_to(root) for root in allowed)}
-    top = Path(os.path.commonpath([str(file.parent) for file in files]))
+    files = {file for file in files if read.allows(file)}
+    roots = [root for root in read.folders if any(file.is_relative_to(root) for file in files)]
+    top = Path(os.path.commonpath([*map(str, roots), *(str(file.parent) for file in files)]))
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted(files):
@@ -335,7 +338,8 @@ def _bundle(job: Job) -> _Bundle:
                 archive.write(file, file.relative_to(top).as_posix())
     formats = job.formats or tuple(read.spec.report.formats)
     name = job.spec.resolve().relative_to(top).as_posix()
-    return _Bundle(packed.getvalue(), name, formats, job.engine)
+    seen = tuple(root.relative_to(top).as_posix() for root in roots)
+    return _Bundle(packed.getvalue(), name, formats, job.engine, seen)
 
 
 def _run_bundle(bundle: _Bundle) -> tuple[bytes, str, int]:
@@ -348,9 +352,10 @@ def _run_bundle(bundle: _Bundle) -> tuple[bytes, str, int]:
         with zipfile.ZipFile(io.BytesIO(bundle.archive)) as archive:
             archive.extractall(top)
         formats = [part for name in bundle.formats for part in ("--to", name)]
+        roots = [part for root in bundle.roots for part in ("--data-root", str(top / root))]
         done = subprocess.run(
             [sys.executable, "-c", "from mlmreport.cli import main; main()", "run", "--quiet",
-             str(top / bundle.spec), "--output", str(output), "--data-root", str(top),
+             str(top / bundle.spec), "--output", str(output), *roots,
              "--renderer", bundle.engine, *formats],
             capture_output=True, text=True, encoding="utf-8", check=False,
         )  # fmt: skip

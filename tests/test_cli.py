@@ -354,6 +354,61 @@ def test_data_root_allows_another_folder(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
 
 
+def _apart(tmp_path: Path, *holding: str) -> Path:
+    """A spec that names students.csv, which lies in other folders."""
+    spec = _outside(tmp_path)
+    spec.write_text(spec.read_text(encoding="utf-8").replace("../data/students", "students"))
+    for name in holding:
+        (tmp_path / name).mkdir(exist_ok=True)
+        shutil.copy(STUDENTS, tmp_path / name)
+    return spec
+
+
+def test_a_data_root_is_searched_in_order(tmp_path: Path) -> None:
+    spec = _apart(tmp_path, "second")
+    (tmp_path / "empty").mkdir()
+    roots = [part for name in ("empty", "data") for part in ("--data-root", tmp_path / name)]
+    done = invoke("check", spec, *roots)
+    assert done.exit_code == 0, done.output
+    assert "note:" not in done.output
+    done = invoke("check", spec, *roots, "--data-root", tmp_path / "second")
+    first, second = (tmp_path / name / "students.csv" for name in ("data", "second"))
+    said = f"students.csv is in several folders: {first} was read, not {second}"
+    assert said in " ".join(done.output.split())
+    done = invoke("export", spec, *roots, "--to", "stata", "--output", tmp_path / "stata")
+    assert done.exit_code == 0, done.output
+
+
+def test_the_folder_of_the_spec_comes_before_data_roots(tmp_path: Path) -> None:
+    spec = _apart(tmp_path, "spec")
+    done = invoke("check", spec, "--data-root", tmp_path / "data")
+    own = tmp_path / "spec" / "students.csv"
+    assert f"{own} was read, not" in " ".join(done.output.split())
+
+
+def test_a_file_in_no_data_root_is_told_with_where_it_was_looked_for(tmp_path: Path) -> None:
+    spec = _apart(tmp_path)
+    done = invoke("check", spec)
+    assert done.exit_code == 2
+    assert "there is no file students.csv" in done.stderr
+    (tmp_path / "data" / "students.csv").rename(tmp_path / "data" / "student.csv")
+    done = invoke("check", spec, "--data-root", tmp_path / "data")
+    assert done.exit_code == 2
+    said = " ".join(done.stderr.split())
+    assert f"looked in {tmp_path / 'spec'}, {tmp_path / 'data'}; did you mean" in said
+
+
+def test_a_link_in_a_data_root_leads_nowhere_else(tmp_path: Path) -> None:
+    spec = _apart(tmp_path)
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "students.csv").symlink_to(tmp_path / "data" / "students.csv")
+    done = invoke("check", spec, "--data-root", tmp_path / "root")
+    assert done.exit_code == 2
+    assert "lies outside" in done.stderr
+    roots = ("--data-root", tmp_path / "root", "--data-root", tmp_path / "data")
+    assert invoke("check", spec, *roots).exit_code == 0
+
+
 # --- new, schema, doctor ----------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ that only the data can show are collected, located in the spec, and raised toget
 from __future__ import annotations
 
 import datetime as dt
+import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -70,6 +71,7 @@ class PreparedData:
     files: tuple[tuple[str, str], ...]
     notes: tuple[str, ...] = ()
     filtered: tuple[tuple[str, int], ...] = ()
+    found: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -93,6 +95,7 @@ class _Work:
     codes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     untold: list[str] = field(default_factory=list)
     filtered: list[tuple[str, int]] = field(default_factory=list)
+    found: dict[str, str] = field(default_factory=dict)
 
     def did(self, action: str, code: str, frame: pd.DataFrame, r: str | None) -> None:
         """Take a new frame and write down what led to it, in pandas and in R."""
@@ -173,6 +176,7 @@ def prepare(
         tuple(work.files),
         tuple(work.notes),
         tuple(work.filtered),
+        dict(work.found),
     )
 
 
@@ -223,8 +227,8 @@ def _table(
         raise InputError.of(
             "a table is a `file`, or a `package` with its `dataset`", "name one of the two", where
         )
-    path = None if table.file is None else _allowed(work, table.file, where)
-    shown = table.file or f"{table.package}::{table.dataset}"
+    path = None if table.file is None else _found(work, table.file, where)
+    shown = work.found.get(table.file or "", table.file) or f"{table.package}::{table.dataset}"
     source = sources.DataSource(path, table.sheet, table.package, table.dataset, shown)
     found = sources.read(source, choose, where, r_dataset)
     work.files.append((found.description, found.sha256))
@@ -233,18 +237,31 @@ def _table(
     return found
 
 
-def _allowed(work: _Work, file: str, where: Location) -> Path:
-    """The path of a data file, which a spec may name only in its own folder and those allowed."""
-    own = work.document.path.parent
-    path = own / file
-    roots = [root.resolve() for root in (own, *work.document.roots)]
-    if not any(path.resolve().is_relative_to(root) for root in roots):
+def _found(work: _Work, file: str, where: Location) -> Path:
+    """The path of a data file: in the spec's own folder, or the first data root that has it."""
+    own = work.document.path.parent / file
+    found, folders = work.document.files(file), work.document.folders
+    first, *others = found or (Path(os.path.realpath(own)),)
+    if not work.document.allows(first):
         raise InputError.of(
             f"{file} lies outside of the folder of the spec",
             "put the data beside the spec, or allow their folder with --data-root DIR",
             where,
         )
-    return path
+    if not found and len(folders) > 1:
+        looked = ", ".join(map(str, folders))
+        names = [entry.name for folder in folders if folder.is_dir() for entry in folder.iterdir()]
+        near = did_you_mean(file, names) if file in {Path(file).name} else ""
+        near = f"; {near}" if near.startswith("did you mean") else ""
+        raise InputError.of(f"there is no file {file}", f"looked in {looked}{near}", where)
+    if others:
+        also = ", ".join(map(str, others))
+        work.notes.append(f"{file} is in several folders: {first} was read, not {also}")
+    if first == Path(os.path.realpath(own)):
+        return own
+    relative = os.path.relpath(first, work.document.path.parent.resolve())
+    work.found[file] = Path(relative).as_posix()
+    return first
 
 
 def _join(work: _Work, table: sources.RawTable, join: JoinSpec, index: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -66,7 +67,7 @@ class Document:
     marks
         From the path of keys to (line, column, length) of the key, counted from 1.
     roots
-        Folders that data files may be read from; the spec's own if empty.
+        Folders beside the spec's own in which data files are looked for, in this order.
     """
 
     spec: AnalysisSpec
@@ -78,6 +79,26 @@ class Document:
     def locate(self, *path: str | int) -> Location:
         """The place of a key, or of the nearest key above it that stands in the file."""
         return _locate(path, str(self.path), self.lines, self.marks)
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders that data files may be read from, links followed: the spec's own first."""
+        folders = (self.path.parent, *self.roots)
+        return tuple(dict.fromkeys(folder.resolve() for folder in folders))
+
+    def files(self, name: str) -> tuple[Path, ...]:
+        """The data files that a name stands for, links followed; the first is the one to read.
+
+        A file that is there but lies outside of all folders is among them, see `allows`.
+        """
+        found = (os.path.realpath(folder / name) for folder in self.folders)
+        # Path.is_file() raises for names that no file system takes.
+        return tuple(dict.fromkeys(Path(path) for path in found if os.path.isfile(path)))  # noqa: PTH113
+
+    def allows(self, path: Path) -> bool:
+        """Whether a file lies in a folder that data files may be read from."""
+        real = Path(os.path.realpath(path))
+        return any(real.is_relative_to(folder) for folder in self.folders)
 
     def problem(self, message: str, hint: str, *path: str | int) -> Problem:
         """A problem located at a key."""

@@ -182,12 +182,12 @@ def _source_folder(script: str) -> str:
 
 
 def _files(results: Results) -> Iterator[tuple[str, str]]:
-    """The source files as the spec names them, with the digest that each had."""
+    """The source files as seen from the spec, with the digest that each had."""
     data = results.spec.get("data") or {}
     tables = [data, *data.get("join", ())]
     for table, read in zip(tables, results.session.get("files", ()), strict=False):
         if table.get("file"):
-            yield table["file"], read["sha256"]
+            yield results.session.get("found", {}).get(table["file"], table["file"]), read["sha256"]
 
 
 def _absent(results: Results, sources: Path) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,7 @@ def made(tmp_path: Path) -> Made:
         text: str = SPEC,
         tables: Mapping[str, pd.DataFrame] | None = None,
         counts: Sequence[tuple[str, float]] = (),
+        root: str = "",
     ) -> Path:
         for name, table in (_tables() if tables is None else tables).items():
             if name.endswith(".parquet"):
@@ -93,7 +95,7 @@ def made(tmp_path: Path) -> Made:
             else:
                 separator = "\t" if name.endswith("tsv") else ","
                 table.to_csv(tmp_path / name, index=False, sep=separator)
-        document = parse(text, tmp_path / "a.yml")
+        document = replace(parse(text, tmp_path / "a.yml"), roots=(tmp_path / root,))
         data = prepare(document, plan(document))
         folder = tmp_path / "report"
         folder.mkdir()
@@ -105,6 +107,7 @@ def made(tmp_path: Path) -> Made:
         }
         session = {
             "files": [{"description": text, "sha256": sha} for text, sha in data.files],
+            "found": dict(data.found),
             "columns": list(frame),
             "factors": {
                 name: list(map(str, frame[name].cat.categories))
@@ -150,6 +153,20 @@ def test_every_verb_is_repeated_in_base_r(made: Made) -> None:
     assert {check.verdict for check in found.values()} == {"agrees"}
     assert [found[name].found for name, _ in COUNTS] == [f"{n:.17g}" for _, n in COUNTS]
     assert max(check.difference or 0 for check in found.values()) < 1e-13
+
+
+@pytest.mark.r
+def test_files_of_a_data_root_are_found_again(made: Made, tmp_path: Path) -> None:
+    needs_r()
+    (tmp_path / "elsewhere").mkdir()
+    tables = _tables()
+    pupils = tables.pop("pupils.csv")
+    folder = made(tables=tables | {"elsewhere/pupils.csv": pupils}, root="elsewhere")
+    assert 'source_file("elsewhere/pupils.csv")' in (folder / "prepare.R").read_text()
+    assert {check.verdict for check in rederive_preparation(folder)} == {"agrees"}
+    (tmp_path / "elsewhere" / "pupils.csv").unlink()
+    (check, *_) = rederive_preparation(folder)
+    assert "not there: elsewhere/pupils.csv" in str(check.found)
 
 
 @pytest.mark.r
