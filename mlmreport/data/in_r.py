@@ -50,11 +50,13 @@ def joined(code: str, columns: Sequence[str], keys: Sequence[str]) -> str | None
     return None if read is None else f"{read}\nd <- joined(d, higher, {_vector(keys)})"
 
 
-def group(name: str, own: str, above: str = "") -> str:
-    """The ids of a grouping as text; where they repeat in the level above, with its id before."""
-    if above:
-        return f"{column(name)} <- ids_within({column(above)}, as_text({column(own)}))"
-    return f"{column(name)} <- as_text({column(own)})"
+def group(name: str, own: str, above: Sequence[str] = ()) -> str:
+    """The ids of a grouping as text; where they repeat in others, with the ids of those before."""
+    texts = [f"as_text({column(each)})" for each in (*above, own)]
+    ids = texts[0]
+    for text in texts[1:]:
+        ids = f"ids_within({ids}, {text})"
+    return f"{column(name)} <- {ids}"
 
 
 def category(name: str, source: str, labels: Mapping[str, str] | None) -> str:

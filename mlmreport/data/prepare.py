@@ -562,8 +562,7 @@ def _identify_groups(work: _Work) -> None:
         assert level.id is not None
         if level.id in frame:
             frame[level.group] = _group_ids(work, level, frame)
-            above = next((up.group for up in work.plan.groups if up.name == level.within), "")
-            lines.append(in_r.group(level.group, level.id, above))
+            lines.append(in_r.group(level.group, level.id, _columns_above(work, level)))
     what = "took the ids of the groups as categories"
     work.did(what, "astype('category')", frame, "\n".join(lines))
     _check_nesting(work)
@@ -585,10 +584,20 @@ def _group_ids(work: _Work, level: Level, frame: pd.DataFrame) -> pd.Categorical
             "a level needs at least two groups, and about twenty to estimate a variance well",
             *place,
         )
-    above = next((other for other in work.plan.groups if other.name == level.within), None)
-    if above and above.group in frame:
-        coded = _within_ids(coded, _coded(frame[above.group]))
+    above: _Coded | None = None
+    for column in _columns_above(work, level):
+        if column in frame:
+            further = _coded(frame[column])
+            above = further if above is None else _within_ids(further, above)
+    coded = coded if above is None else _within_ids(coded, above)
     return coded.categorical(sorted(coded.present, key=_natural))
+
+
+def _columns_above(work: _Work, level: Level) -> list[str]:
+    """The columns of the levels and the factors that a level lies within."""
+    groups = {other.name: other.group for other in work.plan.groups}
+    predictors = work.document.spec.predictors
+    return [groups.get(name) or predictors[name].column or name for name in level.within]
 
 
 def _within_ids(own: _Coded, above: _Coded) -> _Coded:
@@ -968,7 +977,7 @@ def _check_predictor(work: _Work, variable: Variable) -> None:
     if distinct == 1:
         what = "one category only" if variable.type == "category" else "the same value throughout"
         work.wrong(f"predictor '{key}' has {what}", "leave it out", "predictors", key)
-    elif variable.type == "category" and distinct >= units:
+    elif variable.type == "category" and distinct >= units and variable.source != own.id:
         work.wrong(
             f"predictor '{key}': every {own.name} has a category of its own",
             "is it an id, or a number?",

@@ -41,6 +41,7 @@ __all__ = [
     "Number",
     "RandomTerm",
     "Term",
+    "effects",
     "expression_r",
     "names_in",
     "ordered",
@@ -373,15 +374,20 @@ def names_in(*expressions: Expression) -> Iterator[str]:
             yield from names_in(*expression.arguments)
 
 
-def variables(formula: Formula) -> tuple[str, ...]:
-    """All data columns the formula uses: outcome, fixed part, offset, random part."""
+def effects(formula: Formula) -> tuple[str, ...]:
+    """The data columns of the outcome, the fixed part, the offset and random slopes."""
     used = [*names_in(formula.outcome)]
     used += [name for term in formula.fixed for name in names_in(*term.factors)]
     used += names_in(formula.offset) if formula.offset is not None else []
-    for random in formula.random:
-        used += [name for term in random.terms for name in names_in(*term.factors)]
-        used += random.groups
+    slopes = (term for random in formula.random for term in random.terms)
+    used += [name for term in slopes for name in names_in(*term.factors)]
     return tuple(dict.fromkeys(used))
+
+
+def variables(formula: Formula) -> tuple[str, ...]:
+    """All data columns the formula uses: those of effects, then those that group."""
+    groups = [name for random in formula.random for name in random.groups]
+    return tuple(dict.fromkeys([*effects(formula), *groups]))
 
 
 # --- reading: the text and its tokens ----------------------------------------------------------

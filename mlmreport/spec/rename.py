@@ -29,13 +29,19 @@ def rename_term(term: Term, names: Mapping[str, str]) -> Term:
     return Term(tuple(_expression(factor, names) for factor in term.factors))
 
 
-def rename(formula: Formula, names: Mapping[str, str]) -> Formula:
-    """The formula over other columns; names that the mapping lacks stay."""
+def rename(
+    formula: Formula, names: Mapping[str, str], groups: Mapping[str, str] | None = None
+) -> Formula:
+    """The formula over other columns; names that the mapping lacks stay.
+
+    `groups` are the names of groupings where they differ.
+    """
+    grouping = names if groups is None else groups
     random = tuple(
         replace(
             part,
             terms=tuple(rename_term(term, names) for term in part.terms),
-            groups=tuple(names.get(group, group) for group in part.groups),
+            groups=tuple(grouping.get(group, group) for group in part.groups),
         )
         for part in formula.random
     )

@@ -95,10 +95,12 @@ class LevelSpec(Base):
     id: Name | None = Field(
         None, description="The column that identifies the unit; not needed for the lowest level."
     )
-    within: Name | None = Field(
+    within: Name | list[Name] | None = Field(
         None,
-        description="The level this one is nested in, where its ids are unique only there "
-        "(cask a in batch A, cask a in batch B).",
+        description="What this level is nested in, where its ids are unique only there (cask a in "
+        "batch A, cask a in batch B): a higher level, or several, and predictors that are "
+        "categories: `within: [block, variety]` for the plots of a block that have a variety, be "
+        "it a level or a fixed factor.",
     )
 
 
@@ -142,7 +144,10 @@ class PieceSpec(Base):
 
 
 class PredictorSpec(Base):
-    """An independent variable. In models its name stands for the variable as prepared here."""
+    """An independent variable. In models its name stands for the variable as prepared here.
+
+    A category may be the id of a level: `Machine` as a fixed factor and in `worker:Machine`.
+    """
 
     level: Name = Field(description="The name of the level at which it varies.")
     type: Literal["number", "category"] = Field("number", description="Number or category.")

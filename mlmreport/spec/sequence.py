@@ -74,7 +74,13 @@ class Plan:
     @property
     def used(self) -> tuple[Variable, ...]:
         """The variables that any model uses, in the spec's order."""
-        columns = {column for model in self.models for column in fm.variables(model.formula)}
+        groups = {level.group for level in self.groups}
+        columns = {
+            column
+            for model in self.models
+            for column in fm.variables(model.formula)
+            if column not in groups or column in fm.effects(model.formula)
+        }
         return tuple(entry for entry in self.variables.values() if entry.column in columns)
 
     def shown(self, wanted: str | None) -> Level:
@@ -115,6 +121,7 @@ def outline(document: Document) -> tuple[Plan | None, tuple[Problem, ...]]:
     spec, problems = document.spec, list(others)
     variables = variables_of(spec)
     models = tuple(_with_offset(document, _models(document, variables, problems), problems))
+    _check_confounding(document, variables, models, problems)
     _check_questions(document, variables, problems)
     final = _final(document, models, problems)
     if final and not problems:
@@ -431,7 +438,87 @@ def _parsed(
         problems += _unknown(document, unknown, known, where)
         return None
     problems += _misplaced(document, written, variables, where)
-    return rename(written, known)
+    groups = {level.id: level.group for level in levels_of(document.spec) if level.id}
+    renamed = rename(written, known, known | groups)
+    random = [replace(part, groups=_joined(document, part.groups)) for part in renamed.random]
+    return replace(renamed, random=tuple(random))
+
+
+def _joined(document: Document, groups: tuple[str, ...]) -> tuple[str, ...]:
+    """A combination of groupings without those that another's ids include already."""
+    inside = {name for level in levels_of(document.spec)[1:] if level.group in groups
+              for name in _parts(document, level)}  # fmt: skip
+    return tuple(name for name in groups if name not in inside)
+
+
+def _parts(document: Document, level: Level) -> Iterator[str]:
+    """The columns that a level's ids include: of the levels and categories it lies within."""
+    levels = {other.name: other for other in levels_of(document.spec)[1:]}
+    for name in level.within:
+        if name in levels:
+            yield levels[name].group
+            yield from _parts(document, levels[name])
+        else:
+            yield name
+
+
+def _check_confounding(
+    document: Document,
+    variables: Mapping[str, Variable],
+    models: Iterable[ModelPlan],
+    problems: list[Problem],
+) -> None:
+    """A fixed factor leaves no differences to a random intercept of the same groups."""
+    listed = [model.id for model in document.spec.models.list_ or ()]
+    for model in models:
+        for term, groups in _confounded(document, variables, model):
+            names = {entry.column: name for name, entry in variables.items()}
+            factor, by = fm.term_r(rename_term(term, names)), ":".join(groups)
+            message = (
+                f"model '{model.id}' has the fixed factor {factor} and a random intercept of "
+                f"{by}: both are the same differences between groups"
+            )
+            place: tuple[str | int, ...] = ("models", "stepwise")
+            hint = "leave the predictor out, or name the models yourself in `models.list`"
+            if model.id in listed:
+                place = ("models", "list", listed.index(model.id))
+                hint = "leave out the fixed factor, or the random intercept"
+            problems.append(document.problem(message, hint, *place))
+
+
+def _confounded(
+    document: Document, variables: Mapping[str, Variable], model: ModelPlan
+) -> Iterator[tuple[fm.Term, tuple[str, ...]]]:
+    factors = {v.column: v.source for v in variables.values() if v.type == "category"}
+    levels = levels_of(document.spec)[1:]
+    nested = document.spec.structure == "nested"
+    above = {
+        level.id: {str(up.id) for up in levels if up.index > level.index}
+        for level in levels
+        if nested and not level.within
+    }
+    for term in model.formula.fixed:
+        columns = {part.name for part in term.factors if isinstance(part, fm.Name)}
+        if len(columns) < term.degree or not columns <= factors.keys():
+            continue
+        told = {factors[column] for column in columns}
+        told |= {up for source in set(told) for up in above.get(source, ())}
+        for random in model.formula.random:
+            if random.intercept and _ids(document, random.groups, factors) <= told:
+                yield term, random.groups
+
+
+def _ids(document: Document, groups: Iterable[str], factors: Mapping[str, str]) -> set[str]:
+    """The columns in the data that tell the groups of a grouping apart."""
+    levels = {level.group: level for level in levels_of(document.spec)[1:]}
+    found = set()
+    for name in groups:
+        level = levels.get(name)
+        if level is None:
+            found.add(factors.get(name, name))
+        else:
+            found |= {str(level.id), *_ids(document, _parts(document, level), factors)}
+    return found
 
 
 def _misplaced(
@@ -476,10 +563,10 @@ def _unknown(
 def _columns(document: Document, variables: Mapping[str, Variable]) -> dict[str, str]:
     """Names that a formula may use -> prepared columns, which may go by their own names too."""
     outcome = outcome_of(document.spec)
-    known = {entry.column: entry.column for entry in variables.values()}
-    known |= {name: entry.column for name, entry in variables.items()}
-    known |= {level.group: level.group for level in levels_of(document.spec) if level.group}
+    known = {level.group: level.group for level in levels_of(document.spec) if level.group}
     known |= {level.id: level.group for level in levels_of(document.spec) if level.id}
+    known |= {entry.column: entry.column for entry in variables.values()}
+    known |= {name: entry.column for name, entry in variables.items()}
     return known | {outcome.name: outcome.column}
 
 
@@ -556,12 +643,12 @@ def _grouping(
     if group in groups:
         return (groups[group],)
     parts = [part.strip() for part in group.split(":")]
-    known = groups | _categories(variables) if len(parts) > 1 else groups
+    known = _categories(variables) | groups if len(parts) > 1 else groups
     for part in parts:
         if part not in known:
             hint = did_you_mean(part, known)
             problems.append(document.problem(f"'{part}' is no level with groups", hint, *place))
-    return tuple(known.get(part, part) for part in parts)
+    return _joined(document, tuple(known.get(part, part) for part in parts))
 
 
 def _categories(variables: Mapping[str, Variable]) -> dict[str, str]:

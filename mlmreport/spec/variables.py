@@ -53,7 +53,7 @@ class Level:
         The column that identifies the unit across the whole data: the id, or where ids repeat
         in the level above, the combination written into a column of its own.
     within
-        The level that its ids are unique in.
+        The levels and categorical predictors that its ids are unique in.
     """
 
     index: int
@@ -61,7 +61,7 @@ class Level:
     plural: str
     id: str | None
     group: str
-    within: str | None = None
+    within: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +119,14 @@ def levels_of(spec: AnalysisSpec) -> tuple[Level, ...]:
 
 
 def _level(index: int, level: LevelSpec) -> Level:
-    group = level.id or ""
-    if level.within and level.id:
-        group = f"{level.within}_{level.id}"
-    return Level(
-        index, level.name, level.plural or _plural(level.name), level.id, group, level.within
-    )
+    within = _within(level)
+    group = "_".join([*within, level.id]) if level.id else ""
+    return Level(index, level.name, level.plural or _plural(level.name), level.id, group, within)
+
+
+def _within(level: LevelSpec) -> tuple[str, ...]:
+    """What a level lies within, as a list of names."""
+    return (level.within,) if isinstance(level.within, str) else tuple(level.within or ())
 
 
 def _plural(noun: str) -> str:
@@ -310,14 +312,27 @@ def _level_problems(document: Document) -> Iterator[Problem]:
                 "id",
                 "=",
             )
-        if level.within and level.within not in names[index + 1 :]:
-            yield document.problem(
-                f"'{level.name}' is said to lie within '{level.within}', which is no higher level",
-                did_you_mean(level.within, names[index + 1 :]),
-                "levels",
-                index,
-                "within",
-            )
+        yield from _within_problems(document, index, level)
+
+
+def _within_problems(document: Document, index: int, level: LevelSpec) -> Iterator[Problem]:
+    """What a level lies within are higher levels, and predictors that are categories."""
+    predictors = document.spec.predictors
+    categories = [key for key, entry in predictors.items() if entry.type == "category"]
+    known = [*(other.name for other in document.spec.levels[index + 1 :]), *categories]
+    place: Place = ("levels", index, "within")
+    for position, name in enumerate(_within(level)):
+        at = (*place, position) if isinstance(level.within, list) else (*place, "=")
+        if _within(level).index(name) < position:
+            message = f"'{level.name}' is said twice to lie within '{name}'"
+            yield document.problem(message, "name it once", *at)
+        elif name not in known:
+            message = f"'{level.name}' is said to lie within '{name}', which is no higher level"
+            message += " and no category among the predictors"
+            yield document.problem(message, did_you_mean(name, known), *at)
+        elif name in predictors and (predictors[name].column or name) == level.id:
+            message = f"'{level.name}' is said to lie within its own id, '{level.id}'"
+            yield document.problem(message, "name what the ids repeat in", *at)
 
 
 def _twofold(document: Document) -> Iterator[Problem]:
@@ -484,12 +499,20 @@ def _clashes(document: Document) -> Iterator[Problem]:
             taken[column] = f"the id of the level '{level.name}'"
     names: dict[str, str] = {}
     made: dict[str, str] = {}
+    ids = {level.id for level in levels_of(document.spec)[1:] if level.id}
     yield from _twofold(document)
     for variable in _made(document.spec):
         place: Place = ("predictors", variable.key)
-        if variable.source in taken and variable.role != "mean":
+        if variable.type == "category" and variable.source in ids:
+            if variable.column in taken and variable.column != variable.source:
+                message = f"predictor '{variable.key}' has the name of {taken[variable.column]}"
+                yield document.problem(message, "give it another key", *place)
+        elif variable.source in taken and variable.role != "mean":
             message = f"predictor '{variable.key}' is {taken[variable.source]}"
-            yield document.problem(message, "one column has one part in the analysis", *place)
+            hint = "one column has one part in the analysis"
+            if variable.source in ids:
+                hint += "; as a fixed factor it has `type: category`"
+            yield document.problem(message, hint, *place)
         elif variable.column in taken | made or variable.name in names:
             other = (taken | made).get(variable.column) or f"made for '{names[variable.name]}'"
             message = f"predictor '{variable.key}' makes '{variable.column}', which is {other}"

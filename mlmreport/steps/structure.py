@@ -58,12 +58,12 @@ def run(context: Context) -> Mapping[str, Any]:
     }
 
 
-def _words(level: Level) -> dict[str, str]:
+def _words(level: Level) -> dict[str, Any]:
     return {
         "name": level.name,
         "plural": level.plural,
         "id": level.id or "",
-        "within": level.within or "",
+        "within": level.within,
         "column": level.group,
     }
 

@@ -96,7 +96,8 @@ def _counted(results: Results) -> Mapping[str, str]:
 
 
 def _group(level: Mapping[str, Any]) -> str:
-    return f"{level['within']}_{level['id']}" if level.get("within") else str(level.get("id"))
+    within = level.get("within") or []
+    return "_".join([*([within] if isinstance(within, str) else within), str(level.get("id"))])
 
 
 def _count(item: Quantity, groups: Mapping[str, str]) -> str:

@@ -545,3 +545,31 @@ def test_a_reference_category_that_is_left_out_is_no_reference(made: Any) -> Non
     frame["ses"] = frame["ses"].where(frame["kind"] != "b")
     with pytest.raises(InputError, match="no complete row has the reference category 'Beta'"):
         made(text, frame)
+
+
+# --- factors and levels -----------------------------------------------------------------------
+
+PLOTS = """\
+title: T
+data: {file: d.csv}
+levels: [{name: pupil}, {name: plot, id: plot, within: [school, sort]}, {name: school, id: school}]
+outcome: {name: y}
+predictors:
+  sort: {level: plot, type: category, column: kind, categories: {a: Alpha, b: Beta}}
+  school: {level: school, type: category, reference: 9}
+models: {list: [{id: m, fixed: [sort, school], random: {plot: [1]}}]}
+"""
+
+
+def plots() -> pd.DataFrame:
+    frame = table(3, 8)
+    return frame.assign(kind=np.tile(["a", "b"], 12), plot=np.tile([1, 1, 2, 2], 6))
+
+
+def test_ids_within_a_level_and_a_factor_are_their_combinations(made: Any) -> None:
+    data = made(PLOTS, plots())
+    groups = data.frame["school_sort_plot"].cat.categories
+    assert list(groups) == [f"{s}:{k}:{p}" for s in (7, 8, 9) for k in "ab" for p in (1, 2)]
+    assert list(data.frame["school"].cat.categories) == ["9", "7", "8"]
+    assert list(data.frame["sort"].cat.categories) == ["Alpha", "Beta"]
+    assert set(data.frame) == {"school_sort_plot", "school", "sort", "y"}

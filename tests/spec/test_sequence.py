@@ -243,3 +243,83 @@ def test_the_outline_says_all_and_serves_to_examine_the_data() -> None:
 )
 def test_a_label_does_not_repeat_the_name(label: str, category: str, said: str) -> None:
     assert category_label(label, category) == said
+
+
+FACTORS = """\
+title: T
+data: {file: d.csv}
+levels: [{name: run}, {name: setting, id: Machine, within: worker}, {name: worker, id: Worker}]
+outcome: {name: y}
+predictors:
+  Machine: {level: setting, type: category}
+  person: {level: worker, type: category, column: Worker}
+models: {list: [{id: m, MODEL}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (
+            'formula: "y ~ Machine + (1 | Worker/Machine)"',
+            "y ~ Machine + (1 | Worker) + (1 | worker_Machine)",
+        ),
+        (
+            'fixed: [Machine], random: {worker: [1], "worker:Machine": [1]}',
+            "y ~ Machine + (1 | Worker) + (1 | worker_Machine)",
+        ),
+        (
+            "fixed: [Machine], random: {worker: [1, Machine]}",
+            "y ~ Machine + (1 + Machine | Worker)",
+        ),
+        ("fixed: [person], random: {setting: [1]}", "y ~ person + (1 | worker_Machine)"),
+    ],
+)
+def test_the_id_of_a_level_is_a_fixed_factor_too(model: str, expected: str) -> None:
+    assert planned(FACTORS.replace("MODEL", model)).final.r == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "factor", "groups"),
+    [
+        ("fixed: [person], random: {worker: [1]}", "person", "Worker"),
+        ('formula: "y ~ person + (1 | Worker/Machine)"', "person", "Worker"),
+        (
+            'fixed: ["person * Machine"], random: {setting: [1]}',
+            "person:Machine",
+            "worker_Machine",
+        ),
+    ],
+)
+def test_a_fixed_factor_and_a_random_intercept_of_the_same_groups_are_one_thing(
+    model: str, factor: str, groups: str
+) -> None:
+    said = told(FACTORS.replace("MODEL", model))
+    assert f"has the fixed factor {factor} and a random intercept of {groups}: both" in said
+    assert "leave out the fixed factor, or the random intercept" in said
+    assert "a.yml:8:17" in said
+
+
+def test_a_fixed_factor_of_nested_groups_takes_in_the_groups_above() -> None:
+    text = listed("{id: m, fixed: [class], random: {school: [1]}}").replace(
+        "  size:", "  class: {level: class, type: category}\n  size:"
+    )
+    assert "fixed factor class and a random intercept of school" in told(text)
+    assert planned(text.replace("school: [1]}}", "school: [0, ses]}}")).final
+
+
+def test_a_level_lies_within_a_factor_that_is_no_level() -> None:
+    text = SPEC.replace("id: class, plural: classes", "id: class, within: [school, boy]")
+    found = planned(text.replace("stepwise: {}", 'list: [{id: m, formula: "y ~ (1 | class)"}]'))
+    assert [level.group for level in found.groups] == ["school_boy_class", "school"]
+    assert found.final.r == "y ~ 1 + (1 | school_boy_class)"
+    assert "which is no higher level and no category" in told(text.replace("boy]", "ses]"))
+    assert "twice to lie within 'school'" in told(text.replace("boy]", "school]"))
+    assert "its own id" in told(text.replace("id: class", "id: boy"))
+
+
+def test_an_id_is_no_number() -> None:
+    text = FACTORS.replace("MODEL", "fixed: [], random: {worker: [1]}")
+    said = told(text.replace("Machine: {level: setting, type: category}", "Machine: {level: run}"))
+    assert "predictor 'Machine' is the id of the level 'setting'" in said
+    assert "as a fixed factor it has `type: category`" in said

@@ -18,10 +18,20 @@ from mlmreport.steps.models import fit_all
 BY_HAND = """
 suppressPackageStartupMessages(library(lme4))
 frames <- list(
-  filter = transform(subset(sleepstudy, Days >= 2), Days = Days - 2)
+  filter = transform(subset(sleepstudy, Days >= 2), Days = Days - 2),
+  machines = transform(nlme::Machines, Worker = factor(Worker, ordered = FALSE)),
+  oats = transform(
+    nlme::Oats, Block = factor(Block, ordered = FALSE), Variety = relevel(Variety, "Victory")
+  ),
+  cake = transform(cake, temp = temp - 200),
+  fixed_sites = transform(nlme::Machines, Worker = factor(as.character(Worker)))
 )
 formulas <- list(
-  filter = Reaction ~ Days + (Days | Subject)
+  filter = Reaction ~ Days + (Days | Subject),
+  machines = score ~ Machine + (1 | Worker) + (1 | Worker:Machine),
+  oats = yield ~ nitro + Variety + (1 | Block) + (1 | Block:Variety),
+  cake = angle ~ recipe * temp + (1 | recipe:replicate),
+  fixed_sites = score ~ Worker + (1 | Worker:Machine)
 )
 for (name in names(formulas)) {
   m <- lmer(formulas[[name]], frames[[name]])
@@ -39,6 +49,37 @@ outcome: {name: Reaction}
 time: Days
 predictors: {Days: {level: day, center: 2.0}}
 models: {list: [{id: m, fixed: [Days], random: {subject: [1, Days]}}]}
+""",
+    "machines": """
+data: {package: nlme, dataset: Machines}
+structure: crossed
+levels: [{name: run}, {name: machine, id: Machine}, {name: worker, id: Worker}]
+outcome: {name: score}
+predictors: {Machine: {level: machine, type: category}}
+models: {list: [{id: m, fixed: [Machine], random: {worker: [1], "worker:machine": [1]}}]}
+""",
+    "oats": """
+data: {package: nlme, dataset: Oats}
+levels: [{name: subplot}, {name: plot, id: Variety, within: block}, {name: block, id: Block}]
+outcome: {name: yield}
+predictors:
+  Variety: {level: plot, type: category, reference: Victory}
+  nitro: {level: subplot}
+models: {list: [{id: m, formula: "yield ~ nitro + Variety + (1 | Block/Variety)"}]}
+""",
+    "cake": """
+data: {package: lme4, dataset: cake}
+levels: [{name: cake}, {name: batch, plural: batches, id: replicate, within: recipe}]
+outcome: {name: angle}
+predictors: {recipe: {level: batch, type: category}, temp: {level: cake, center: 200.0}}
+models: {list: [{id: m, formula: "angle ~ recipe * temp + (1 | recipe:replicate)"}]}
+""",
+    "fixed_sites": """
+data: {package: nlme, dataset: Machines}
+levels: [{name: run}, {name: setting, id: Machine, within: worker}, {name: worker, id: Worker}]
+outcome: {name: score}
+predictors: {Worker: {level: worker, type: category, reference: "1"}}
+models: {list: [{id: m, fixed: [Worker], random: {setting: [1]}}]}
 """,
 }
 

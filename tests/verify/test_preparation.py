@@ -156,6 +156,29 @@ def test_every_verb_is_repeated_in_base_r(made: Made) -> None:
 
 
 @pytest.mark.r
+def test_ids_that_are_factors_and_ids_within_factors_are_repeated_in_base_r(made: Made) -> None:
+    needs_r()
+    text = SPEC.replace("within: school}", "within: [school, ward]}").replace(
+        "  kind:",
+        "  ward: {level: class, type: category, column: wing, categories: {1: East, 2: West}}\n"
+        "  school: {level: school, type: category, reference: 200000}\n  kind:",
+    )
+    text = text.replace(
+        "{stepwise: {}}", "{list: [{id: m, fixed: [ward, school, ses], random: {class: [1]}}]}"
+    )
+    tables = _tables()
+    pupils = tables["pupils.csv"]
+    pupils["wing"] = np.where(pupils["class"] == 2, 2, 1)
+    folder = made(text, tables)
+    found = rederive_preparation(folder)
+    assert {"preparation/column/school_ward_class", "preparation/column/school"} <= _by_id(
+        found
+    ).keys()
+    assert {check.verdict for check in found} == {"agrees"}
+    assert pd.read_csv(folder / "data.csv")["school_ward_class"][0] == "0:1:1"
+
+
+@pytest.mark.r
 def test_files_of_a_data_root_are_found_again(made: Made, tmp_path: Path) -> None:
     needs_r()
     (tmp_path / "elsewhere").mkdir()
