@@ -19,6 +19,7 @@ from mlmreport.engine.session import package_dataset, session, versions
 from mlmreport.engine.workers import Workers
 from mlmreport.errors import InputError
 from mlmreport.quantities import Item, Results, repointed
+from mlmreport.spec.contrasts import codings_of
 from mlmreport.spec.reader import Document
 from mlmreport.spec.sequence import outline, plan
 from mlmreport.steps import (
@@ -194,6 +195,10 @@ def _session(context: Context) -> dict[str, Any]:
         "seed": context.spec.inference.seed,
         "files": [{"description": text, "sha256": digest} for text, digest in data.files],
         "found": dict(data.found),
+        "contrasts": {
+            name: {"names": list(made.names), "values": [list(row) for row in made.values]}
+            for name, made in codings_of(data.frame).items()
+        },
         "spec": context.document.path.name,
         "columns": [str(name) for name in data.frame],
         "factors": {

@@ -25,6 +25,7 @@ from mlmreport.data.simulate import simulate
 from mlmreport.errors import InputError, Location, Problem, did_you_mean
 from mlmreport.quantities import PrepStep
 from mlmreport.spec import filters as conditions
+from mlmreport.spec.contrasts import MOST_TRENDS, Coding, coding, with_codings
 from mlmreport.spec.reader import Document
 from mlmreport.spec.schema import JoinSpec, PredictorSpec, TableSpec
 from mlmreport.spec.sequence import Plan
@@ -719,7 +720,7 @@ def _category_levels(work: _Work, key: str, predictor: PredictorSpec, values: _C
         levels = [text for text in values.texts if text in set(found)]
     else:
         levels = sorted(found, key=_natural)
-    fault = _category_fault(levels)
+    fault = _category_fault(levels, predictor.coding)
     if fault:
         work.bad.add(key)
         work.wrong(f"predictor '{key}' {fault[0]}", fault[1], "predictors", key)
@@ -728,7 +729,7 @@ def _category_levels(work: _Work, key: str, predictor: PredictorSpec, values: _C
     return levels
 
 
-def _category_fault(levels: Sequence[str]) -> tuple[str, str] | None:
+def _category_fault(levels: Sequence[str], coding: str) -> tuple[str, str] | None:
     if not levels:
         return "has no values at all", "name another column, or leave it out"
     if any(not level.strip() for level in levels):
@@ -738,6 +739,11 @@ def _category_fault(levels: Sequence[str]) -> tuple[str, str] | None:
             f"has {len(levels):,} categories, more than the {MAX_CATEGORIES} that can be compared "
             "with a reference one by one",
             "an id belongs to `levels`, a measurement is `type: number`; else join categories",
+        )
+    if coding == "polynomial" and len(levels) > MOST_TRENDS:
+        return (
+            f"has {len(levels):,} categories, too many for a trend of each degree",
+            "declare it as a number, with a term such as poly(x, 2)",
         )
     return None
 
@@ -1042,6 +1048,8 @@ def _check_coefficients(work: _Work) -> None:
         ends = [""]
         if variable.type == "category":
             ends = [str(category) for category in work.frame[variable.key].cat.categories]
+            made = _coding(work, variable, work.frame[variable.key])
+            ends = list(dict.fromkeys([*ends, *made.names])) if made else ends
         for name in (variable.column + end for end in ends):
             if name in names:
                 work.wrong(
@@ -1293,10 +1301,25 @@ def _wanted(plan: Plan, time: str | None) -> Iterator[str]:
                 yield variable.source
 
 
+def _coding(work: _Work, variable: Variable, column: pd.Series) -> Coding | None:
+    """The contrasts of a category; None where they are those with a reference."""
+    kind, categories = work.document.spec.predictors[variable.key].coding, column.cat.categories
+    if kind == "treatment" or len(categories) < 2:
+        return None
+    return coding(kind, list(map(str, categories)))
+
+
 def _final_columns(work: _Work) -> pd.DataFrame:
     """The columns of the analysis only, ids first, as a frame of its own."""
     columns = list(dict.fromkeys(_wanted(work.plan, work.document.spec.time)))
-    frame = work.frame[columns].copy()
+    codings = {
+        variable.column: _coding(work, variable, work.frame[variable.column])
+        for variable in work.plan.variables.values()
+        if variable.type == "category" and variable.column in columns
+    }
+    frame = with_codings(
+        work.frame[columns].copy(), {name: made for name, made in codings.items() if made}
+    )
     work.did(
         "kept the columns of the analysis",
         f"frame[{columns!r}]",

@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 import rpy2.rinterface as ri
 
+from mlmreport.spec.contrasts import Coding, codings_of, with_codings
+
 __all__ = ["frame_from_r", "frame_to_r", "from_r", "on_memory_of_r", "to_r"]
 
 NA_INTEGER = -2147483648
@@ -75,6 +77,16 @@ def _column(column: pd.Series[Any]) -> Any:
     return _factor(column.astype("category"))
 
 
+def _contrasts(coding: Coding, categories: Sequence[object]) -> Any:
+    """The matrix of contrasts that R's model.matrix() takes for a factor."""
+    values = np.array(coding.values)
+    matrix = _doubles(values.ravel(order="F"))
+    matrix.do_slot_assign("dim", ri.IntSexpVector(list(values.shape)))
+    names = [ri.StrSexpVector(list(map(str, categories))), ri.StrSexpVector(list(coding.names))]
+    matrix.do_slot_assign("dimnames", ri.ListSexpVector(names))
+    return matrix
+
+
 def frame_to_r(frame: pd.DataFrame) -> Any:
     """An R data frame; text becomes a factor, its levels in sorted order.
 
@@ -88,7 +100,11 @@ def frame_to_r(frame: pd.DataFrame) -> Any:
     rpy2.rinterface.ListSexpVector
         A data.frame of n rows.
     """
-    columns = ri.ListSexpVector([_column(frame.iloc[:, i]) for i in range(frame.shape[1])])
+    made = [_column(frame.iloc[:, i]) for i in range(frame.shape[1])]
+    for name, coding in codings_of(frame).items():
+        at = list(frame.columns).index(name)
+        made[at].do_slot_assign("contrasts", _contrasts(coding, list(frame[name].cat.categories)))
+    columns = ri.ListSexpVector(made)
     columns.do_slot_assign("names", ri.StrSexpVector([str(name) for name in frame.columns]))
     # c(NA, -n) is R's own compact form of the row names 1..n.
     columns.do_slot_assign("row.names", ri.IntSexpVector([NA_INTEGER, -len(frame)]))
@@ -128,7 +144,7 @@ def on_memory_of_r(frame: pd.DataFrame, handed: Any) -> pd.DataFrame:
         else frame[name]
         for name, vector in zip(frame, handed, strict=True)
     }
-    return pd.DataFrame(columns, copy=False)
+    return with_codings(pd.DataFrame(columns, copy=False), codings_of(frame))
 
 
 def to_r(value: object) -> Any:

@@ -15,6 +15,7 @@ from mlmreport.engine.session import Session
 from mlmreport.engine.workers import Workers, software
 from mlmreport.errors import AnalysisError
 from mlmreport.quantities import Item, Missing, Quantity, Series, Source, TraceEntry
+from mlmreport.spec.contrasts import Coding, codings_of
 
 __all__ = ["Engine", "Fit"]
 
@@ -120,13 +121,13 @@ class Engine:
                 "tell": self.tell,
             },
         )
-        handed = frame_to_r(frame)
+        handed, codings = frame_to_r(frame), codings_of(frame)
         kept: dict[str, object] = {}
         if self.cache is not None:
             kept = {
                 "folder": str(self.cache.values),
                 "salt": self.workers.software,
-                "columns": [_digest(frame[name]) for name in frame],
+                "columns": [_digest(frame[name], codings.get(str(name))) for name in frame],
                 "fresh": self.cache.fresh,
                 "costly": self.cache.costly,
                 "rows": self.cache.large,
@@ -200,10 +201,11 @@ class Engine:
             self.trace.append(TraceEntry(step, kind, name, code))
 
 
-def _digest(column: pd.Series[Any]) -> str:
+def _digest(column: pd.Series[Any], coding: Coding | None) -> str:
     """The key of a column's content: of its values, and of the categories they stand for."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         categories = [str(level) for level in column.cat.categories]
+        categories += [repr(coding.names), repr(coding.values)] if coding else []
         return key(categories, column.cat.ordered, _bytes_digest(column.cat.codes))
     return key(str(column.dtype), _bytes_digest(column))
 

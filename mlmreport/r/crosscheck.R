@@ -204,7 +204,13 @@ ordered_bars <- function(m) {
   bars[match(names(getME(m, "mmList")), written)]
 }
 
-model_data <- function(m) droplevels(eval(m@call$data, analysis))
+model_data <- function(m) {
+  data <- eval(m@call$data, analysis)
+  kept <- droplevels(data)
+  # A factor loses its contrasts with its unused levels.
+  for (name in names(data)) attr(kept[[name]], "contrasts") <- attr(data[[name]], "contrasts")
+  kept
+}
 
 # --- glmmTMB ------------------------------------------------------------------------------------
 

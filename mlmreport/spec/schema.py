@@ -157,6 +157,22 @@ class PredictorSpec(Base):
     reference: str | int | float | bool | None = Field(
         None, description="The category that the others are compared with; the first if not given."
     )
+    ordered: bool = Field(
+        False,
+        description="Whether the categories have an order, that of `categories`: R's ordered "
+        "factor, with polynomial contrasts if `contrasts` names no others.",
+    )
+    contrasts: (
+        Literal["treatment", "polynomial", "sum", "helmert", "successive differences"] | None
+    ) = Field(
+        None,
+        description="The contrasts of a category. treatment (the default): each category less the "
+        "reference; polynomial: linear, quadratic, ... trend over the categories in their order "
+        "(contr.poly); sum: each category but the last less the mean of all (contr.sum); helmert: "
+        "each category against the mean of those before (contr.helmert); successive differences: "
+        "each category less the one before (MASS::contr.sdif). But for treatment, the intercept is "
+        "the mean over the categories.",
+    )
     categories: dict[Name, Name] | None = Field(
         None,
         min_length=1,
@@ -189,6 +205,11 @@ class PredictorSpec(Base):
         "whose group mean it is. Found from the data if not given; within, between and contextual "
         "effect are then told apart.",
     )
+
+    @property
+    def coding(self) -> str:
+        """The kind of contrasts of a category."""
+        return self.contrasts or ("polynomial" if self.ordered else "treatment")
 
 
 class QuestionSpec(Base):

@@ -363,7 +363,19 @@ def _predictor_problems(document: Document) -> Iterator[Problem]:
             )
             continue
         yield from _centring_problems(document, key, predictor, names.index(predictor.level))
+        yield from _contrast_problems(document, key, predictor)
         yield from _mean_problems(document, key, predictor, names)
+
+
+def _contrast_problems(document: Document, key: str, predictor: PredictorSpec) -> Iterator[Problem]:
+    place = ("predictors", key, "contrasts" if predictor.contrasts else "ordered")
+    if predictor.type == "number" and (predictor.contrasts or predictor.ordered):
+        message = f"predictor '{key}': only a category has contrasts or an order of categories"
+        yield document.problem(message, "add `type: category`", *place)
+    elif predictor.reference is not None and predictor.coding != "treatment":
+        message = f"predictor '{key}': {predictor.coding} contrasts have no reference category"
+        hint = "leave out `reference`; `categories` gives the order"
+        yield document.problem(message, hint, "predictors", key, "reference")
 
 
 def _mean_problems(

@@ -181,7 +181,7 @@ def _average(context: Context, model: FittedModel, entry: Coefficient) -> Mappin
     """
     part = entry.parts[0]
     depends = where_it_holds(context, model, entry) or _is_curved(model, entry)
-    if part.variable is None or not depends:
+    if part.variable is None or part.contrast or not depends:
         return None
     others = context.categories.get(part.variable.column, ())[1:]
     place = "slope" if part.category is None else str(others.index(part.category) + 1)
@@ -257,7 +257,7 @@ def _factor(context: Context, name: str) -> Mapping[str, Any] | None:
 def _factor_names(entry: Coefficient) -> list[str]:
     return [
         fm.r_name(part.variable.column)
-        if part.variable and part.category is not None
+        if part.variable and (part.category is not None or part.contrast)
         else part.name
         for part in entry.parts
     ]

@@ -248,13 +248,13 @@ def _terms(model: FittedModel) -> Terms:
 
 def _stem(part: Part) -> str:
     """What the coefficients of one term have in common."""
-    if part.category is not None and part.variable:
+    if (part.category is not None or part.contrast) and part.variable:
         return part.variable.column
     return part.name.rstrip("0123456789") if part.name.startswith("poly(") else part.name
 
 
 def _stem_label(part: Part) -> str:
-    if part.category is not None and part.variable:
+    if (part.category is not None or part.contrast) and part.variable:
         return part.variable.label
     return part.label.partition(", degree ")[0]
 

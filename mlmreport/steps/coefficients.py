@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from mlmreport.spec import formula as fm
+from mlmreport.spec.contrasts import Coding
 from mlmreport.spec.sequence import Plan
 from mlmreport.spec.variables import Variable, category_label
 
@@ -17,12 +18,16 @@ INTERCEPT = "(Intercept)"
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One factor of a term: a variable, and for a category which one."""
+    """One factor of a term: a variable, and for a category which one.
+
+    ``contrast`` says what the coefficient of a contrast between categories is.
+    """
 
     name: str
     label: str
     variable: Variable | None
     category: str | None = None
+    contrast: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +50,14 @@ class Coefficient:
 
     @property
     def kind(self) -> str:
-        """``intercept``, ``number``, ``category``, ``interaction`` or ``function``."""
+        """``intercept``, ``number``, ``category``, ``contrast``, ``interaction``, ``function``."""
         if not self.parts:
             return "intercept"
         if len(self.parts) > 1:
             return "interaction"
         part = self.parts[0]
+        if part.contrast:
+            return "contrast"
         if part.variable is None or part.name not in _plain_names(part):
             return "function"
         return "category" if part.category is not None else "number"
@@ -77,6 +84,7 @@ def coefficients(
     fitted: Sequence[str],
     plan: Plan,
     categories: Mapping[str, Sequence[str]],
+    codings: Mapping[str, Coding],
 ) -> tuple[Coefficient, ...]:
     """The fitted coefficients, described.
 
@@ -90,17 +98,24 @@ def coefficients(
         Variables of the analysis.
     categories
         For each categorical column its categories, the reference first.
+    codings
+        The contrasts of those that have no reference.
     """
     known = {INTERCEPT: Coefficient(INTERCEPT, "Intercept")}
     for term in formula.fixed:
-        for parts in product(*(_parts(factor, plan, categories) for factor in term.factors)):
+        for parts in product(
+            *(_parts(factor, plan, categories, codings) for factor in term.factors)
+        ):
             name = ":".join(part.name for part in parts)
             known[name] = Coefficient(name, " × ".join(part.label for part in parts), parts)
     return tuple(known.get(name, Coefficient(name, name)) for name in fitted)
 
 
 def _parts(
-    factor: fm.Expression, plan: Plan, categories: Mapping[str, Sequence[str]]
+    factor: fm.Expression,
+    plan: Plan,
+    categories: Mapping[str, Sequence[str]],
+    codings: Mapping[str, Coding],
 ) -> Iterable[Part]:
     text = fm.expression_r(factor)
     if not isinstance(factor, fm.Name):
@@ -117,9 +132,14 @@ def _parts(
     label = variable.label if variable else factor.name
     if factor.name not in categories:
         return [Part(text, label, variable)]
+    made = codings.get(factor.name)
+    contrasts = zip(made.names, made.labels, made.meanings, strict=True) if made else ()
     return [
         Part(f"{text}{category}", category_label(label, category), variable, category)
         for category in categories[factor.name]
+    ] + [
+        Part(f"{text}{name}", f"{label}: {words}", variable, contrast=meaning)
+        for name, words, meaning in contrasts
     ]
 
 

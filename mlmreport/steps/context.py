@@ -11,6 +11,7 @@ from mlmreport.data.prepare import PreparedData
 from mlmreport.display import decimals_for
 from mlmreport.engine.fits import Engine, Fit
 from mlmreport.quantities import Cell, Decision, Quantity, Source
+from mlmreport.spec.contrasts import Coding, codings_of
 from mlmreport.spec.reader import Document
 from mlmreport.spec.schema import AnalysisSpec
 from mlmreport.spec.sequence import ModelPlan, Plan
@@ -164,6 +165,11 @@ class Context:
         }
 
     @property
+    def codings(self) -> Mapping[str, Coding]:
+        """The contrasts of categorical predictors that have no reference category."""
+        return codings_of(self.data.frame)
+
+    @property
     def tests(self) -> str:
         """By what the tests of fixed effects are made, for the note of a table."""
         if self.ddf == "asymptotic":
@@ -242,7 +248,9 @@ class Context:
 
     def describe(self, plan: ModelPlan, fit: Fit, refits: Refits | None = None) -> FittedModel:
         """A fitted model with its coefficients named."""
-        known = coefficients(plan.formula, fit.coefficients, self.plan, self.categories)
+        known = coefficients(
+            plan.formula, fit.coefficients, self.plan, self.categories, self.codings
+        )
         return FittedModel(plan, fit, known, refits)
 
 

@@ -61,6 +61,11 @@ class Variable:
     reference
         Of a factor: the label of the reference category, which gets a column of its own where R
         gives it one (no intercept, an interaction without its main effect).
+    contrasts
+        Of a factor whose columns are contrasts without a reference: what the coefficient of each
+        is.
+    categories
+        Of such a factor: the labels of its categories.
     """
 
     name: str
@@ -69,6 +74,8 @@ class Variable:
     columns: tuple[str, ...] = ()
     coefficients: tuple[str, ...] = ()
     reference: str = ""
+    contrasts: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +238,7 @@ class _Atom:
     """One factor of one column: a number's value or a dummy.
 
     Of a dummy, ``of_dummy`` says in words where it is 0; ``is_whole`` tells that the factor has a
-    dummy for every category.
+    dummy for every category. Of a contrast, ``contrast`` says what its coefficient is.
     """
 
     latex: str
@@ -240,11 +247,12 @@ class _Atom:
     coefficient: str
     of_dummy: str = field(default="", compare=False)
     is_whole: bool = field(default=False, compare=False)
+    contrast: str = field(default="", compare=False)
 
     @property
     def is_dummy(self) -> bool:
         """Whether it stands for a category."""
-        return bool(self.of_dummy)
+        return bool(self.of_dummy) and not self.contrast
 
 
 _Product = tuple[_Atom, ...]
@@ -332,16 +340,22 @@ class _Columns:
         stem = r_name(variable.name)
         names = variable.coefficients or tuple(stem + column for column in variable.columns)
         pairs = list(zip(variable.columns, names, strict=True))
-        if whole and variable.reference:
+        if whole and variable.contrasts:
+            pairs = [(category, stem + category) for category in variable.categories]
+        elif whole and variable.reference:
             pairs.insert(0, (variable.reference, stem + variable.reference))
         level = self._clamped(variable)
+        contrasts = dict(zip(variable.columns, variable.contrasts, strict=False))
         for column, name in pairs:
             latex = f"{tex_text(column)}_{{{self.indices(level)}}}"
             words, zero = (
                 column if column.startswith(variable.label) else f"{variable.label}: {column}",
                 f"{variable.label} is at its reference category",
             )
-            yield _Atom(latex, level, words, name, zero, whole)
+            contrast = "" if whole else contrasts.get(column, "")
+            if contrast:
+                zero = f"{variable.label} is averaged over its categories"
+            yield _Atom(latex, level, words, name, zero, whole, contrast)
 
     def _powers(self, call: Call) -> Iterator[_Atom]:
         base, degree = call.arguments
@@ -656,13 +670,17 @@ class _Form(ABC):
         atoms = {atom for column in self.fixed for atom in column.atoms}
         if not atoms:
             return ""
-        kinds = {atom.is_dummy for atom in atoms}
-        ways = ["is 0"] * (False in kinds) + ["is at its reference category"] * (True in kinds)
+        numbers = any(not atom.of_dummy for atom in atoms)
+        ways = ["is 0"] * numbers
+        ways += ["is at its reference category"] * any(atom.is_dummy for atom in atoms)
+        ways += ["is averaged over its categories"] * any(atom.contrast for atom in atoms)
         return f" where every predictor {' or '.join(ways)}"
 
     def _main_meaning(self, atom: _Atom) -> str:
         if atom.is_whole:
             return f"the expected {self.outcome_words} in {atom.words}"
+        if atom.contrast:
+            return f"{atom.contrast}, of the expected {self.outcome_words} by {atom.words}"
         if atom.is_dummy:
             between = f"between {atom.words} and the reference category"
             return f"the expected difference in {self.outcome_words} {between}"

@@ -112,6 +112,7 @@ def _effect(context: Context, model: FittedModel, entry: Coefficient) -> dict[st
         "clear": p is not None and p < context.spec.inference.alpha,
         "parts": [part.label for part in entry.parts],
         "categories": [part.category or "" for part in entry.parts],
+        "contrast": first.contrast if first else "",
         "base": variables[0].base_label if variables else "",
         "role": variables[0].role if variables else "",
         "unit": variables[0].unit if variables else "",
@@ -192,6 +193,8 @@ def where_it_holds(context: Context, model: FittedModel, entry: Coefficient) -> 
 
 def _at_base(context: Context, variable: Variable) -> str:
     """Where a variable's column is zero or its reference category, in words."""
+    if variable.column in context.codings:
+        return f"{variable.label} is averaged over its categories"
     if variable.type == "category":
         return f"{variable.label} is {context.categories[variable.column][0]}"
     if variable.role == "within":
@@ -224,6 +227,8 @@ def intercepts_at(context: Context, model: FittedModel, group: str) -> list[str]
 def pair_of(context: Context, entry: Coefficient) -> Mapping[str, Any] | None:
     """Of a product of two, the number whose slope changes and what it changes with."""
     if len(entry.parts) != 2 or not all(part.variable for part in entry.parts):
+        return None
+    if any(part.contrast for part in entry.parts):
         return None
     ordered = sorted(entry.parts, key=lambda part: part.variable.level if part.variable else 0)
     focal = next((part for part in ordered if part.category is None), None)
@@ -260,6 +265,7 @@ def _baseline(context: Context, model: FittedModel) -> list[str]:
         context,
         model,
         lambda variable: _ZERO.get(variable.role, f"at {_zero(context, variable)}"),
+        "averaged over its categories",
     )
 
 
@@ -274,15 +280,20 @@ def _typical(context: Context, model: FittedModel) -> list[str]:
 
 
 def _values_said(
-    context: Context, model: FittedModel, place: Callable[[Variable], str]
+    context: Context, model: FittedModel, place: Callable[[Variable], str], averaged: str = ""
 ) -> list[str]:
-    """Each category with its reference, each number with where it is taken."""
+    """Each category with its reference, each number with where it is taken.
+
+    `averaged` is where a category without a reference is, if not at its first one.
+    """
     said = []
     for argument in _model_variables(context, model):
         variable = context.plan.by_column(argument["column"])
         if variable is None:
             continue
-        if variable.type == "category":
+        if averaged and variable.column in context.codings:
+            said.append(f"{variable.label} {averaged}")
+        elif variable.type == "category":
             said.append(f"{variable.label}: {context.categories[variable.column][0]}")
         else:
             said.append(f"{_own_or_mean(context, variable)} {place(variable)}")
@@ -856,7 +867,8 @@ def several_terms(model: FittedModel) -> list[tuple[str, str, bool, list[str]]]:
     for entry in model.coefficients:
         if entry.parts and all(part.variable for part in entry.parts):
             key = tuple(
-                part.variable.column if part.variable and part.category is not None
+                part.variable.column
+                if part.variable and (part.category is not None or part.contrast)
                 else part.name.rstrip("0123456789") if part.name.startswith("poly(")
                 else part.name
                 for part in entry.parts
@@ -866,7 +878,7 @@ def several_terms(model: FittedModel) -> list[tuple[str, str, bool, list[str]]]:
         (
             ":".join(key),
             " × ".join(p.variable.label for p in entries[0].parts if p.variable),
-            entries[0].kind == "category",
+            entries[0].kind in {"category", "contrast"},
             [entry.name for entry in entries],
         )
         for key, entries in found.items()

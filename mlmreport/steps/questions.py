@@ -145,6 +145,16 @@ def _equations(context: Context) -> eq.Equations:
 def _variable(context: Context, variable: Variable) -> eq.Variable:
     categories = context.categories.get(variable.column, ())
     name = fm.r_name(variable.column)
+    if made := context.codings.get(variable.column):
+        return eq.Variable(
+            variable.column,
+            _equation_label(variable),
+            variable.level,
+            columns=tuple(f"{variable.base_label}: {label}" for label in made.labels),
+            coefficients=tuple(name + end for end in made.names),
+            contrasts=made.meanings,
+            categories=categories,
+        )
     return eq.Variable(
         variable.column,
         _equation_label(variable),
@@ -178,6 +188,8 @@ def _centring_table(context: Context) -> Table:
         kind = "category" if variable.type == "category" else "number"
         reference = context.categories.get(variable.column, ("",))[0]
         reason = f"reference category: {reference}" if reference else _REASONS[variable.role]
+        if made := context.codings.get(variable.column):
+            reason = f"contrasts: {made.kind}; zero is the mean over the categories"
         rows.append(Row(variable.base_label, (level, kind, f"`{variable.column}`", reason)))
     return Table(
         "centring",

@@ -182,7 +182,7 @@ def _columns(context: Context, term: fm.Term) -> list[str]:
     if not any(name in context.categories for name in fm.names_in(*term.factors)):
         return [] if "poly(" in fm.term_r(term) else [fm.term_r(term)]
     (factor, *rest) = term.factors
-    if rest or not isinstance(factor, fm.Name):
+    if rest or not isinstance(factor, fm.Name) or factor.name in context.codings:
         return []
     return [_dummy(factor.name, category) for category in context.categories[factor.name][1:]]
 

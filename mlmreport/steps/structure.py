@@ -400,7 +400,8 @@ def _variable_rows(context: Context, variable: Variable) -> Iterator[Row]:
         return
     categories = context.categories[variable.column]
     for position, category in enumerate(categories[:40]):
-        reference = " (reference)" if position == 0 else ""
+        is_reference = position == 0 and variable.column not in context.codings
+        reference = " (reference)" if is_reference else ""
         shown = between if position == 0 else [""] * len(between)
         n = context.item(f"{at}/n:{category}")
         yield Row(category_label(variable.label, category) + reference, (n, "", "", "", *shown))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlmreport.errors import InputError, Problem, did_you_mean
+from mlmreport.spec.contrasts import codings_of
 from mlmreport.spec.sequence import ModelPlan
 from mlmreport.verify.bench import FITTED, Workbench
 from mlmreport.verify.checks import Check, judged
@@ -93,7 +94,9 @@ def against(
     named: list[tuple[Claim, ModelPlan, str]] = []
     problems: list[Problem] = []
     lineups = {
-        model.id: Lineup(bench.plan, model, _categories(bench), renamed)
+        model.id: Lineup(
+            bench.plan, model, _categories(bench), renamed, codings_of(bench.data.frame)
+        )
         for model in models.values()
     }
     for claim in printed.claims:

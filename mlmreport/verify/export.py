@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import pandas as pd
 from mlmreport.data.prepare import PreparedData
 from mlmreport.errors import InputError
 from mlmreport.spec import formula as fm
+from mlmreport.spec.contrasts import codings_of
 from mlmreport.spec.quoting import r_string
 from mlmreport.spec.reader import Document
 from mlmreport.spec.sequence import ModelPlan, Plan, plan
@@ -225,7 +226,7 @@ def _model(model: ModelPlan, columns: _Columns) -> Model:
         return replace(
             found,
             outcome=_outcome(model.formula, columns),
-            terms=tuple(_term(term, columns) for term in model.formula.fixed),
+            terms=tuple(dict.fromkeys(_terms(model.formula, columns))),
             intercept=model.formula.intercept,
             effects=tuple(_effects(part, columns) for part in model.formula.random),
         )
@@ -243,8 +244,35 @@ def _outcome(formula: fm.Formula, columns: _Columns) -> str:
     return columns.take(name, values)
 
 
-def _term(term: fm.Term, columns: _Columns) -> tuple[str, ...]:
-    return tuple(_factor(factor, columns) for factor in term.factors)
+def _terms(formula: fm.Formula, columns: _Columns) -> Iterator[tuple[str, ...]]:
+    """The fixed terms; contrasts without a reference are columns of numbers, a term each."""
+    codings = codings_of(columns.source)
+    for term in formula.fixed:
+        for factor in term.factors:
+            if isinstance(factor, fm.Name) and factor.name in codings:
+                _check_margin(formula, term, factor)
+        yield from product(*(_coded_columns(factor, columns) for factor in term.factors))
+
+
+def _check_margin(formula: fm.Formula, term: fm.Term, factor: fm.Expression) -> None:
+    """R gives a category a column of its own each where the term without it is missing."""
+    rest = fm.Term(tuple(other for other in term.factors if other != factor))
+    there = any(rest.same_as(other) for other in formula.fixed)
+    if not (there if rest.factors else formula.intercept):
+        raise Inexpressible(f"{fm.term_r(term)} with contrasts and without its lower terms")
+
+
+def _coded_columns(factor: fm.Expression, columns: _Columns) -> list[str]:
+    """The columns of a factor of a term: several for contrasts without a reference."""
+    made = codings_of(columns.source).get(factor.name) if isinstance(factor, fm.Name) else None
+    if made is None or not isinstance(factor, fm.Name):
+        return [_factor(factor, columns)]
+    codes = columns.source[factor.name].cat.codes.to_numpy()
+    index = columns.source.index
+    return [
+        columns.take(f"{factor.name}{name}", pd.Series(np.array(values)[codes], index=index))
+        for name, values in zip(made.names, zip(*made.values, strict=True), strict=True)
+    ]
 
 
 def _factor(factor: fm.Expression, columns: _Columns) -> str:
@@ -299,6 +327,9 @@ def _effects(part: fm.RandomTerm, columns: _Columns) -> Effects:
 
 def _columns_of(factor: fm.Expression, without_first: bool, columns: _Columns) -> Iterator[str]:
     """A number as it is; a category as indicators, without its reference next to an intercept."""
+    if without_first and len(coded := _coded_columns(factor, columns)) > 1:
+        yield from coded
+        return
     name = _factor(factor, columns)
     values = columns.made[name]
     if not isinstance(values.dtype, pd.CategoricalDtype):

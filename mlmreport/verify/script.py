@@ -205,11 +205,13 @@ def _named_packages(code: str) -> set[str]:
 
 def _data(results: Results, data_file: str) -> str:
     factors: Mapping[str, Sequence[str]] = results.session["factors"]
+    codings: Mapping[str, Mapping[str, Any]] = results.session.get("contrasts", {})
     return "\n".join(
         [
             "# The prepared data of the analysis: a row per unit of the lowest level.",
             read_data(results, "d", data_file),
             *(_factor(name, levels) for name, levels in factors.items()),
+            *(_contrasts(name, made) for name, made in codings.items()),
         ]
     )
 
@@ -237,6 +239,21 @@ def _factor(name: str, levels: Sequence[str]) -> str:
     column = f"d[[{r_string(name)}]]"
     listed = _wrapped([r_string(level) for level in levels], "  ")
     return f"{column} <- factor({column}, levels = c(\n{listed}\n))"
+
+
+def _contrasts(name: str, made: Mapping[str, Any]) -> str:
+    column, rows = f"d[[{r_string(name)}]]", made["values"]
+    listed = _wrapped([repr(value) for row in rows for value in row], "    ")
+    names = _wrapped([r_string(each) for each in made["names"]], "    ")
+    return "\n".join(
+        [
+            f"contrasts({column}, how.many = {len(made['names'])}) <- matrix(",
+            f"  c(\n{listed}\n  ),",
+            f"  nrow = {len(rows)}, byrow = TRUE,",
+            f"  dimnames = list(levels({column}), c(\n{names}\n  ))",
+            ")",
+        ]
+    )
 
 
 def _gap(factors: Iterable[Iterable[str]]) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
+from types import MappingProxyType
 
 from mlmreport.errors import Problem, did_you_mean
 from mlmreport.spec import formula as fm
+from mlmreport.spec.contrasts import Coding
 from mlmreport.spec.sequence import ModelPlan, Plan
 from mlmreport.spec.variables import Variable
 from mlmreport.verify.claims import Claim
@@ -38,6 +40,8 @@ class Lineup:
         For each categorical column its categories, the reference first.
     renamed
         What the source calls a variable, to the spec's name of it.
+    codings
+        The contrasts of categories that have no reference.
     """
 
     def __init__(
@@ -46,7 +50,9 @@ class Lineup:
         model: ModelPlan,
         categories: Mapping[str, Sequence[str]],
         renamed: Mapping[str, str],
+        codings: Mapping[str, Coding] = MappingProxyType({}),
     ) -> None:
+        self._codings = codings
         self._plan = plan
         self._model = model
         self._categories = categories
@@ -98,6 +104,11 @@ class Lineup:
         levels = self._categories.get(factor.name)
         if levels is None:
             yield text, words
+            return
+        if made := self._codings.get(factor.name):
+            for end, label in zip(made.names, made.labels, strict=True):
+                called = (f"{word} {part}" for word in words for part in (end, label))
+                yield f"{text}{end}", (f"{text}{end}", *called)
             return
         for level in levels:
             plain = words if len(levels) == 2 and level == levels[1] else ()

@@ -12,6 +12,7 @@ from mlmreport.engine.fits import Engine
 from mlmreport.engine.session import session
 from mlmreport.spec.reader import load
 from mlmreport.spec.sequence import plan
+from mlmreport.steps import questions
 from mlmreport.steps.context import Context
 from mlmreport.steps.models import fit_all
 
@@ -24,14 +25,25 @@ frames <- list(
     nlme::Oats, Block = factor(Block, ordered = FALSE), Variety = relevel(Variety, "Victory")
   ),
   cake = transform(cake, temp = temp - 200),
-  fixed_sites = transform(nlme::Machines, Worker = factor(as.character(Worker)))
+  fixed_sites = transform(nlme::Machines, Worker = factor(as.character(Worker))),
+  polynomial = cake,
+  helmert = transform(nlme::Machines, Worker = factor(as.character(Worker))),
+  differences = transform(
+    nlme::Orthodont, Subject = factor(as.character(Subject)), grade = factor(age)
+  )
 )
+contrasts(frames$polynomial$recipe) <- "contr.sum"
+contrasts(frames$helmert$Machine) <- "contr.helmert"
+contrasts(frames$differences$grade) <- solve(rbind(1 / 4, diff(diag(4))))[, -1]
 formulas <- list(
   filter = Reaction ~ Days + (Days | Subject),
   machines = score ~ Machine + (1 | Worker) + (1 | Worker:Machine),
   oats = yield ~ nitro + Variety + (1 | Block) + (1 | Block:Variety),
   cake = angle ~ recipe * temp + (1 | recipe:replicate),
-  fixed_sites = score ~ Worker + (1 | Worker:Machine)
+  fixed_sites = score ~ Worker + (1 | Worker:Machine),
+  polynomial = angle ~ recipe * temperature + (1 | recipe:replicate),
+  helmert = score ~ Machine + (1 + Machine | Worker),
+  differences = distance ~ grade * Sex + (1 | Subject)
 )
 for (name in names(formulas)) {
   m <- lmer(formulas[[name]], frames[[name]])
@@ -80,6 +92,31 @@ levels: [{name: run}, {name: setting, id: Machine, within: worker}, {name: worke
 outcome: {name: score}
 predictors: {Worker: {level: worker, type: category, reference: "1"}}
 models: {list: [{id: m, fixed: [Worker], random: {setting: [1]}}]}
+""",
+    "polynomial": """
+data: {package: lme4, dataset: cake}
+levels: [{name: cake}, {name: batch, plural: batches, id: replicate, within: recipe}]
+outcome: {name: angle}
+predictors:
+  recipe: {level: batch, type: category, contrasts: sum}
+  temperature: {level: cake, type: category, ordered: true}
+models: {list: [{id: m, formula: "angle ~ recipe * temperature + (1 | recipe:replicate)"}]}
+""",
+    "helmert": """
+data: {package: nlme, dataset: Machines}
+levels: [{name: run}, {name: worker, id: Worker}]
+outcome: {name: score}
+predictors: {Machine: {level: run, type: category, contrasts: helmert}}
+models: {list: [{id: m, fixed: [Machine], random: {worker: [1, Machine]}}]}
+""",
+    "differences": """
+data: {package: nlme, dataset: Orthodont}
+levels: [{name: visit}, {name: child, plural: children, id: Subject}]
+outcome: {name: distance}
+predictors:
+  grade: {level: visit, type: category, column: age, contrasts: successive differences}
+  Sex: {level: child, type: category}
+models: {list: [{id: m, fixed: ["grade * Sex"], random: {child: [1]}}]}
 """,
 }
 
@@ -130,3 +167,28 @@ def test_the_rows_that_a_filter_left_out_are_counted(tmp_path: Path) -> None:
     facts = structure.run(context)["missing"]["filtered"]
     assert [one["text"] for one in facts["filters"]] == ["Days >= 2"]
     assert [facts["read"].value, facts["filters"][0]["n"].value] == [180.0, 36.0]
+
+
+def test_words_of_contrasts_name_no_reference(tmp_path: Path) -> None:
+    path = tmp_path / "analysis.yml"
+    path.write_text(f"title: t{DESIGNS['polynomial']}", encoding="utf-8")
+    document = load(path)
+    data = check(document)
+    context = Context(document, plan(document), data, Engine(session()))
+    context.engine.begin(data.frame)
+    fit_all(context, lambda _: None)
+    (model,) = context.models
+    kinds = {entry.name: entry.kind for entry in model.coefficients}
+    assert kinds["temperature.L"] == kinds["recipe1"] == "contrast"
+    assert kinds["recipe1:temperature.L"] == "interaction"
+    labels = {entry.name: entry.label for entry in model.coefficients}
+    assert labels["temperature^4"] == "temperature: trend of degree 4"
+    assert labels["recipe2:temperature.Q"] == (
+        "recipe: B − mean of all categories × temperature: quadratic trend"
+    )
+    said = str(questions.run(context))
+    assert "reference category" not in said
+    assert "where every predictor is averaged over its categories" in said
+    assert "the linear trend over its categories in their order" in said
+    assert "the difference of A from the mean of all 3 categories" in said
+    assert "contrasts: polynomial; zero is the mean over the categories" in said

@@ -125,6 +125,24 @@ def test_crossed_groupings_are_not_for_every_engine() -> None:
     assert found.ok
 
 
+def test_every_engine_has_the_contrasts_of_the_spec() -> None:
+    found = checked(
+        "cake",
+        "angle ~ temperature + (1 | replicate)",
+        "replicate",
+        "temperature: {level: row, type: category, ordered: true}",
+    )
+    fixed = [name for name in found.reported.estimates if name.startswith("fixef/temp")]
+    assert fixed == [f"fixef/temperature{end}" for end in (".L", ".Q", ".C", "^4", "^5")]
+    fits = [fit for fit in found.others if fit.status != NOT_APPLICABLE]
+    assert fits
+    for fit in fits:
+        for name in fixed:
+            expected = pytest.approx(found.reported.estimates[name], rel=1e-4, abs=1e-4)
+            assert fit.estimates[name] == expected, (fit.engine, name)
+    assert found.ok
+
+
 def test_a_singular_fit_names_what_is_zero_and_what_hangs_on_it() -> None:
     found = checked("Dyestuff2", "Yield ~ 1 + (1 | Batch)", "Batch")
     assert found.convergence.verdict == "singular"

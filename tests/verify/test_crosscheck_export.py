@@ -209,3 +209,34 @@ def test_a_folder_with_other_things_is_not_written_to(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds no models\.do"):
         written("nested", "stata", tmp_path)
     assert (tmp_path / "data.csv").read_text("utf-8") == "mine"
+
+
+CONTRASTS = (
+    HEAD.format(title="Cakes", package="lme4", dataset="cake")
+    + """\
+levels: [{name: cake}, {name: batch, plural: batches, id: replicate, within: recipe}]
+outcome: {name: angle}
+predictors:
+  recipe: {level: batch, type: category}
+  temperature: {level: cake, type: category, ordered: true}
+models: {list: [{id: m, formula: "FORMULA"}]}
+"""
+)
+
+
+def test_contrasts_without_a_reference_are_columns_of_numbers(tmp_path: Path) -> None:
+    formula = "angle ~ recipe * temperature + (1 | recipe:replicate)"
+    SPECS["contrasts"] = CONTRASTS.replace("FORMULA", formula)
+    script = written("contrasts", "stata", tmp_path / "stata").read_text("utf-8")
+    names = ["temperature_L", "temperature_Q", "temperature_C", "temperature_4", "temperature_5"]
+    assert all(f"c.{name}" in script for name in names)
+    data = pd.read_csv(tmp_path / "stata" / "data.csv")
+    design = data[names].drop_duplicates().to_numpy()
+    assert design.T @ design == pytest.approx(np.eye(5), abs=1e-12)
+
+
+def test_contrasts_without_their_lower_terms_are_not_exported(tmp_path: Path) -> None:
+    formula = "angle ~ temperature + recipe:temperature + (1 | recipe:replicate)"
+    SPECS["margin"] = CONTRASTS.replace("FORMULA", formula)
+    script = written("margin", "sas", tmp_path / "sas").read_text("utf-8")
+    assert "temperature:recipe with contrasts and without its lower terms" in script
