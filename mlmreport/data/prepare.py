@@ -667,7 +667,7 @@ def _code_categories(work: _Work) -> None:
         frame[key] = values.categorical(levels)
         coded.append(key)
     if coded:
-        what = f"coded {', '.join(coded)} as categories, the reference first"
+        what = f"coded {', '.join(coded)} as categories, the reference, if any, first"
         code = "pd.Categorical(values, categories=[reference, ...])"
         work.did(what, code, frame, "\n".join(lines))
 

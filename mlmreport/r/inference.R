@@ -18,7 +18,7 @@ average_prediction <- function(id, level, ddf, unit) {
   }
   statistic(
     "inference/average/estimate", average[["estimate"]],
-    "Expected outcome at means and reference categories in the average group", "estimate", unit,
+    "Expected outcome at a row of typical values in the average group", "estimate", unit,
     said, name, b
   )
   statistic(

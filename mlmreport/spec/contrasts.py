@@ -71,7 +71,7 @@ def _polynomial(categories: Sequence[str]) -> Made:
     trends = [*_TRENDS, *(f"degree {degree}" for degree in range(4, size))][: size - 1]
     labels = [f"{trend} trend" if trend in _TRENDS else f"trend of {trend}" for trend in trends]
     even = "over its categories in their order, taken as equally far apart"
-    meanings = [f"the {label} {even}, per unit of an orthonormal polynomial" for label in labels]
+    meanings = [f"the {label} {even}, by an orthonormal polynomial" for label in labels]
     return np.column_stack(columns[1:]), names, labels, meanings
 
 

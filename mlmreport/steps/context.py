@@ -170,6 +170,20 @@ class Context:
         return codings_of(self.data.frame)
 
     @property
+    def at_categories(self) -> str:
+        """Where categories are in a row of typical values, in words."""
+        without = self.codings.keys() & {variable.column for variable in self.plan.used}
+        if not without:
+            return "reference categories"
+        alone = without >= {v.column for v in self.plan.used if v.type == "category"}
+        return "first categories" if alone else "reference or first categories"
+
+    @property
+    def profile(self) -> str:
+        """What a row of typical values is called that has categories."""
+        return "reference profile" if self.at_categories.startswith("ref") else "first categories"
+
+    @property
     def tests(self) -> str:
         """By what the tests of fixed effects are made, for the note of a table."""
         if self.ddf == "asymptotic":

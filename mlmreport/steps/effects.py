@@ -231,8 +231,8 @@ def _averages(context: Context, model: FittedModel) -> Mapping[str, Any] | None:
             ("Predictor", "Average effect", "SE", f"{_percent(context)} % CI", "df", "t", "p"),
             tuple(rows),
             "For a number the slope at each row of the data, for a category the difference to the "
-            "reference with all else as it is, averaged over the rows; a linear combination of "
-            f"coefficients. {context.ddf} df, t intervals.",
+            "one named behind it with all else as it is, averaged over the rows; a linear "
+            f"combination of coefficients. {context.ddf} df, t intervals.",
         )
     }
 

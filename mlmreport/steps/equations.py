@@ -354,6 +354,7 @@ class _Columns:
             )
             contrast = "" if whole else contrasts.get(column, "")
             if contrast:
+                contrast = f"by {variable.label}, {contrast}"
                 zero = f"{variable.label} is averaged over its categories"
             yield _Atom(latex, level, words, name, zero, whole, contrast)
 
@@ -680,7 +681,7 @@ class _Form(ABC):
         if atom.is_whole:
             return f"the expected {self.outcome_words} in {atom.words}"
         if atom.contrast:
-            return f"{atom.contrast}, of the expected {self.outcome_words} by {atom.words}"
+            return f"in the expected {self.outcome_words} {atom.contrast}"
         if atom.is_dummy:
             between = f"between {atom.words} and the reference category"
             return f"the expected difference in {self.outcome_words} {between}"

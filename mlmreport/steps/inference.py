@@ -381,7 +381,7 @@ def _group_table(
                 *(("Rank",) if compared else ()),
             ),
             tuple(rows),
-            "For a unit with " + ("the reference categories and the means"
+            "For a unit with " + (f"the {context.at_categories} and the means"
             if has_reference(context, context.final) else "typical values") + " of the predictors"
             + ("; each group with its own values of those of its level."
                if _own_columns(context, context.final, level) else ".")
@@ -482,7 +482,7 @@ def _plurals(context: Context, names: Sequence[str]) -> list[str]:
 def _typical(context: Context) -> str:
     """Where the expected outcome is given: reference categories are a profile, no typical unit."""
     if has_reference(context, context.final):
-        return "at the reference profile"
+        return f"at the {context.profile}"
     return f"of a typical {context.plan.levels[0].name}"
 
 

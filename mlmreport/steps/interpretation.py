@@ -52,6 +52,7 @@ def run(context: Context) -> Mapping[str, Any]:
         "baseline": _baseline(context, model),
         "typical": _typical(context, model),
         "reference": has_reference(context, model),
+        "profile": context.profile,
         "ranges": ranges,
         "covariances": _covariances(context, model),
         "interactions": interactions,
@@ -294,7 +295,8 @@ def _values_said(
         if averaged and variable.column in context.codings:
             said.append(f"{variable.label} {averaged}")
         elif variable.type == "category":
-            said.append(f"{variable.label}: {context.categories[variable.column][0]}")
+            first = ", its first category" if variable.column in context.codings else ""
+            said.append(f"{variable.label}: {context.categories[variable.column][0]}{first}")
         else:
             said.append(f"{_own_or_mean(context, variable)} {place(variable)}")
     return list(dict.fromkeys(said))
@@ -633,8 +635,8 @@ def _slopes_table(
         for entry in slopes
     )  # fmt: skip
     percent = f"{100 * context.spec.inference.level:g}"
-    held = f"{_HELD}; " if _others(context, focal.column, moderator.column) else ""
-    note = f"{held}{context.tests}."
+    held = _held_at(context, focal.column, moderator.column)
+    note = f"{held}; {context.tests}." if held else f"{context.tests}."
     return Table(
         f"slopes-{slug(key)}",
         f"Simple slopes of {focal.base_label} by {moderator.base_label}",
@@ -644,7 +646,11 @@ def _slopes_table(
     )
 
 
-_HELD = "other predictors at their means or reference categories"
+def _held_at(context: Context, *shown: str) -> str:
+    """Where the predictors are that are not shown; empty where there are none."""
+    if not _others(context, *shown):
+        return ""
+    return f"other predictors at their means or {context.at_categories}"
 
 
 def _others(context: Context, *columns: str) -> bool:
@@ -710,7 +716,8 @@ def _figures(context: Context, interactions: Sequence[dict[str, Any]]) -> dict[s
             "simple_slopes",
             f"Expected {outcome.label} by {entry['focal']} at values of {entry['moderator']}, with "
             f"pointwise {percent} % bands"
-            + (f"; {_HELD}." if _others(context, *entry["key_columns"]) else "."),
+            + "; ".join(["", *filter(None, [_held_at(context, *entry["key_columns"])])])
+            + ".",
             f"Lines of the expected outcome over {entry['focal']}, one for each value of "
             f"{entry['moderator']}.",
             {
@@ -790,7 +797,7 @@ def _group_lines(context: Context, model: FittedModel) -> dict[str, Figure]:
             + (", each with its own higher-level values" if higher else "")
             + "; bold: the average."
             + (
-                " Other predictors are at their means or reference categories."
+                f" Other predictors are at their means or {context.at_categories}."
                 if _others(context, variable.column, *higher)
                 else ""
             ),
