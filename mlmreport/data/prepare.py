@@ -790,6 +790,7 @@ def _code_numbers(work: _Work) -> None:
 
 def _number_columns(work: _Work) -> dict[str, Place]:
     columns: dict[str, Place] = {}
+    groups = {level.group for level in work.plan.groups}
     for key, predictor in work.document.spec.predictors.items():
         if predictor.type == "number":
             at = ("column", "=") if predictor.column else ()
@@ -797,7 +798,8 @@ def _number_columns(work: _Work) -> dict[str, Place]:
     for column, place in _adjustments(work).items():
         columns.setdefault(column, place)
     columns[work.plan.outcome.source] = ("outcome", "name", "=")
-    return columns
+    # An id that the spec also has as a number was refused before.
+    return {name: place for name, place in columns.items() if name not in groups}
 
 
 def _number(

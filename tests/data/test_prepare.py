@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from mlmreport.data import sources
 from mlmreport.data.prepare import PreparedData, prepare
 from mlmreport.errors import InputError
+from mlmreport.spec.contrasts import codings_of
 from mlmreport.spec.reader import parse
 from mlmreport.spec.sequence import outline, plan
 
@@ -573,3 +574,26 @@ def test_ids_within_a_level_and_a_factor_are_their_combinations(made: Any) -> No
     assert list(data.frame["school"].cat.categories) == ["9", "7", "8"]
     assert list(data.frame["sort"].cat.categories) == ["Alpha", "Beta"]
     assert set(data.frame) == {"school_sort_plot", "school", "sort", "y"}
+
+
+def test_an_id_that_is_a_number_too_is_told_with_the_other_faults(made: Any) -> None:
+    text = PLOTS.replace("type: category, reference: 9}", "center: grand mean}")
+    with pytest.raises(InputError) as caught:
+        made(text.replace("name: y}", "name: yy}"), plots())
+    told = [problem.message for problem in caught.value.problems]
+    assert "predictor 'school' is the id of the level 'school'" in told
+    assert "the data have no column 'yy'" in told
+
+
+def test_contrasts_are_of_the_categories_that_are_left(made: Any) -> None:
+    frame = plots().assign(grade=np.tile(np.repeat(["low", "mid", "top", "none"], 2), 3))
+    frame["ses"] = frame["ses"].where(frame["grade"] != "none")
+    entry = (
+        "  ses: {level: pupil}\n  grade: {level: pupil, type: category, ordered: true, "
+        "categories: {none: None, low: Low, mid: Middle, top: Top}}\n"
+    )
+    text = PLOTS.replace("models:", f"{entry}models:").replace("[sort, school]", "[ses, grade]")
+    coding = codings_of(made(text, frame).frame)["grade"]
+    assert coding.names == (".L", ".Q")
+    linear = [row[0] for row in coding.values]
+    assert linear == pytest.approx([-(0.5**0.5), 0, 0.5**0.5], abs=1e-15)
