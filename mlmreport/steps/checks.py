@@ -103,8 +103,9 @@ def _influence_of(
     }
     if not units:
         facts |= {"moved": None, "variance": None, "far": False}
-        drawn = {"figure": _influence_figure(context, level, at, suffix, exact)}
-        return facts | (drawn if facts["have"] else {})
+        if facts["have"]:
+            facts["figure"] = _influence_figure(context, level, at, suffix, exact)
+        return facts
     place = _under("without", key)
     if exact:
         parts = [*(e.name for e in model.coefficients), *_variances(model), "sigma2"]

@@ -12,7 +12,7 @@ from mlmreport.engine.fits import Engine
 from mlmreport.engine.session import session
 from mlmreport.spec.reader import load
 from mlmreport.spec.sequence import plan
-from mlmreport.steps import questions
+from mlmreport.steps import checks, questions
 from mlmreport.steps.context import Context
 from mlmreport.steps.models import fit_all
 
@@ -169,6 +169,7 @@ def test_the_rows_that_a_filter_left_out_are_counted(tmp_path: Path) -> None:
     assert [facts["read"].value, facts["filters"][0]["n"].value] == [180.0, 36.0]
 
 
+@pytest.mark.r
 def test_words_of_contrasts_name_no_reference(tmp_path: Path) -> None:
     path = tmp_path / "analysis.yml"
     path.write_text(f"title: t{DESIGNS['polynomial']}", encoding="utf-8")
@@ -192,3 +193,18 @@ def test_words_of_contrasts_name_no_reference(tmp_path: Path) -> None:
     assert "the linear trend over its categories in their order" in said
     assert "the difference of A from the mean of all 3 categories" in said
     assert "contrasts: polynomial; zero is the mean over the categories" in said
+
+
+@pytest.mark.r
+def test_a_model_rests_on_every_group_that_is_a_fixed_factor(tmp_path: Path) -> None:
+    path = tmp_path / "analysis.yml"
+    path.write_text(f"title: t{DESIGNS['machines']}", encoding="utf-8")
+    document = load(path)
+    data = check(document)
+    context = Context(document, plan(document), data, Engine(session()))
+    context.engine.begin(data.frame)
+    fit_all(context, lambda _: None)
+    found = checks.influence(context, context.models[0])[0]
+    assert not found["have"]
+    assert "figure" not in found
+    assert found["largest"].reason
