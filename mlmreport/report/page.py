@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from functools import cache
 
 from mlmreport.report import sheets
-from mlmreport.report.sheets import Refusal
+from mlmreport.report.sheets import Refusal, words
 
 __all__ = ["digest", "in_fragment", "in_page", "link_allowed", "name_allowed"]
 
@@ -23,24 +23,25 @@ _TAG = re.compile(rf"<(/?)([A-Za-z][A-Za-z0-9]*)((?:\s+{_ATTRIBUTE})*)\s*/?>")
 _ATTRIBUTES = re.compile(r"""([^\s"'<>/=`]+)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'=<>`]+)))?""")
 _COMMENT = re.compile(r"<!--(?!-?>)((?:(?!--)[^<>])*)-->")
 _DOCTYPE = re.compile(r"<!DOCTYPE html>", re.IGNORECASE)
+_LESS = re.compile(r"<(?=[\s\d=])")  # text to every reader of HTML
 _LINK = re.compile(r"#[^\s]*|https?://[^\s\"'<>\\]+|mailto:[^\s\"'<>\\]+", re.IGNORECASE)
 _NAME = re.compile(r"[\w.:-]*")
 _FIGURE = re.compile(r"figures/(?!\.)[\w.-]+")
 
-TEXT = frozenset(
-    """a abbr aside b blockquote br caption cite code col colgroup dd del details dfn div dl dt em
-    figcaption figure footer h1 h2 h3 h4 h5 h6 hr i img ins kbd li mark nav ol p pre q s samp section
-    small span strong sub summary sup table tbody td tfoot th thead tr u ul var""".split()
+TEXT = words(
+    """a abbr aside b blockquote br caption cite code col colgroup dd del details dfn div dl dt
+    em figcaption figure footer h1 h2 h3 h4 h5 h6 hr i img ins kbd li mark nav ol p pre q s
+    samp section small span strong sub summary sup table tbody td tfoot th thead tr u ul var"""
 )
-FORMULA = frozenset(
-    """annotation maction math menclose merror mfenced mfrac mi mmultiscripts mn mo mover mpadded
-    mphantom mprescripts mroot mrow ms mspace msqrt mstyle msub msubsup msup mtable mtd mtext mtr
-    munder munderover none semantics""".split()
+FORMULA = words(
+    """annotation maction math menclose merror mfenced mfrac mi mmultiscripts mn mo mover
+    mpadded mphantom mprescripts mroot mrow ms mspace msqrt mstyle msub msubsup msup mtable
+    mtd mtext mtr munder munderover none semantics"""
 ) - {"maction"}
-FRAME = frozenset("html head body meta title header main".split())
+FRAME = frozenset(["html", "head", "body", "meta", "title", "header", "main"])
 """Elements of a whole page, which no part of a text holds."""
 
-_EVERYWHERE = frozenset("class dir hidden id lang role style tabindex title".split())
+_EVERYWHERE = words("""class dir hidden id lang role style tabindex title""")
 _OF_ELEMENT = {
     "a": frozenset({"href"}),
     "col": frozenset({"span", "width"}),
@@ -54,17 +55,16 @@ _OF_ELEMENT = {
     "td": frozenset({"align", "colspan", "headers", "rowspan", "valign"}),
     "th": frozenset({"abbr", "align", "colspan", "headers", "rowspan", "scope", "valign"}),
 }
-_OF_FORMULA = frozenset(
-    """accent accentunder align alttext close columnalign columnlines columnspacing columnspan depth
-    display displaystyle encoding fence form height largeop linebreak linethickness lspace mathcolor
-    mathsize mathvariant maxsize minsize movablelimits notation open rowalign rowlines rowspacing
-    rowspan rspace scriptlevel separator separators stretchy symmetric voffset width xmlns""".split()
+_OF_FORMULA = words(
+    """accent accentunder align alttext close columnalign columnlines columnspacing columnspan
+    depth display displaystyle encoding fence form height largeop linebreak linethickness
+    lspace mathcolor mathsize mathvariant maxsize minsize movablelimits notation open
+    rowalign rowlines rowspacing rowspan rspace scriptlevel separator separators stretchy
+    symmetric voffset width xmlns"""
 )
 LONGEST_WORD = 80
 _CUSTOM = re.compile(r"(?:data|aria)-[a-z][\w.-]*", re.IGNORECASE)
-_NAMESPACES = frozenset(
-    {"http://www.w3.org/1998/Math/MathML", "http://www.w3.org/1999/xhtml", ""}
-)
+_NAMESPACES = frozenset({"http://www.w3.org/1998/Math/MathML", "http://www.w3.org/1999/xhtml", ""})
 
 
 def digest(text: str) -> str:
@@ -122,7 +122,7 @@ def _refusals(
         elif tag:
             yield from _in_tag(tag, elements, picture)
             at = tag.end()
-        elif plain := _COMMENT.match(text, at) or _DOCTYPE.match(text, at):
+        elif plain := _COMMENT.match(text, at) or _DOCTYPE.match(text, at) or _LESS.match(text, at):
             at = plain.end()
         else:
             word = text[at : at + 40].splitlines()[0]
@@ -136,7 +136,8 @@ def _raw(text: str, tag: re.Match[str], known: Collection[str]) -> tuple[list[Re
     name = tag[2].lower()
     end = re.compile(rf"</{name}\s*>", re.IGNORECASE).search(text, tag.end())
     if not end:
-        return [Refusal(f"the element <{name}>, which is not closed", tag[0][:LONGEST_WORD])], tag.end()
+        said = f"the element <{name}>, which is not closed"
+        return [Refusal(said, tag[0][:LONGEST_WORD])], tag.end()
     content = text[tag.end() : end.start()]
     said = _RAW[name](tag[3].strip(), content, known)
     return ([Refusal(said, tag[0][:LONGEST_WORD])] if said else []), end.end()
@@ -198,9 +199,7 @@ def _pairs(text: str) -> Iterator[tuple[str, str]]:
         yield key.lower(), html.unescape(value) if "&" in value else value
 
 
-def _attribute_refused(
-    element: str, key: str, value: str, picture: Callable[[str], bool]
-) -> str:
+def _attribute_refused(element: str, key: str, value: str, picture: Callable[[str], bool]) -> str:
     """What is wrong with an attribute, in words; empty where it is fine."""
     if key not in _attributes_of(element) and not _CUSTOM.fullmatch(key):
         return f"the attribute {key} of <{element}>"

@@ -1,6 +1,6 @@
-"""What a stylesheet may hold: colours, type and measures; nothing that is fetched or run.
+r"""What a stylesheet may hold: colours, type and measures; nothing that is fetched or run.
 
-The sheet is read by a CSS tokenizer, which decodes escapes: `u\\72l(...)` is `url(...)` here too.
+The sheet is read by a CSS tokenizer, which decodes escapes: `u\72l(...)` is `url(...)` here too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 import tinycss2
 
-__all__ = ["Refusal", "drawing_refused", "harmless_data", "refusals", "style_refused"]
+__all__ = ["Refusal", "drawing_refused", "harmless_data", "refusals", "style_refused", "words"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,33 +38,38 @@ class Refusal:
     column: int = 0
 
 
-FUNCTIONS = frozenset(
-    """abs acos asin atan atan2 attr blur brightness calc calc-size circle clamp color color-mix
-    conic-gradient contrast cos counter counters cubic-bezier drop-shadow ellipse env exp fit-content
-    format grayscale hsl hsla hue-rotate hwb hypot inset invert lab layer lch light-dark linear
-    linear-gradient local log matrix matrix3d max min minmax mod oklab oklch opacity path perspective
-    polygon pow radial-gradient rect rem repeat repeating-conic-gradient repeating-linear-gradient
-    repeating-radial-gradient rgb rgba rotate rotate3d rotatex rotatey rotatez round saturate scale
-    scale3d scalex scaley scalez selector sepia sign sin skew skewx skewy sqrt steps style supports
-    symbols tan tech translate translate3d translatex translatey translatez var xywh
-    dir has host is lang not nth-child nth-last-child nth-last-of-type nth-of-type part slotted state
-    where""".split()
+def words(text: str) -> frozenset[str]:
+    """The words of a text."""
+    return frozenset(text.split())
+
+
+FUNCTIONS = words(
+    """abs acos asin atan atan2 attr blur brightness calc calc-size circle clamp color
+    color-mix conic-gradient contrast cos counter counters cubic-bezier drop-shadow ellipse
+    env exp fit-content format grayscale hsl hsla hue-rotate hwb hypot inset invert lab
+    layer lch light-dark linear linear-gradient local log matrix matrix3d max min minmax mod
+    oklab oklch opacity path perspective polygon pow radial-gradient rect rem repeat
+    repeating-conic-gradient repeating-linear-gradient repeating-radial-gradient rgb rgba
+    rotate rotate3d rotatex rotatey rotatez round saturate scale scale3d scalex scaley
+    scalez selector sepia sign sin skew skewx skewy sqrt steps style supports symbols tan
+    tech translate translate3d translatex translatey translatez var xywh dir has host is
+    lang not nth-child nth-last-child nth-last-of-type nth-of-type part slotted state where"""
 )
 """Functions and functional selectors of which none takes an address; `url` is judged by it."""
 
-AT_RULES = frozenset(
-    """bottom-center bottom-left bottom-right container counter-style font-face keyframes layer media
-    page property starting-style supports top-center top-left top-right bottom-left-corner
-    bottom-right-corner top-left-corner top-right-corner left-bottom left-middle left-top
-    right-bottom right-middle right-top""".split()
+AT_RULES = words(
+    """bottom-center bottom-left bottom-right container counter-style font-face keyframes layer
+    media page property starting-style supports top-center top-left top-right
+    bottom-left-corner bottom-right-corner top-left-corner top-right-corner left-bottom
+    left-middle left-top right-bottom right-middle right-top"""
 )
 PROPERTIES_REFUSED = frozenset({"behavior", "-ms-behavior", "-moz-binding", "binding"})
-STYLES = frozenset(
-    """text-align padding padding-left padding-right padding-top padding-bottom margin margin-left
-    margin-right margin-top margin-bottom width max-width min-width height max-height color
-    background-color font-weight font-style font-size font-variant text-decoration text-indent
-    vertical-align white-space counter-reset line-height border border-left border-right border-top
-    border-bottom""".split()
+STYLES = words(
+    """text-align padding padding-left padding-right padding-top padding-bottom margin
+    margin-left margin-right margin-top margin-bottom width max-width min-width height
+    max-height color background-color font-weight font-style font-size font-variant
+    text-decoration text-indent vertical-align white-space counter-reset line-height border
+    border-left border-right border-top border-bottom"""
 )
 """Properties that a style attribute may set."""
 

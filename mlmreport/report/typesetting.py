@@ -1,4 +1,4 @@
-"""Typst in a process of its own: ``python -m mlmreport.report.typesetting SOURCE OUTPUT ROOT NONE``.
+"""Typst in a process of its own: ``typesetting.py SOURCE OUTPUT ROOT NONE``.
 
 Typst can be neither interrupted nor limited within ours. It sees the files below ROOT alone, no
 package (NONE is an empty folder, and what it would fetch is asked for at an address where nobody
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 __all__ = ["NOWHERE", "REFUSED"]
 
@@ -27,9 +28,10 @@ NOWHERE = {
 def _main(source: str, output: str, root: str, none: str) -> int:
     import typst
 
+    content: Any = Path(source).read_bytes()
     try:
         typst.compile(
-            Path(source).read_bytes(),
+            content,
             output=output,
             root=root,
             package_path=none,
