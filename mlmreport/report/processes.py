@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Done", "Limits", "run", "stop_all"]
+__all__ = ["Done", "Limits", "python", "run", "stop_all"]
 
 _GUARD = Path(__file__).with_name("guard.py")
 _TOO_LONG = 124  # the exit code of guard.py
@@ -94,6 +94,18 @@ def run(
             return Done(_TOO_LONG, "", "", too_long=True)
     too_long = process.returncode == _TOO_LONG
     return Done(process.returncode, _text(out), _text(err), too_long)
+
+
+def python(module: str, *arguments: Path) -> list[str | Path]:
+    """The command that runs a module of ours in a Python of its own, which finds what we find."""
+    search = os.pathsep.join(filter(None, sys.path))
+    return [sys.executable, "-P", "-c", _START, search, module, *arguments]
+
+
+_START = (
+    "import os, runpy, sys; sys.path[:] = sys.argv.pop(1).split(os.pathsep); "
+    "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+)
 
 
 def stop_all() -> None:

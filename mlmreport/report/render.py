@@ -35,7 +35,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -126,7 +125,7 @@ def _typeset(source: Path, output: Path, folder: Path) -> list[Refusal]:
     none.mkdir()
     module = "mlmreport.report.typesetting"
     places = (source, output.resolve(), folder, none)
-    done = _run(_python(module, *places), folder, _TYPST, **typesetting.NOWHERE)
+    done = _run(processes.python(module, *places), folder, _TYPST, **typesetting.NOWHERE)
     if done.code:
         detail = done.out.strip() or _limits_told(done, _TYPST) or done.err.strip()
         raise AnalysisError(f"Typst could not typeset the PDF:\n{detail}")
@@ -308,18 +307,6 @@ def _format(name: str) -> Format:
 
 def _run(command: Sequence[str | Path], folder: Path, limits: Limits, **variables: str) -> Done:
     return processes.run(command, folder, limits, variables=variables)
-
-
-def _python(module: str, *arguments: Path) -> list[str | Path]:
-    """A module of ours in a Python of its own, which finds what this one finds."""
-    return [sys.executable, "-P", "-c", _START, os.pathsep.join(filter(None, sys.path)), module,
-            *arguments]  # fmt: skip
-
-
-_START = (
-    "import os, runpy, sys; sys.path[:] = sys.argv.pop(1).split(os.pathsep); "
-    "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
-)
 
 
 def _limits_told(done: Done, limits: Limits) -> str:
