@@ -18,7 +18,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mlmreport.errors import InputError, Location, Problem, did_you_mean
 from mlmreport.report import sheets, word
 from mlmreport.report.sheets import Refusal
-from mlmreport.spec import reader
 
 __all__ = ["House", "bundled", "find", "located"]
 
@@ -151,6 +150,8 @@ def _absent(name: str, beside: Path) -> str:
 
 def _read(file: Path) -> tuple[HouseFile, Location]:
     """What ``house.yml`` says, and where in it another house is named."""
+    from mlmreport.spec import reader  # slow to load, and not needed to fill in templates
+
     data, place = reader.keys(_text(file), str(file))
     if not isinstance(data, dict):
         raise InputError.of(

@@ -79,6 +79,7 @@ _FATAL = frozenset(  # Pandoc's warnings that mean something is missing from the
 )
 
 
+_READING = Limits(seconds=60)
 _PANDOC = Limits(seconds=180)
 _MEMORY = ("+RTS", "-M3g", "-RTS")  # Pandoc limits its memory itself
 _OUT_OF_MEMORY = 251
@@ -380,7 +381,7 @@ def _copied(folder: Path, copy: Path) -> None:
     """A folder's files, and nothing to which it merely links."""
     copy.mkdir()
     for entry in os.scandir(folder):
-        if entry.name.startswith(".") or entry.is_symlink():
+        if entry.name.startswith((".", "_")) or entry.is_symlink():  # _quarto.yml, _extensions
             continue
         if entry.is_dir():
             _copied(Path(entry.path), copy / entry.name)
@@ -489,8 +490,8 @@ def _judged(document: _Document, work: Path) -> Path:
         _pandoc(), *_MEMORY, source, "--sandbox", "--from=markdown-pandoc_title_block", "--to=json",
         f"--metadata-file={settings}", f"--output={made}", f"--log={log}",
     )  # fmt: skip
-    done = _run(command, scratch, _PANDOC)
-    _check(done, log, document, "read")
+    done = _run(command, scratch, _READING)
+    _check(done, log, document, "read", _READING)
     try:
         if made.stat().st_size > _LARGEST_TREE:
             raise InputError.of(f"{document.path}: larger than a report can be")
@@ -600,6 +601,7 @@ def _citations(document: _Document, settings: Mapping[str, Any]) -> Iterator[str
             yield f"--{key}={_of_citations(document, key, name)}"
     if settings.get("bibliography"):
         yield "--citeproc"
+        yield f"--lua-filter={_ASSETS / 'citations.lua'}"
 
 
 def _plain(document: _Document, settings: Mapping[str, Any], key: str, pattern: str) -> str:
@@ -667,12 +669,12 @@ def _listed(value: Any) -> list[Any]:
 # ------------------------------------------------------------------------------ what Pandoc reports
 
 
-def _check(done: Done, log: Path, document: _Document, task: str) -> None:
+def _check(done: Done, log: Path, document: _Document, task: str, limits: Limits = _PANDOC) -> None:
     """Raise where Pandoc failed, or wrote a page from which something is missing."""
     name = document.path.name
     if done.code == _UNKNOWN_REFERENCE:
         raise InputError(_unknown_references(document, done.err))
-    if told := _limits_told(done, _PANDOC):
+    if told := _limits_told(done, limits):
         message = f"Pandoc could not {task} {name}: {told}"
         hint = "the text is too long or too deeply nested for a report"
         raise InputError.of(message, hint, Location(str(document.path)))

@@ -40,6 +40,8 @@ _TEXTS = (
                 re.MULTILINE), "a cell to be executed"),
     (re.compile(rf"([\[\](){{}}>*_`~^!<$\\|])(?:[ \t]?\1){{{LONGEST_RUN}}}"),
      "hundreds of the same mark in a row"),
+    (re.compile(r"^[ \t]*(?:(?:[-+*>]|\w{1,3}[.)]|:)[ \t]+){50}", re.MULTILINE),
+     "dozens of lists within each other"),
 )  # fmt: skip
 
 
