@@ -349,7 +349,7 @@ def test_a_template_that_ends_is_filled_in(alone: Callable[[str], Path]) -> None
 RAW = "```{{=html}}\n{}\n```"
 WRONG_DOCUMENTS = {
     "a frame": '<iframe src="URL/i"></iframe>',
-    "a frame in a table": RAW.format("<table><tr><td><iframe src=URL/i></iframe></td></tr></table>"),
+    "a frame in a table": RAW.format("<table><tr><td><iframe src=URL/i></iframe></table>"),
     "an object": '<object data="SECRET"></object>',
     "an embedded file": '<embed src="SECRET">',
     "a film": '<video src="URL/v" autoplay></video>',
