@@ -291,7 +291,7 @@ def render(
     with tempfile.TemporaryDirectory(prefix=".render-", dir=into) as scratch:
         work = Path(scratch)
         document = _read(qmd)
-        judged = _judged(document, work)
+        judged = _judged(document, work, quarto=bool(quarto))
         if quarto:
             _check_for_quarto(document, work)
             made = _by_quarto(quarto, document, rows, work)
@@ -475,9 +475,9 @@ def _check_settings(document: _Document) -> None:
         )
 
 
-def _judged(document: _Document, work: Path) -> Path:
+def _judged(document: _Document, work: Path, *, quarto: bool) -> Path:
     """The document's tree, read in Pandoc's sandbox and found to hold nothing that it may not."""
-    if found := tree.in_text(document.body):
+    if found := tree.in_text(document.body, quarto=quarto):
         raise document.refused(found)
     scratch = work / "tree"
     scratch.mkdir()

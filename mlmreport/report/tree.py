@@ -32,30 +32,35 @@ _KEYS = re.compile(
     r"data-[a-z][\w.-]*|aria-[a-z]+|(?:fig|tbl|code)-[a-z-]+|title|collapse|when-format|unless-format|"
     r"alt|width|height|lang|dir|role|custom-style|startFrom|start|icon|appearance|number|tabindex"
 )
-_TEXTS = (
-    (re.compile(r"\{\{[<%]"), "a shortcode"),
-    (re.compile(r"^[ \t>]*(?:`{3,}|~{3,})[ \t]*\{+[ \t]*\w[^}\n]*\}", re.MULTILINE),
-     "a cell to be executed"),
-    (re.compile(r"^[ \t>]*(?:`{3,}|~{3,})[ \t]*(?:r|python|julia)?[ \t]*\{+(?:r|python|julia)\b",
-                re.MULTILINE), "a cell to be executed"),
+_NESTED = (
     (re.compile(rf"([\[\](){{}}>*_`~^!<$\\|])(?:[ \t]?\1){{{LONGEST_RUN}}}"),
      "hundreds of the same mark in a row"),
     (re.compile(r"^[ \t]*(?:(?:[-+*>]|\w{1,3}[.)]|:)[ \t]+){50}", re.MULTILINE),
      "dozens of lists within each other"),
 )  # fmt: skip
+_EXECUTED = (
+    (re.compile(r"\{\{[<%]"), "a shortcode"),
+    (re.compile(r"^[ \t>]*(?:`{3,}|~{3,})[ \t]*\{+[ \t]*\w[^}\n]*\}", re.MULTILINE),
+     "a cell to be executed"),
+    (re.compile(r"^[ \t>]*(?:`{3,}|~{3,})[ \t]*(?:r|python|julia)?[ \t]*\{+(?:r|python|julia)\b",
+                re.MULTILINE), "a cell to be executed"),
+)  # fmt: skip
+"""What Quarto acts on wherever it stands, also in code that is only shown."""
 
 
-def in_text(text: str) -> list[Refusal]:
-    """What the text of a document holds that no renderer may see.
+def in_text(text: str, *, quarto: bool) -> list[Refusal]:
+    """What the text of a document holds that its renderer may not see.
 
     Parameters
     ----------
     text
         Markdown without its front matter.
+    quarto
+        Whether Quarto is the renderer.
     """
     return [
         Refusal(what, found[0].strip()[:60])
-        for pattern, what in _TEXTS
+        for pattern, what in (*_NESTED, *(_EXECUTED if quarto else ()))
         for found in pattern.finditer(text)
     ]
 
@@ -96,7 +101,7 @@ def _code(content: Any) -> Iterator[Refusal]:
     yield from _attributes(attributes)
     if any(name.startswith("{") for name in attributes[1]):
         yield Refusal("a cell to be executed", attributes[1][0])
-    if re.match(r"\{\w+\}|(?:r|python|julia)\s*\{", text):
+    if re.match(r"\{(?:r|python|julia|ojs)\}\s", text):
         yield Refusal("code to be executed", _first_line(text))
 
 

@@ -248,6 +248,14 @@ def test_a_house_that_reaches_elsewhere_is_refused(
     assert TOKEN not in str(caught.value)
 
 
+def test_a_shortcode_is_text_where_nobody_acts_on_it(tmp_path: Path, secret: Path) -> None:
+    qmd = furnished(tmp_path / "doc", f"x {{{{< include {secret} >}}}}", {})
+    (made,) = render(qmd, ["html"], tmp_path / "out", engine="embedded")
+    text = made.read_text(encoding="utf-8")
+    assert TOKEN not in text
+    assert "include" in text
+
+
 @pytest.mark.parametrize("name", ["../lab", "/tmp", "lab/../lab", "", ".", "a" * 65, "lab\n"])
 def test_a_name_that_is_a_path_is_no_house(tmp_path: Path, name: str) -> None:
     lab(tmp_path, {})
@@ -407,10 +415,7 @@ WRONG_DOCUMENTS = {
     "TeX in a line": "x \\input{SECRET} y",
     "settings in the text": "x\n\n---\nbibliography: SECRET\n---\n\nx",
     "a filter in the text": "x\n\n---\nfilters: [x.lua]\n---\n\nx",
-    "a shortcode": "{{< include SECRET >}}",
-    "a shortcode in code": "`{{< include SECRET >}}`",
     "a cell of R": "```{r}\nreadLines('SECRET')\n```",
-    "a cell of Python": "~~~ {python}\nopen('SECRET')\n~~~",
     "a cell in a quote": "> ```{r}\n> 1\n> ```",
     "code of R in a line": "`{r} 1 + 1`",
     "brackets": "[" * 100_000,
@@ -600,7 +605,14 @@ def test_quarto_is_not_started_for_what_is_refused(
     program.write_text(f"#!/bin/sh\ntouch {tmp_path / 'started'}\nls -R > seen\nexit 1\n")
     program.chmod(0o755)
     monkeypatch.setenv("QUARTO_PATH", str(program))
-    texts = ["{{< include /etc/passwd >}}", "```{r}\n1\n```", "```{=typst}\n#1\n```"]
+    texts = [
+        "{{< include /etc/passwd >}}",
+        "`{{< include /etc/passwd >}}`",
+        "```r\n# {{< include /etc/passwd >}}\n```",
+        "~~~ {python}\n1\n~~~",
+        "````\n```{r}\n1\n```\n````",
+        "```{=typst}\n#1\n```",
+    ]
     for number, text in enumerate(texts):
         qmd = furnished(tmp_path / f"doc{number}", text, {})
         with pytest.raises(InputError):
@@ -636,7 +648,7 @@ def test_a_text_is_judged_in_linear_time() -> None:
     for mark in ("<", "<a ", "<a b", '<a b="', "<!--", "`", "{{", "[ ", "&#"):
         began = time.process_time()
         page.in_fragment(mark * 20_000)
-        tree.in_text(mark * 20_000)
+        tree.in_text(mark * 20_000, quarto=True)
         assert time.process_time() - began < 3, mark
 
 
