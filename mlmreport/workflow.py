@@ -228,7 +228,10 @@ def _write_report(
     progress("report", "text, tables and figures")
     qmd = document.write(results, house, folder, formats, cache, checked)
     progress("report", f"rendering {', '.join(formats)}")
-    render(qmd, formats, folder, engine=engine)
+    try:
+        render(qmd, formats, folder, engine=engine)
+    except InputError as error:
+        raise houses.located(error, house, qmd) from None
 
 
 def require_own(target: Path) -> None:

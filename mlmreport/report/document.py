@@ -6,18 +6,17 @@ import csv
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import FileSystemLoader, StrictUndefined, TemplateError
+from jinja2 import FileSystemLoader, StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mlmreport.cache import Cache
-from mlmreport.errors import AnalysisError
 from mlmreport.quantities import Figure, Quantity, Results, Table, TraceEntry
-from mlmreport.report import markup
+from mlmreport.report import markup, strangers
 from mlmreport.report.drawings import draw_all
 from mlmreport.report.houses import House
 from mlmreport.report.render import front_matter_formats
@@ -83,17 +82,48 @@ def compose(
     results: Results, house: House, formats: Sequence[str], checked: Table | None = None
 ) -> str:
     """The text of the document."""
-    environment = _environment(house)
-    body = "\n\n".join(
-        _rendered(environment, f"sections/{name}", results, checked) for name in house.sections()
-    )
+    body = "\n\n".join(_sections(results, house, checked))
     body = re.sub(r"\n{3,}", "\n\n", body).strip()
     return (
         f"---\n{_front_matter(results, formats, house)}---\n\n{body}\n\n{_cards(results, body)}\n"
     )
 
 
-def _rendered(environment: _Environment, name: str, results: Results, checked: Table | None) -> str:
+def _sections(results: Results, house: House, checked: Table | None) -> Iterable[str]:
+    if house.foreign:
+        return strangers.filled(results, house, checked)
+    return sections(results, house, checked)
+
+
+def sections(
+    results: Results,
+    house: House,
+    checked: Table | None,
+    begins: Callable[[str], object] = lambda _: None,
+) -> Iterator[str]:
+    """The texts of the sections, filled in by this process.
+
+    Parameters
+    ----------
+    results, house, checked
+        As in `write`.
+    begins
+        Is told the name of each section before it is filled in.
+
+    Raises
+    ------
+    MlmreportError
+        When a template cannot be filled in.
+    """
+    environment = _environment(house)
+    for name in house.sections():
+        begins(name)
+        yield _rendered(environment, f"sections/{name}", results, checked, house)
+
+
+def _rendered(
+    environment: _Environment, name: str, results: Results, checked: Table | None, house: House
+) -> str:
     try:
         template = environment.get_template(name)
         return template.render(
@@ -104,10 +134,8 @@ def _rendered(environment: _Environment, name: str, results: Results, checked: T
             code=_code(results),
             checked=checked,
         )
-    except (TemplateError, TypeError, KeyError) as error:
-        line = getattr(error, "lineno", None)
-        where = f"{name}:{line}" if line else name
-        raise AnalysisError(f"the template {where} cannot be filled in: {error}") from error
+    except Exception as error:  # a template may raise anything
+        raise strangers.failed(error, name, house) from error
 
 
 class _Environment(ImmutableSandboxedEnvironment):

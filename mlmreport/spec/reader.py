@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin
@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from mlmreport.errors import InputError, Location, Problem, did_you_mean
 from mlmreport.spec.schema import AnalysisSpec
 
-__all__ = ["Document", "load", "parse"]
+__all__ = ["Document", "keys", "load", "parse"]
 
 KeyPath = tuple[str | int, ...]
 Mark = tuple[int, int, int]
@@ -147,6 +147,18 @@ def parse(text: str, path: Path) -> Document:
     except ValidationError as error:
         raise InputError(_problems(error, data, place)) from None
     return Document(spec, path, lines, place.marks)
+
+
+def keys(text: str, file: str) -> tuple[Any, Callable[[KeyPath], Location]]:
+    """YAML of another file than a spec, read as strictly; what finds the place of a key.
+
+    Raises
+    ------
+    InputError
+        When it is not YAML, or more than a file of settings needs.
+    """
+    place = _Place(file, tuple(text.splitlines()))
+    return _compose(text, place), place.of
 
 
 @dataclass(frozen=True)

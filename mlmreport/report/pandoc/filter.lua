@@ -8,6 +8,9 @@ Stages, in order, each one walk over the document:
   references  @sec-x, @tbl-x, @fig-x, @eq-x -> linked "Section 3", "Table 2", ...
   output      callouts, tabs, captioned tables and figures as the format wants them
 
+Nothing is read but `figures/` in the working folder, which holds the document's own: what Pandoc
+reads on our behalf it reads in its sandbox, with no file and no network.
+
 An unknown cross-reference ends the run: one line `mlmreport: {"unknown": [...], "known": [...]}` on
 standard error, which render.py turns into a located problem.
 ]]
@@ -20,6 +23,8 @@ local NBSP = '\u{a0}'
 local KIND_NAMES = { sec = 'Section', tbl = 'Table', fig = 'Figure', eq = 'Equation' }
 local CALLOUTS = { note = 'Note', tip = 'Tip', warning = 'Warning', caution = 'Caution', important = 'Important' }
 local FORMAT_NAMES = HTML and { html = true } or { [FORMAT] = true }
+
+local NO_FILES = {}
 
 local stringify = pandoc.utils.stringify
 
@@ -104,7 +109,7 @@ end
 --- A raw HTML table as a native one; columns get the width of what stands in them.
 local function native_table(block)
   if block.format ~= 'html' or not block.text:match '<table' then return nil end
-  local blocks = pandoc.read(block.text, 'html').blocks
+  local blocks = pandoc.read(block.text, 'html', nil, NO_FILES).blocks
   for _, tbl in ipairs(blocks) do
     if tbl.t == 'Table' then
       tbl.colspecs = tbl.colspecs:map(function(spec) return { spec[1], nil } end)
@@ -121,7 +126,7 @@ end
 local function labelled_equations(para)
   local out, found = pandoc.Inlines {}, false
   for _, inline in ipairs(para.content) do
-    local id, rest = (inline.t == 'Str' and inline.text or ''):match '^{#(eq%-[^}]+)}(.*)$'
+    local id, rest = (inline.t == 'Str' and inline.text or ''):match '^{#(eq%-[^}%s"\'<>&#$()%[%]]+)}(.*)$'
     if id and #out > 1 and is_space(out[#out]) then out:remove() end
     local math = id and out[#out]
     if math and math.t == 'Math' then
@@ -132,6 +137,19 @@ local function labelled_equations(para)
   end
   para.content = out
   return found and para or nil
+end
+
+--- A figure's file as the format wants it; Word gets the file itself, for it may open none.
+local function own_figure(image)
+  if not image.src:match '%.%w+$' then
+    image.src = image.src .. '.' .. PANDOC_READER_OPTIONS.default_image_extension
+  end
+  local file = DOCX and image.src:match '^figures/[%w_-][%w_.-]*$' and io.open(image.src, 'rb')
+  if file then
+    pandoc.mediabag.insert(image.src, nil, file:read 'a')
+    file:close()
+  end
+  return image
 end
 
 -- numbering --------------------------------------------------------------------------------------
@@ -490,10 +508,19 @@ end
 
 -- output: callouts, tabs, folded blocks ----------------------------------------------------------
 
+--- A title's Markdown, of which text and emphasis are kept: no one has judged it.
+local function title_inlines(text)
+  local inlines = pandoc.utils.blocks_to_inlines(pandoc.read(text, 'markdown', nil, NO_FILES).blocks)
+  return inlines:walk {
+    RawInline = function() return {} end,
+    Image = function(image) return image.caption end,
+    Link = function(link) return link.content end,
+    Span = function(span) return pandoc.Span(span.content, pandoc.Attr('', span.classes)) end,
+  }
+end
+
 local function callout_title(div, kind)
-  if div.attributes.title then
-    return pandoc.utils.blocks_to_inlines(pandoc.read(div.attributes.title, 'markdown').blocks)
-  end
+  if div.attributes.title then return title_inlines(div.attributes.title) end
   local first = div.content[1]
   if first and first.t == 'Header' then
     div.content:remove(1)
@@ -587,6 +614,7 @@ function Pandoc(doc)
     RawBlock = native_table,
     Para = labelled_equations,
   }
+  blocks = blocks:walk { Image = own_figure }
   blocks:walk(NUMBERING)
   blocks = blocks:walk { Cite = references }
   refuse_unknown()

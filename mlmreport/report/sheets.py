@@ -1,0 +1,200 @@
+r"""What a stylesheet may hold: colours, type and measures; nothing that is fetched or run.
+
+The sheet is read by a CSS tokenizer, which decodes escapes: `u\72l(...)` is `url(...)` here too.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import tinycss2
+
+__all__ = ["Refusal", "drawing_refused", "harmless_data", "refusals", "style_refused", "words"]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a page or a sheet may not hold.
+
+    Parameters
+    ----------
+    what
+        It, in words.
+    word
+        The text by which it is found in the file.
+    line, column
+        Where it stands, counted from 1; 0 where that is not known.
+    """
+
+    what: str
+    word: str = ""
+    line: int = 0
+    column: int = 0
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text."""
+    return frozenset(text.split())
+
+
+FUNCTIONS = words(
+    """abs acos asin atan atan2 attr blur brightness calc calc-size circle clamp color
+    color-mix conic-gradient contrast cos counter counters cubic-bezier drop-shadow ellipse
+    env exp fit-content format grayscale hsl hsla hue-rotate hwb hypot inset invert lab
+    layer lch light-dark linear linear-gradient local log matrix matrix3d max min minmax mod
+    oklab oklch opacity path perspective polygon pow radial-gradient rect rem repeat
+    repeating-conic-gradient repeating-linear-gradient repeating-radial-gradient rgb rgba
+    rotate rotate3d rotatex rotatey rotatez round saturate scale scale3d scalex scaley
+    scalez selector sepia sign sin skew skewx skewy sqrt steps style supports symbols tan
+    tech translate translate3d translatex translatey translatez var xywh dir has host is
+    lang not nth-child nth-last-child nth-last-of-type nth-of-type part slotted state where"""
+)
+"""Functions and functional selectors of which none takes an address; `url` is judged by it."""
+
+AT_RULES = words(
+    """bottom-center bottom-left bottom-right container counter-style font-face keyframes layer
+    media page property starting-style supports top-center top-left top-right
+    bottom-left-corner bottom-right-corner top-left-corner top-right-corner left-bottom
+    left-middle left-top right-bottom right-middle right-top"""
+)
+PROPERTIES_REFUSED = frozenset({"behavior", "-ms-behavior", "-moz-binding", "binding"})
+STYLES = words(
+    """text-align padding padding-left padding-right padding-top padding-bottom margin
+    margin-left margin-right margin-top margin-bottom width max-width min-width height
+    max-height color background-color font-weight font-style font-size font-variant
+    text-decoration text-indent vertical-align white-space counter-reset line-height border
+    border-left border-right border-top border-bottom"""
+)
+"""Properties that a style attribute may set."""
+
+_DATA = re.compile(
+    r"data:(?P<kind>image/(?:png|jpeg|gif|webp|svg\+xml)|font/(?:woff2?|otf|ttf))"
+    r"(?:;charset=[\w-]+)?(?P<base64>;base64)?,(?P<content>.*)",
+    re.DOTALL,
+)
+_ACTIVE_DRAWING = tuple(  # each begins with a literal, so that a search is fast
+    re.compile(pattern)
+    for pattern in (
+        rb"<\s*(?:[\w-]+:)?(?:script|foreignobject|iframe|image|object|embed|handler|audio|video|set|"
+        rb"animate\w*)\b",
+        rb"<!(?!doctype svg public [^>\[]*>)",
+        rb"<\?(?!xml\s)",
+        rb"on(?<![\w-]on)[a-z]+\s*=",
+        rb"@import",
+        rb"href\s*=\s*(?![\"']\s*(?:#|data:image/(?:png|jpeg)))",
+        rb"url\(\s*[\"']?\s*(?!#)",
+        rb"\\",
+        rb"\0",
+    )
+)
+_REMARK = re.compile(rb"<!--.*?-->", re.DOTALL)  # matplotlib writes what a text says into one
+
+
+def drawing_refused(svg: bytes) -> bool:
+    """Whether a drawing holds anything active, or refers to anything beyond itself."""
+    text = _REMARK.sub(b"", svg.lower())
+    return any(pattern.search(text) for pattern in _ACTIVE_DRAWING)
+
+
+def harmless_data(address: str, kinds: tuple[str, ...] = ("image/", "font/")) -> bool:
+    """Whether an address is data of a picture or a font, and no active drawing."""
+    found = _DATA.fullmatch(address.strip())
+    if not found or not found["kind"].startswith(kinds):
+        return False
+    if found["kind"] != "image/svg+xml":
+        return True
+    try:
+        content = unquote_to_bytes(found["content"])
+        svg = base64.b64decode(content, validate=True) if found["base64"] else content
+    except (binascii.Error, ValueError):
+        return False
+    return not drawing_refused(svg)
+
+
+def refusals(sheet: str) -> list[Refusal]:
+    """What a stylesheet holds that it may not.
+
+    Parameters
+    ----------
+    sheet
+        Its text.
+    """
+    if "</" in sheet or "<!" in sheet:
+        word = "</" if "</" in sheet else "<!"
+        return [Refusal("an HTML tag or comment in a stylesheet", word, *_place(sheet, word))]
+    parsed = tinycss2.parse_stylesheet(sheet, skip_comments=True, skip_whitespace=True)
+    return list(_in_nodes(parsed))
+
+
+def style_refused(value: str) -> str:
+    """What a style attribute sets that it may not, in words; empty where it is fine."""
+    if re.search(r"[\\(){}@<>\"';]\s*[\\(){}@<>\"']|[\\(){}@<>\"']", value):
+        return "more than plain measures and colours"
+    for part in value.split(";"):
+        name = part.partition(":")[0].strip().lower()
+        if part.strip() and name not in STYLES:
+            return f"the property '{name}'"
+    return ""
+
+
+def _place(text: str, word: str) -> tuple[int, int]:
+    before = text[: text.index(word)]
+    return before.count("\n") + 1, len(before) - before.rfind("\n")
+
+
+def _in_nodes(nodes: Iterable[Any]) -> Iterator[Refusal]:
+    waiting = [*nodes][::-1]
+    while waiting:
+        node = waiting.pop()
+        if found := _refused(node):
+            yield Refusal(*found, node.source_line, node.source_column)
+            continue
+        for part in ("content", "prelude", "arguments"):
+            waiting += (getattr(node, part, None) or [])[::-1]
+
+
+def _refused(node: Any) -> tuple[str, str] | None:
+    """What is wrong with a node, and the word by which it is found."""
+    match node.type:
+        case "error":
+            return f"something that is not CSS ({node.message})", ""
+        case "at-rule" if node.lower_at_keyword not in AT_RULES:
+            return f"the rule @{node.lower_at_keyword}", f"@{node.at_keyword}"
+        case "at-keyword" if node.lower_value not in AT_RULES:
+            return f"the rule @{node.lower_value}", f"@{node.value}"
+        case "url" if not _address_allowed(node.value):
+            return f"the address '{_short(node.value)}'", node.value
+        case "function":
+            return _function_refused(node)
+        case "ident" if node.lower_value in PROPERTIES_REFUSED:
+            return f"the property '{node.lower_value}'", node.value
+    return None
+
+
+def _function_refused(node: Any) -> tuple[str, str] | None:
+    if node.lower_name != "url":
+        known = node.lower_name.lstrip("-").removeprefix("webkit-").removeprefix("moz-")
+        return (
+            None
+            if known in FUNCTIONS
+            else (f"the function {_short(node.lower_name)}()", f"{node.name}(")
+        )
+    given = [part for part in node.arguments if part.type not in {"whitespace", "comment"}]
+    address = given[0].value if len(given) == 1 and given[0].type == "string" else None
+    if address is not None and _address_allowed(address):
+        return None
+    return f"the address '{_short(address or '')}'", address or "url("
+
+
+def _address_allowed(address: str) -> bool:
+    return address.startswith("#") or harmless_data(address)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
