@@ -674,6 +674,12 @@ def _code_numbers(work: _Work) -> None:
     for column, place in _number_columns(work).items():
         if column not in frame:
             continue
+        if twice := _coded_as(work, column):
+            work.bad.add(column)
+            work.wrong(
+                f"'{column}' is {twice[0]} already, and cannot be a number", twice[1], *place
+            )
+            continue
         numbers, fault = _number(work, column, frame[column])
         if fault:
             work.bad.add(column)
@@ -681,6 +687,17 @@ def _code_numbers(work: _Work) -> None:
         frame[column] = numbers
     work.frame = frame
     work.untold.append(in_r.numbers(name for name in _number_columns(work) if name in frame))
+
+
+def _coded_as(work: _Work, column: str) -> tuple[str, str] | None:
+    """What else the column is that the preparation writes codes of, and what to do about it."""
+    level = next((level for level in work.plan.groups if level.group == column), None)
+    if level:
+        return f"the id of the {level.name}", "copy the column under another name in the data"
+    predictor = work.document.spec.predictors.get(column)
+    if predictor and predictor.type == "category":
+        return "a category", f"give the category another key, with `column: {column}`"
+    return None
 
 
 def _number_columns(work: _Work) -> dict[str, Place]:

@@ -41,7 +41,7 @@ plain_column <- function(x) {
     return(factor(x, levels = levels(x), ordered = is.ordered(x)))
   }
   if (inherits(x, c("Date", "POSIXct"))) {
-    return(time_as_text(x))
+    return(plain_time(x))
   }
   if (inherits(x, "integer64") && requireNamespace("bit64", quietly = TRUE)) {
     return(bit64::as.character.integer64(x))
@@ -53,7 +53,7 @@ plain_column <- function(x) {
 }
 
 # Days as 2024-01-31, moments in UTC.
-time_as_text <- function(x) {
+plain_time <- function(x) {
   if (inherits(x, "Date")) {
     return(format(x, "%Y-%m-%d"))
   }

@@ -116,6 +116,22 @@ def test_a_column_may_be_category_and_number(tmp_path: Path) -> None:
     assert found["score"].tolist() == [float(cell) for cell in cells]
 
 
+@pytest.mark.parametrize(
+    ("predictors", "said"),
+    [
+        ("c: {level: pupil, type: category}, score: {level: pupil, column: c}",
+         "'c' is a category already, and cannot be a number"),
+        ("score: {level: pupil, column: g}", "'g' is the id of the school already"),
+    ],
+)  # fmt: skip
+def test_codes_of_texts_do_not_become_numbers(predictors: str, said: str, tmp_path: Path) -> None:
+    lines = (f"{i // 6},{i * i % 7},{i % 3}" for i in range(12))
+    (tmp_path / "d.csv").write_text("g,y,c\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match=said) as caught:
+        prepared(tmp_path, SPEC.replace("models", f"predictors: {{{predictors}}}\nmodels"))
+    assert caught.value.problems[0].location.line == 5
+
+
 # --- categories and what the spec calls them ---------------------------------------------------
 
 
