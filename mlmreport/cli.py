@@ -236,6 +236,7 @@ def check(spec: Spec, data_root: Roots = None) -> None:
     from dataclasses import replace
 
     from mlmreport import analysis
+    from mlmreport.errors import printable
     from mlmreport.report import houses
     from mlmreport.spec import reader
 
@@ -249,6 +250,8 @@ def check(spec: Spec, data_root: Roots = None) -> None:
     for note in data.notes:
         _print(f"note: {note}")
     _print(f"{spec}: no problems; {len(data.frame):,} rows are ready to be analysed")
+    for note in data.notes:
+        _print(f"  note: {printable(note)}")
 
 
 @_command("mlmreport verify analyses/school-achievement/report")
@@ -449,7 +452,8 @@ def new(
     from mlmreport.errors import InputError, did_you_mean
     from mlmreport.spec.scaffold import scaffold
 
-    frame = sources.read(sources.DataSource(data, None, None, None, str(data))).frame
+    source = sources.DataSource(data, None, None, None, str(data))
+    frame = sources.read(source, written=group).frame
     for name in (outcome, *group):
         if name not in frame.columns:
             hint = did_you_mean(name, map(str, frame.columns))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ import pandas as pd
 
 from mlmreport.data import filters, in_r, sources
 from mlmreport.data.simulate import simulate
+from mlmreport.data.written import twins, unwritable
 from mlmreport.errors import InputError, Location, Problem, did_you_mean
 from mlmreport.quantities import PrepStep
 from mlmreport.spec import filters as conditions
@@ -175,7 +177,7 @@ def prepare(
         rows_read,
         groups_lost,
         tuple(work.files),
-        tuple(work.notes),
+        tuple(dict.fromkeys(work.notes)),
         tuple(work.filtered),
         dict(work.found),
     )
@@ -195,8 +197,8 @@ def _read(work: _Work, r_dataset: RDataset | None) -> None:
         work.known |= dict.fromkeys(map(str, frame.columns))
         return
     assert spec.data is not None
-    keys = {key for join in spec.data.join for key in _keys(join)}
-    wanted = {name for name, _ in _named_columns(work)} | keys | set(_filtered_by(work))
+    wanted = {name for name, _ in _named_columns(work)} | _join_keys(work)
+    wanted |= set(_filtered_by(work))
     first = _table(work, spec.data, wanted, ("data",), r_dataset)
     r = in_r.table(first.r_code, list(map(str, first.frame)))
     work.steps.append(PrepStep(f"read {first.description}", "read", 0, len(first.frame), r))
@@ -208,6 +210,19 @@ def _read(work: _Work, r_dataset: RDataset | None) -> None:
 
 def _keys(join: JoinSpec) -> list[str]:
     return [join.by] if isinstance(join.by, str) else list(dict.fromkeys(join.by))
+
+
+def _join_keys(work: _Work) -> set[str]:
+    data = work.document.spec.data
+    return {key for join in data.join for key in _keys(join)} if data else set()
+
+
+def _written_columns(work: _Work) -> set[str]:
+    """Ids, categories and keys: what is kept as it is written."""
+    predictors = work.document.spec.predictors.items()
+    categories = {p.column or key for key, p in predictors if p.type == "category"}
+    ids = {level.id for level in work.plan.levels if level.id}
+    return ids | categories | _join_keys(work)
 
 
 def _table(
@@ -231,9 +246,11 @@ def _table(
     path = None if table.file is None else _found(work, table.file, where)
     shown = work.found.get(table.file or "", table.file) or f"{table.package}::{table.dataset}"
     source = sources.DataSource(path, table.sheet, table.package, table.dataset, shown)
-    found = sources.read(source, choose, where, r_dataset)
+    written = _written_columns(work)
+    found = sources.read(source, choose, where, r_dataset, written)
     work.files.append((found.description, found.sha256))
-    work.notes.extend(found.notes)
+    alike = (twins(name, found.frame[name]) for name in found.frame if name in written)
+    work.notes.extend(dict.fromkeys([*found.notes, *filter(None, alike)]))
     work.codes |= found.codes
     return found
 
@@ -574,6 +591,9 @@ def _group_ids(work: _Work, level: Level, frame: pd.DataFrame) -> pd.Categorical
     place = ("levels", level.index - 1, "id", "=")
     coded = _coded(frame[str(level.id)])
     blank = [text for text in coded.present if not text.strip()]
+    broken = unwritable(coded.present)
+    if broken:
+        work.wrong(f"the id '{level.id}' {_BROKEN}: {broken!a}", _MEND, *place)
     if not coded.present:
         work.wrong(f"the id '{level.id}' has no values", "name the id's column", *place)
     elif blank:
@@ -599,6 +619,10 @@ def _columns_above(work: _Work, level: Level) -> list[str]:
     groups = {other.name: other.group for other in work.plan.groups}
     predictors = work.document.spec.predictors
     return [groups.get(name) or predictors[name].column or name for name in level.within]
+
+
+_BROKEN = "has a zero byte or a carriage return in a value, which R's data files cannot hold"
+_MEND = "remove the character from the data"
 
 
 def _within_ids(own: _Coded, above: _Coded) -> _Coded:
@@ -686,8 +710,12 @@ def _recoded(work: _Work, key: str, predictor: PredictorSpec, values: _Coded) ->
         return values
     keys = _code_texts(work, predictor.column or key, predictor.categories)
     labels = {name: predictor.categories[written] for name, written in keys.items()}
-    texts = [labels.get(text, labels.get(text.lower())) for text in values.texts]
     found = values.present
+    cases = Counter(text.lower() for text in found)
+    texts = [
+        labels.get(text, labels.get(text.lower()) if cases[text.lower()] < 2 else None)
+        for text in values.texts
+    ]
     unknown = [
         text
         for text, label in zip(values.texts, texts, strict=True)
@@ -708,7 +736,11 @@ def _recoded(work: _Work, key: str, predictor: PredictorSpec, values: _Coded) ->
 def _code_texts(work: _Work, column: str, written: Iterable[str]) -> dict[str, str]:
     """What stands in the data -> the key as written: a code may stand for its value label."""
     labels = {_text(code): label for label, code in work.codes.get(column, {}).items()}
-    return {name: key for key in written for name in (key, key.lower(), labels.get(key, key))}
+    keys = list(written)
+    cases = Counter(key.lower() for key in keys)
+    loose = {key.lower(): key for key in keys if cases[key.lower()] < 2}
+    labelled = {labels[key]: key for key in keys if key in labels}
+    return loose | labelled | {key: key for key in keys}
 
 
 def _category_levels(work: _Work, key: str, predictor: PredictorSpec, values: _Coded) -> list[str]:
@@ -734,6 +766,8 @@ def _category_fault(levels: Sequence[str], coding: str) -> tuple[str, str] | Non
         return "has no values at all", "name another column, or leave it out"
     if any(not level.strip() for level in levels):
         return "has an empty text as a category", "name it, or clean the column"
+    if broken := unwritable(levels):
+        return f"{_BROKEN}: {broken!a}", _MEND
     if len(levels) > MAX_CATEGORIES:
         return (
             f"has {len(levels):,} categories, more than the {MAX_CATEGORIES} that can be compared "
@@ -748,13 +782,23 @@ def _category_fault(levels: Sequence[str], coding: str) -> tuple[str, str] | Non
     return None
 
 
+def _reference(work: _Work, key: str, predictor: PredictorSpec, levels: Sequence[str]) -> str:
+    """The reference as the spec writes it where a category has that text, `1.10` and not 1.1."""
+    place = work.document.locate("predictors", key, "reference", "=")
+    written = place.excerpt[place.column - 1 :][: place.length]
+    number = isinstance(predictor.reference, int | float)
+    named = {*levels, *(predictor.categories or {})}
+    return written if number and written in named else _text(predictor.reference)
+
+
 def _with_reference(
     work: _Work, key: str, predictor: PredictorSpec, levels: Sequence[str]
 ) -> list[str]:
     """The reference first, which may be given as it stands in the data or as it is shown."""
-    wanted, shown = _text(predictor.reference), predictor.categories or {}
+    wanted, shown = _reference(work, key, predictor, levels), predictor.categories or {}
     names = _code_texts(work, predictor.column or key, [wanted, *shown])
-    by_case = {level.lower(): level for level in reversed(levels)}
+    cases = Counter(level.lower() for level in levels)
+    by_case = {level.lower(): level for level in levels if cases[level.lower()] < 2}
     labels = {code: label for label, code in work.codes.get(predictor.column or key, {}).items()}
     label = next((text for code, text in labels.items() if _text(code) == wanted), wanted)
     for candidate in (wanted, shown.get(wanted), shown.get(names.get(label, label)), label):
@@ -779,6 +823,12 @@ def _code_numbers(work: _Work) -> None:
     for column, place in _number_columns(work).items():
         if column not in frame:
             continue
+        if twice := _coded_as(work, column):
+            work.bad.add(column)
+            work.wrong(
+                f"'{column}' is {twice[0]} already, and cannot be a number", twice[1], *place
+            )
+            continue
         numbers, fault = _number(work, column, frame[column])
         if fault:
             work.bad.add(column)
@@ -786,6 +836,17 @@ def _code_numbers(work: _Work) -> None:
         frame[column] = numbers
     work.frame = frame
     work.untold.append(in_r.numbers(name for name in _number_columns(work) if name in frame))
+
+
+def _coded_as(work: _Work, column: str) -> tuple[str, str] | None:
+    """What else the column is that the preparation writes codes of, and what to do about it."""
+    level = next((level for level in work.plan.groups if level.group == column), None)
+    if level:
+        return f"the id of the {level.name}", "copy the column under another name in the data"
+    predictor = work.document.spec.predictors.get(column)
+    if predictor and predictor.type == "category":
+        return "a category", f"give the category another key, with `column: {column}`"
+    return None
 
 
 def _number_columns(work: _Work) -> dict[str, Place]:

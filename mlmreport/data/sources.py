@@ -2,11 +2,13 @@
 
 What counts as missing
 ----------------------
-In text formats (CSV, TSV) and in Excel text cells: the empty field, ``NA`` and ``NaN``, quoted or
-not. Nothing else: ``None``, ``.``, ``-99`` or ``n/a`` stay what they are, because they are level
-names or codes as often as they are gaps ("None" is a level of many questionnaires). A column that
-is numeric but for such a value is read as text, and a note names the value. Binary formats have
-their own missing values, and SPSS and Stata user-missing values are missing here.
+In text formats (CSV, TSV) and in Excel text cells: the empty field, ``NA`` and ``NaN`` in exactly
+this spelling, quoted or not; in a column of numbers also a field of nothing but spaces. Nothing
+else: ``nan``, ``Inf``, ``None``, ``.``, ``-99`` or ``n/a`` stay what they are, because they are
+level names or codes as often as they are gaps ("None" is a level of many questionnaires). A column
+that is numeric but for such a value is read as text, and a note names the value. Binary formats
+have their own missing values, SPSS and Stata user-missing values are missing here, and so are cells
+of a workbook with an error such as ``#N/A``, which are counted in a note.
 
 What becomes a number
 ---------------------
@@ -16,9 +18,13 @@ whole numbers with leading zeros (``0012``), and whole numbers beyond 2**53. Who
 ``true``/``false`` are booleans (``bool``, or ``boolean`` where some are missing). Dates stay as the
 format has them; in CSV they are text.
 
+Columns that are ids or categories are read as they are written: see `mlmreport.data.written`. In
+every format, two values that the file tells apart are two values here.
+
 Files are untrusted: nothing stored in a file is run as code. Pickles and R workspaces are refused,
 ``.rds`` is parsed by a pure Python library, and formulas in workbooks are not evaluated. SPSS and
-Stata files, read by a C library, are tried out in a process of their own first.
+Stata files, read by a C library, are tried out in a process of their own first. How much a
+compressed file may hold is limited: see `mlmreport.data.limits`.
 """
 
 from __future__ import annotations
@@ -29,9 +35,8 @@ import io
 import re
 import subprocess
 import sys
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +49,9 @@ import pyarrow.csv
 import pyarrow.feather
 import pyarrow.parquet
 
+from mlmreport.data import limits
+from mlmreport.data.limits import Refused
+from mlmreport.data.written import EXACT, as_texts, beyond_exact, plainly_whole
 from mlmreport.errors import (
     EnvironmentFault,
     InputError,
@@ -68,7 +76,6 @@ __all__ = [
 MISSING = ("", "NA", "NaN")
 """The texts that mean a missing value in CSV, TSV and Excel."""
 
-_EXACT = 2**53  # beyond it a double no longer tells neighbouring whole numbers apart
 _LOGICAL = {"TRUE": True, "True": True, "true": True, "FALSE": False, "False": False}
 _LOGICAL["false"] = False
 _ZEROS = r"^\s*[+-]?0([0-9]+|[xX][0-9a-fA-F]+)\s*$"
@@ -146,12 +153,13 @@ Chooser = Callable[[Sequence[str]], Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a reader is asked for."""
+    """What a reader is asked for; `written` are the columns that are ids or categories."""
 
     source: DataSource
     columns: tuple[str, ...] | Chooser | None
     location: Location | None
     r_dataset: Callable[[str, str], pd.DataFrame] | None
+    written: Collection[str] = ()
 
     @property
     def path(self) -> Path:
@@ -202,6 +210,7 @@ def read(
     columns: Sequence[str] | Chooser | None = None,
     location: Location | None = None,
     r_dataset: Callable[[str, str], pd.DataFrame] | None = None,
+    written: Collection[str] = (),
 ) -> RawTable:
     """Read a table from a file or from an R package.
 
@@ -216,6 +225,8 @@ def read(
         The place in the spec that names the data, for messages.
     r_dataset
         Gives a data set of an R package as a data frame: ``r_dataset(package, dataset)``.
+    written
+        The columns that are ids, categories or keys, which are read as they are written.
 
     Raises
     ------
@@ -226,7 +237,7 @@ def read(
         A package data set is asked for and there is no R to read it.
     """
     wanted = columns if callable(columns) else tuple(dict.fromkeys(columns or ())) or None
-    request = Request(source, wanted, location, r_dataset)
+    request = Request(source, wanted, location, r_dataset, written)
     reader = _PACKAGE if source.package is not None else _file_reader(request)
     content = _guarded(reader, request)
     if len(content.frame) == 0:
@@ -249,6 +260,13 @@ def _guarded(reader: Reader, request: Request) -> Content:
         return reader.read(request)
     except MlmreportError:
         raise
+    except Refused as fault:
+        raise request.error(fault.message.replace("{file}", request.shown), fault.hint) from None
+    except MemoryError:
+        raise request.error(
+            f"{request.shown} does not fit into the memory",
+            "use a machine with more memory",
+        ) from None
     except PermissionError:
         raise _unreadable(request) from None
     except Exception as fault:
@@ -481,7 +499,7 @@ def _read_delimited(request: Request, delimiter: str, r_function: str) -> Conten
     header = _header(data, delimiter, request)
     chosen = _select(header, request)
     table = _parse_text(data[3 * bom :].lstrip(b"\r\n"), delimiter, header, chosen.names, request)
-    columns, notes = _typed_columns(table)
+    columns, notes = _typed_columns(table, request.written)
     frame = pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows), copy=False)
     code = _r_delimited(r_function, request.shown, frame, bom)
     return Content(frame, chosen.width, chosen.notes + notes, r_code=code)
@@ -622,11 +640,13 @@ def _r_file(shown: str) -> str:
 # ---------------------------------------------------------------- from text to types
 
 
-def _typed_columns(table: pa.Table) -> tuple[dict[str, pd.Series[Any]], tuple[str, ...]]:
+def _typed_columns(
+    table: pa.Table, written: Collection[str]
+) -> tuple[dict[str, pd.Series[Any]], tuple[str, ...]]:
     columns, notes = {}, []
     for name in table.column_names:
-        column, note = _typed(name, table.column(name))
-        columns[name] = column
+        typed = _as_written if name in written else _typed
+        columns[name], note = typed(name, table.column(name))
         notes += [note] * bool(note)
     return columns, tuple(notes)
 
@@ -646,6 +666,26 @@ def _typed(name: str, text: pa.ChunkedArray) -> tuple[pd.Series[Any], str]:
     return values, f"Column '{name}' has infinite values: {infinite:,}." if infinite else ""
 
 
+def _as_written(name: str, text: pa.ChunkedArray) -> tuple[pd.Series[Any], str]:
+    """One column of ids or categories, with a type only where that changes no text."""
+    if text.null_count < len(text) and (whole := plainly_whole(text)) is not None:
+        return pd.Series(whole.to_numpy()), ""
+    distinct = pc.unique(text).drop_null()
+    if not len(distinct) or _truths(distinct):
+        return _typed(name, text)
+    number = _number(distinct)
+    if number is None:
+        return text.to_pandas(), _text_note(name, text)
+    reason = _loss(number, distinct)
+    return text.to_pandas(), f"Column '{name}' is kept as text: {reason}." if reason else ""
+
+
+def _truths(distinct: pa.Array) -> bool:
+    """Whether texts are truth values, each written in one way only."""
+    values = [_LOGICAL.get(text) for text in distinct.to_pylist()]
+    return None not in values and len(set(values)) == len(values)
+
+
 def _logical(text: pa.ChunkedArray) -> pd.Series[Any] | None:
     """The column as booleans, or None where it holds anything else."""
     first = text.drop_null()[0].as_py()
@@ -661,12 +701,21 @@ def _number(text: pa.ChunkedArray) -> pa.ChunkedArray | None:
     for kind in (pa.int64(), pa.float64()):
         try:
             pc.cast(head, kind)
-            return pc.cast(text, kind)
+            number = pc.cast(text, kind)
         except pa.ArrowInvalid:
-            pass
+            continue
+        return None if _words(number, text) else number
     bare = pc.utf8_trim_whitespace(text)
     bare = pc.if_else(pc.equal(bare, ""), pa.scalar(None, pa.string()), bare)
     return None if bare.equals(text) else _number(bare)
+
+
+def _words(number: pa.ChunkedArray, text: pa.ChunkedArray) -> bool:
+    """Whether some are words such as nan and Inf, which Arrow takes for numbers."""
+    if pa.types.is_integer(number.type):
+        return False
+    odd = text.filter(pc.invert(pc.is_finite(number)))
+    return bool(len(odd)) and not _matching(odd, _NUMBER).all()
 
 
 def _loss(number: pa.ChunkedArray, text: pa.ChunkedArray) -> str:
@@ -676,7 +725,7 @@ def _loss(number: pa.ChunkedArray, text: pa.ChunkedArray) -> str:
         whole = text.filter(pa.array(values % 1 == 0))
     if zeros := _first_match(whole, _ZEROS):
         return f"whole numbers such as '{zeros}' begin with zeros"
-    long = _first_match(whole, _LONG) if (np.abs(values) > _EXACT).any() else ""
+    long = _first_match(whole, _LONG) if (np.abs(values) > EXACT).any() else ""
     return f"whole numbers such as '{long}' have too many digits" if long else ""
 
 
@@ -758,15 +807,58 @@ def return_memory() -> None:
 def _read_parquet(request: Request) -> Content:
     schema = pyarrow.parquet.read_schema(request.path)
     chosen = _select(_without_index(schema.names), request)
-    table = pyarrow.parquet.ParquetFile(request.path).read(columns=chosen.names)
-    return _from_arrow(table, chosen)
+    texts = [name for name in chosen.names if _is_text(schema.field(name).type)]
+    # Texts come as codes of distinct ones first: a few long ones may stand for gigabytes.
+    file = pyarrow.parquet.ParquetFile(request.path, read_dictionary=texts)
+    stored = request.path.stat().st_size
+    limits.TABLES.require(8 * file.metadata.num_rows * len(chosen.names), stored)
+    limits.TABLES.require(_expanded(file.metadata, chosen.names), stored)
+    table = file.read(columns=chosen.names)
+    for name in texts:
+        dense = _written_out(table.column(name), stored)
+        table = table.set_column(table.schema.get_field_index(name), name, dense)
+    return _from_arrow(table, chosen, request)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _expanded(metadata: Any, names: Sequence[str]) -> int:
+    """The bytes of the pages of columns, as the file says."""
+    wanted = set(names)
+    groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
+    chunks = (group.column(i) for group in groups for i in range(group.num_columns))
+    return sum(c.total_uncompressed_size for c in chunks if c.path_in_schema in wanted)
+
+
+def _written_out(column: pa.ChunkedArray, stored: int) -> pa.ChunkedArray:
+    """Texts in place of codes of texts, where they are not too much."""
+    if not pa.types.is_dictionary(column.type):
+        return column
+    size = 0
+    for chunk in column.chunks:
+        lengths = pc.binary_length(chunk.dictionary)
+        size += pc.sum(pc.cast(lengths.take(chunk.indices), pa.int64())).as_py() or 0
+    limits.TABLES.require(size, stored)
+    return pc.cast(column, pa.large_string())
 
 
 def _read_feather(request: Request) -> Content:
+    stored = request.path.stat().st_size
     with pa.OSFile(str(request.path)) as file:
         header = pa.ipc.open_file(file).schema.names
-    chosen = _select(_without_index(header), request)
-    return _from_arrow(pyarrow.feather.read_table(request.path, columns=chosen.names), chosen)
+        chosen = _select(_without_index(header), request)
+        places = [header.index(name) for name in chosen.names]
+        options = pa.ipc.IpcReadOptions(included_fields=places)
+        reader, batches, size = pa.ipc.open_file(file, options=options), [], 0
+        for i in range(reader.num_record_batches):
+            batch = reader.get_batch(i)
+            batch.validate(full=True)
+            size += max(batch.nbytes, 8 * batch.num_rows * len(places))
+            limits.TABLES.require(size, stored)
+            batches.append(batch)
+    return _from_arrow(pa.Table.from_batches(batches, reader.schema), chosen, request)
 
 
 def _without_index(names: Iterable[str]) -> list[str]:
@@ -774,12 +866,72 @@ def _without_index(names: Iterable[str]) -> list[str]:
     return [name for name in names if not re.fullmatch(r"__index_level_\d+__", name)]
 
 
-def _from_arrow(table: pa.Table, chosen: _Columns) -> Content:
-    for i, entry in enumerate(table.schema):
-        if pa.types.is_decimal(entry.type):
-            table = table.set_column(i, entry.name, pc.cast(table.column(i), pa.float64()))
-    frame = table.select(chosen.names).to_pandas(ignore_metadata=True)
-    return Content(_plain_frame(frame, chosen.names), chosen.width, chosen.notes)
+def _from_arrow(table: pa.Table, chosen: _Columns, request: Request) -> Content:
+    columns = {
+        name: _plain(_arrow_column(name, table.column(name), name in request.written))
+        for name in chosen.names
+    }
+    frame = pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows), copy=False)
+    return Content(frame, chosen.width, chosen.notes)
+
+
+def _arrow_column(name: str, column: pa.ChunkedArray, written: bool) -> pd.Series[Any]:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        if _proper_categories(column):
+            return _in_pandas(column)
+        return _arrow_column(name, pc.cast(column, kind.value_type), written)
+    if pa.types.is_run_end_encoded(kind):
+        return _arrow_column(name, pc.run_end_decode(column), written)
+    if not any(holds(kind) for holds in _ARROW_VALUES):
+        raise Refused(
+            f"{{file}}: the column '{name}' is of the type {kind}, not one number, text or time a "
+            "row",
+            "write it as a number or a text before it is saved",
+        )
+    if written and _must_be_text(column):
+        return _in_pandas(as_texts(column))
+    if pa.types.is_decimal(kind) or pa.types.is_floating(kind):
+        column = pc.cast(column, pa.float64())
+    return _in_pandas(column)
+
+
+def _in_pandas(column: pa.ChunkedArray) -> pd.Series[Any]:
+    values: pd.Series[Any] = column.to_pandas()
+    return values
+
+
+_ARROW_VALUES: tuple[Callable[[Any], bool], ...] = (
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_decimal,
+    pa.types.is_boolean,
+    pa.types.is_null,
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_date,
+    pa.types.is_time,
+    pa.types.is_timestamp,
+    pa.types.is_duration,
+)
+
+
+def _proper_categories(column: pa.ChunkedArray) -> bool:
+    """Whether categories are texts, whole numbers or truth values, each once and none missing."""
+    kind = column.type.value_type
+    if not (_is_text(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+        return False
+    dictionaries = (chunk.dictionary for chunk in column.chunks)
+    return all(not d.null_count and len(pc.unique(d)) == len(d) for d in dictionaries)
+
+
+def _must_be_text(column: pa.ChunkedArray) -> bool:
+    """Whether pandas would make one value of two that are different."""
+    kind = column.type
+    if pa.types.is_integer(kind) and column.null_count:
+        return beyond_exact(column)
+    return bool(pa.types.is_decimal(kind) or pa.types.is_time(kind))
 
 
 # ---------------------------------------------------------------- Excel
@@ -790,24 +942,29 @@ _EXCEL = "an Excel workbook"
 def _read_xlsx(request: Request) -> Content:
     import openpyxl  # type: ignore[import-untyped]
 
+    from mlmreport.data import workbook
+
+    limits.require_modest_archive(request.path)
+    chosen: list[_Columns] = []
+
+    def choose(header: list[str]) -> list[str]:
+        chosen.append(_select(header, request))
+        return chosen[0].names
+
     book = openpyxl.load_workbook(request.path, read_only=True, data_only=True)
     try:
         sheet, notes = _sheet(book, request)
-        rows = [row for row in sheet.iter_rows(values_only=True) if any(v is not None for v in row)]
+        cells = workbook.read_sheet(sheet, choose)
     finally:
         book.close()
-    if not rows:
+    if cells is None:
         raise request.error(f"{_name(request)} holds no values")
-    header = ["" if value is None else str(value) for value in rows[0]]
-    chosen = _select(header, request)
     columns = {}
-    for name in chosen.names:
-        at = header.index(name)
-        cells = [row[at] if at < len(row) else None for row in rows[1:]]
-        columns[name], note = _cells(name, cells)
-        notes += [note] * bool(note)
-    frame = pd.DataFrame(columns, index=pd.RangeIndex(len(rows) - 1))
-    return Content(frame, chosen.width, (*chosen.notes, *notes))
+    for name, values in cells.columns.items():
+        columns[name], told = _cells(name, values, cells.faults[name], name in request.written)
+        notes += told
+    frame = pd.DataFrame(columns, index=pd.RangeIndex(cells.rows))
+    return Content(frame, chosen[0].width, (*chosen[0].notes, *notes, *cells.notes))
 
 
 def _sheet(book: Any, request: Request) -> tuple[Any, list[str]]:
@@ -822,39 +979,43 @@ def _sheet(book: Any, request: Request) -> tuple[Any, list[str]]:
     return book.worksheets[names.index(wanted)], []
 
 
-def _cells(name: str, cells: list[Any]) -> tuple[pd.Series[Any], str]:
-    """One column of a sheet with its type, and a note where there is something to say."""
-    faults = sum(isinstance(cell, str) and bool(_CELL_ERROR.fullmatch(cell)) for cell in cells)
-    values = [None if _is_gap(cell) else cell for cell in cells]
+def _cells(
+    name: str, cells: list[Any], faults: int, written: bool
+) -> tuple[pd.Series[Any], list[str]]:
+    """One column of a sheet with its type, and notes where there is something to say."""
+    values = [None if isinstance(cell, str) and cell in MISSING else cell for cell in cells]
+    column, note = _of_cells(name, values, written)
+    fault = f"Column '{name}': cells with an error such as #N/A, taken as missing: {faults:,}."
+    return column, [note] * bool(note) + [fault] * bool(faults)
+
+
+def _of_cells(name: str, values: list[Any], written: bool) -> tuple[pd.Series[Any], str]:
     kinds = {type(value) for value in values if value is not None}
-    note = f"Column '{name}': cells with an error such as #N/A, taken as missing: {faults:,}."
     if not kinds:
-        return pd.Series(np.full(len(cells), np.nan)), f"Column '{name}' has no values."
-    if kinds == {str}:
-        text = pa.chunked_array([pa.array(values, pa.string())])
-        return text.to_pandas(), _text_note(name, text) or note * bool(faults)
+        return pd.Series(np.full(len(values), np.nan)), f"Column '{name}' has no values."
     if kinds == {bool}:
-        return _plain_nullable(pd.Series(values, dtype="boolean")), note * bool(faults)
-    if kinds <= {int, float}:
-        whole = kinds == {int} and None not in values
-        return pd.Series(values, dtype="int64" if whole else "float64"), note * bool(faults)
-    if str not in kinds and not kinds & {int, float, bool}:
-        return pd.Series(values), note * bool(faults)
+        return _plain_nullable(pd.Series(values, dtype="boolean")), ""
+    if kinds <= {int, float} and not (written and _inexact(values)):
+        whole = kinds == {int} and None not in values and not _inexact(values)
+        return pd.Series(values, dtype="int64" if whole else "float64"), ""
+    if not kinds & {str, int, float, bool}:
+        return pd.Series(values), ""
     text = pa.chunked_array([pa.array([_as_text(value) for value in values], pa.string())])
     mixed = f"Column '{name}' mixes numbers and other values; it is read as text."
-    return text.to_pandas(), _text_note(name, text) or mixed
+    note = _text_note(name, text) or mixed * (len(kinds) > 1 and str in kinds)
+    return text.to_pandas(), note
 
 
-_CELL_ERROR = re.compile(r"#(N/A|DIV/0!|VALUE!|REF!|NAME\?|NUM!|NULL!)")
-
-
-def _is_gap(cell: Any) -> bool:
-    return isinstance(cell, str) and (cell in MISSING or bool(_CELL_ERROR.fullmatch(cell)))
+def _inexact(values: list[Any]) -> bool:
+    """Whether there are whole numbers that a double does not tell apart."""
+    return any(isinstance(value, int) and abs(value) > EXACT for value in values)
 
 
 def _as_text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
+    if isinstance(value, bool):
+        return str(value).upper()  # as a workbook shows it
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
@@ -960,7 +1121,7 @@ def _whole(column: pd.Series[Any]) -> pd.Series[Any]:
     """As int64 where every value is a whole number and none is missing."""
     if column.dtype != "float64" or not bool(np.isfinite(column).all()):
         return column
-    exact = bool(((column % 1 == 0) & (column.abs() <= _EXACT)).all())
+    exact = bool(((column % 1 == 0) & (column.abs() <= EXACT)).all())
     return column.astype("int64") if exact else column
 
 
@@ -968,52 +1129,24 @@ def _whole(column: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _read_rds(request: Request) -> Content:
-    import rdata
+    from mlmreport.data import rds
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # one for each S3 class without a Python counterpart
-        parsed = rdata.parser.parse_file(request.path, extension="rds")
-        header = _r_names(parsed, request)
-        frame = rdata.conversion.convert(parsed, _r_classes(rdata.conversion.DEFAULT_CLASS_MAP))
-    if not isinstance(frame, pd.DataFrame):
-        raise _not_a_frame(request)
-    chosen = _select(header, request)
-    frame = _plain_frame(frame, chosen.names)
+    found = rds.parse(limits.expanded(request.path))
+    chosen = _select(found.names, request)
+    columns, notes = {}, list(chosen.notes)
+    for name in chosen.names:
+        values, told = found.column(name)
+        columns[name] = _plain(_exact(values, name in request.written))
+        notes += told
     code = f"read_rds({_r_file(request.shown)})"
-    return Content(frame, chosen.width, chosen.notes, r_code=code)
+    return Content(pd.DataFrame(columns), chosen.width, tuple(notes), r_code=code)
 
 
-def _not_a_frame(request: Request) -> InputError:
-    return request.error(
-        f"{request.shown} holds an R object that is not a data frame",
-        "save the data frame alone: saveRDS(as.data.frame(d), ...)",
-    )
-
-
-def _r_names(parsed: Any, request: Request) -> list[str]:
-    """The column names of a parsed data frame; the conversion keeps one of two equal names."""
-    node = parsed.object.attributes
-    attributes = {}
-    while node is not None and getattr(node, "tag", None) is not None:
-        tag = node.tag if node.tag.value is not None else node.tag.referenced_object
-        attributes[tag.value.value.decode()] = node.value[0]
-        node = node.value[1]
-    classes = [item.value for item in attributes["class"].value] if "class" in attributes else []
-    if b"data.frame" not in classes or "names" not in attributes:
-        raise _not_a_frame(request)
-    return [(item.value or b"").decode("utf-8") for item in attributes["names"].value]
-
-
-def _r_classes(known: Mapping[str | bytes, Any]) -> dict[str | bytes, Any]:
-    """How to build the R classes: those that the library knows, and dates."""
-
-    def days(values: Any, _: Any) -> Any:
-        return pd.to_datetime(pd.Series(values, dtype="float64"), unit="D").array
-
-    def seconds(values: Any, _: Any) -> Any:
-        return pd.to_datetime(pd.Series(values, dtype="float64"), unit="s", utc=True).array
-
-    return {**known, "Date": days, "POSIXct": seconds}
+def _exact(column: pd.Series[Any], written: bool) -> pd.Series[Any]:
+    """Whole numbers beyond 2**53 of which some are missing, as text where they are ids."""
+    if column.dtype != "Int64" or not written or bool((column.abs() <= EXACT).all()):
+        return column
+    return column.astype("str").where(column.notna(), None).astype("str")
 
 
 def _read_package(request: Request) -> Content:
@@ -1023,11 +1156,22 @@ def _read_package(request: Request) -> Content:
         raise EnvironmentFault(f"R is needed to read {dataset} of the R package {package}")
     frame = request.r_dataset(package, dataset)
     chosen = _select([str(name) for name in frame.columns], request)
-    frame = _plain_frame(
-        frame.set_axis([str(name) for name in frame.columns], axis=1), chosen.names
-    )
+    frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
+    _require_values(frame[chosen.names])
+    frame = _plain_frame(frame, chosen.names)
     code = f"read_package({r_string(package)}, {r_string(dataset)})"
     return Content(frame, chosen.width, chosen.notes, r_code=code)
+
+
+def _require_values(frame: pd.DataFrame) -> None:
+    """Refuse columns of R that hold no single values, which come as empty tuples."""
+    for name, column in frame.items():
+        if column.dtype == "object" and len(column) and isinstance(column.iloc[0], tuple):
+            raise Refused(
+                f"{{file}}: the column '{name}' is a list, a matrix or of complex numbers, not one "
+                "value a row",
+                "in R: make a number or a text of each element, and save the data frame",
+            )
 
 
 def _require_r_names(package: str, dataset: str, request: Request) -> None:

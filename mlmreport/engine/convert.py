@@ -248,7 +248,8 @@ def frame_from_r(value: Any) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Factors are categoricals in R's level order; integers are int64, or float64 where some are
-        NA; logicals are bool, or boolean where some are NA; text is str.
+        NA; logicals are bool, or boolean where some are NA; text is str. Complex numbers, which
+        have no counterpart here, are empty tuples.
     """
     names = [str(name) for name in value.names]
     columns = {i: _series(column) for i, column in enumerate(value)}
@@ -261,12 +262,17 @@ def _row_count(frame: Any) -> int:
     return int(ri.baseenv["nrow"](frame)[0])
 
 
+_COLUMNS = frozenset({ri.RTYPES.STRSXP, ri.RTYPES.LGLSXP, ri.RTYPES.INTSXP, ri.RTYPES.REALSXP})
+
+
 def _series(column: Any) -> pd.Series[Any]:
     levels = _slot(column, "levels")
     if levels is not None:
         return _categorical(column, levels)
     if column.typeof == ri.RTYPES.STRSXP:
         return pd.Series(_from_text(column), dtype="str")
+    if column.typeof not in _COLUMNS:
+        return pd.Series([()] * len(column), dtype="object")
     plain = from_r(column)
     if column.typeof == ri.RTYPES.LGLSXP:
         return pd.Series(plain, dtype="boolean" if None in plain else "bool")

@@ -40,7 +40,26 @@ plain_column <- function(x) {
   if (is.factor(x)) {
     return(factor(x, levels = levels(x), ordered = is.ordered(x)))
   }
+  if (inherits(x, c("Date", "POSIXct"))) {
+    return(plain_time(x))
+  }
+  if (inherits(x, "integer64") && requireNamespace("bit64", quietly = TRUE)) {
+    return(bit64::as.character.integer64(x))
+  }
+  if (is.list(x) || is.complex(x) || is.raw(x) || inherits(x, "integer64") || NCOL(x) != 1L) {
+    return(complex(NROW(x))) # has no counterpart in Python
+  }
   as.vector(x)
+}
+
+# Days as 2024-01-31, moments in UTC.
+plain_time <- function(x) {
+  if (inherits(x, "Date")) {
+    return(format(x, "%Y-%m-%d"))
+  }
+  whole <- !is.na(x) & unclass(x) %% 1 == 0
+  form <- ifelse(whole, "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%OS6")
+  ifelse(is.na(x), NA, paste0(format(x, form, tz = "UTC"), "+00:00"))
 }
 
 session_versions <- function() {

@@ -33,20 +33,54 @@ read_package <- function(package, dataset) {
   }
 }
 
-# Values as text: whole numbers without a decimal point, truth values in words.
+# Values as text: whole numbers without a decimal point, others with the digits that tell them
+# apart, truth values in words, moments in UTC.
 as_text <- function(x) {
   if (is.logical(x)) {
     return(c("False", "True")[x + 1L])
+  }
+  if (inherits(x, c("Date", "POSIXct"))) {
+    return(time_as_text(x))
+  }
+  if (inherits(x, "integer64")) {
+    return(integer64_as_text(x))
   }
   if (!is.numeric(x)) {
     return(as.character(x))
   }
   distinct <- unique(x[!is.na(x)])
-  texts <- vapply(distinct, format, "", digits = 15L, scientific = FALSE, trim = TRUE)
-  as.character(texts)[match(x, distinct)]
+  vapply(as.numeric(distinct), number_as_text, "")[match(x, distinct)]
 }
 
-as_number <- function(x) as.numeric(if (is.factor(x)) as.character(x) else x)
+number_as_text <- function(x) {
+  if (x == round(x)) {
+    return(sub("^-0$", "0", sprintf("%.0f", x)))
+  }
+  for (digits in 15:17) {
+    text <- sprintf("%.*g", digits, x)
+    if (as.numeric(text) == x) break
+  }
+  text
+}
+
+time_as_text <- function(x) {
+  if (inherits(x, "Date")) {
+    return(format(x, "%Y-%m-%d"))
+  }
+  whole <- !is.na(x) & unclass(x) %% 1 == 0
+  form <- ifelse(whole, "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%OS6")
+  ifelse(is.na(x), NA, paste0(format(x, form, tz = "UTC"), "+00:00"))
+}
+
+integer64_as_text <- function(x) {
+  if (!requireNamespace("bit64", quietly = TRUE)) unavailable("the R package bit64 is not installed")
+  bit64::as.character.integer64(x)
+}
+
+as_number <- function(x) {
+  plain <- is.numeric(x) && !inherits(x, "integer64") || is.logical(x)
+  as.numeric(if (plain) x else as_text(x))
+}
 
 as_numbers <- function(d, names) {
   d[names] <- lapply(d[names], as_number)

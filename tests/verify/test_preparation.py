@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 from traced_page import needs_r
 
-from mlmreport.data.prepare import prepare
+from mlmreport.data.prepare import _text, prepare
 from mlmreport.quantities import Quantity, Results, Source
 from mlmreport.spec.reader import parse
 from mlmreport.spec.sequence import plan
@@ -314,3 +315,54 @@ def test_a_file_of_r_objects_is_not_read_by_an_r_that_may_run_what_it_hides() ->
     text = Path(preparation.__file__).with_name("preparation.R").read_text("utf-8")
     assert text.count("readRDS(") == 1
     assert 'getRversion() < "4.4.0"' in text
+
+
+@pytest.mark.r
+def test_ids_and_categories_are_as_they_are_written(made: Made) -> None:
+    needs_r()
+    spec = """\
+title: T
+data: {file: d.csv, join: [{file: s.tsv, by: g}]}
+levels: [{name: pupil}, {name: school, id: g}]
+outcome: {name: y}
+predictors:
+  k: {level: pupil, type: category, reference: 1.10}
+  size: {level: school, center: grand mean}
+models: {stepwise: {}}
+"""
+    ids = ["1.1", "1.10", "12E3", "12000", "01", "1", " 1", "nan", "TRUE", "e\u0301", "\u00e9"]
+    n = 6 * len(ids)
+    table = pd.DataFrame(
+        {
+            "g": np.repeat(ids, 6),
+            "y": np.arange(n) ** 2 % 7,
+            "k": np.tile(["1.1", "1.10", "1.100"], n // 3),
+        }
+    )
+    schools = pd.DataFrame({"g": ids, "size": np.arange(len(ids)) ** 2})
+    folder = made(spec, {"d.csv": table, "s.tsv": schools}, [("structure/rows_read", float(n))])
+    found = rederive_preparation(folder)
+    assert {check.verdict for check in found} == {"agrees"}
+    results = Results.from_json((folder / "results.json").read_text("utf-8"))
+    assert set(results.session["factors"]["g"]) == set(ids)
+    assert results.session["factors"]["k"] == ["1.10", "1.1", "1.100"]
+
+
+@pytest.mark.r
+def test_numbers_and_times_have_the_same_text_in_r(tmp_path: Path) -> None:
+    needs_r()
+    numbers = [0.1, 0.1 + 0.2, 1 / 3, 1e-7, -2.5e-5, 123456789.125, 2.0**53, 5e300, 1e15, -1.0]
+    expected = [_text(number) for number in numbers]
+    texts = ", ".join(f'"{text}"' for text in expected)
+    code = f"""
+source({str(Path(preparation.__file__).with_name("preparation.R"))!r})
+stopifnot(identical(as_text(c({", ".join(f"{n!r}" for n in numbers)}, NA)), c({texts}, NA)))
+stopifnot(identical(as_text(as.Date(c("2020-01-31", NA))), c("2020-01-31", NA)))
+stopifnot(identical(as_text(as.POSIXct(c(0, 0.5), tz = "Asia/Tokyo", origin = "1970-01-01")),
+  c("{_text(pd.Timestamp(0, tz="UTC"))}", "{_text(pd.Timestamp(500_000_000, tz="UTC"))}")))
+"""
+    (tmp_path / "check.R").write_text(code, encoding="utf-8")
+    done = subprocess.run(
+        ["Rscript", "--vanilla", tmp_path / "check.R"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
