@@ -48,6 +48,9 @@ class Fit:
         Its covariance parameters, relative to the residual SD.
     ahead
         Whether its optimum was found on compressed data, and lme4 built the model there.
+    examined
+        Whether its gradient at the optimum was looked at; not where it is singular, where the
+        gradient need not be zero, or where lme4 took no derivatives.
     """
 
     id: str
@@ -61,6 +64,7 @@ class Fit:
     evaluation: float
     parameters: int
     ahead: bool
+    examined: bool
 
 
 @dataclass
@@ -231,6 +235,7 @@ def _fit(model: str, facts: Mapping[str, Any]) -> Fit:
         evaluation=facts["evaluation"][0],
         parameters=int(facts["theta"][0]),
         ahead=facts["ahead"][0],
+        examined=facts["examined"][0],
     )
 
 

@@ -132,9 +132,11 @@ evaluate <- function(name, call) {
 }
 
 # The value of an expression, or the error as a condition; the warnings and messages, in order, and
-# the seconds that it took.
+# the seconds that it took. Method dispatch wraps an error of an argument in one of its own, without the
+# class of what is undefined by its nature: then the value is the inner one.
 observed <- function(expr) {
   said <- list()
+  undefined <- NULL
   hear <- function(kind, restart) {
     function(condition) {
       said[[length(said) + 1L]] <<- list(kind = kind, text = words_of(condition))
@@ -145,9 +147,13 @@ observed <- function(expr) {
   value <- tryCatch(
     withCallingHandlers(
       expr,
-      warning = hear("warning", "muffleWarning"), message = hear("message", "muffleMessage")
+      warning = hear("warning", "muffleWarning"), message = hear("message", "muffleMessage"),
+      undefined = function(e) undefined <<- e
     ),
-    error = function(e) e
+    error = function(e) {
+      wrapped <- !is.null(undefined) && grepl(conditionMessage(undefined), conditionMessage(e), fixed = TRUE)
+      if (wrapped) undefined else e
+    }
   )
   list(value = value, said = unique(said), seconds = proc.time()[["elapsed"]] - began)
 }
@@ -170,7 +176,18 @@ adjusted <- function() weighted() || record$offset
 lmer_call <- function(formula, reml, ..., data = quote(d)) {
   call <- bquote(lmer(.(formula), data = .(data), REML = .(reml)))
   if (weighted()) call$weights <- as.name(record$weights)
-  as.call(c(as.list(call), list(...)))
+  call <- as.call(c(as.list(call), list(...)))
+  if (is.null(call$control)) call$control <- control_call()
+  call
+}
+
+# The control of a fit whose convergence lme4 is to check, as code; NULL where it does so by itself. Newer
+# versions take no derivatives above 10,000 rows or ten parameters of the random part unless these
+# limits, where their lmerControl() has them, are lifted.
+control_call <- function(optimizer = NULL, known = names(formals(lme4::lmerControl))) {
+  limits <- intersect(c("check.conv.nobsmax", "check.conv.nparmax"), known)
+  settings <- c(list(optimizer = optimizer)[!is.null(optimizer)], setNames(rep(list(Inf), length(limits)), limits))
+  if (length(settings)) as.call(c(quote(lmerControl), settings))
 }
 
 # The calls whose value depends on the weights: level-1 residuals of equal variance, the residual

@@ -28,7 +28,18 @@ per_group <- function(x, g) as.vector(tapply(as.numeric(x), g, function(v) v[1L]
 # --- components of a model ------------------------------------------------------------------------
 
 # A variance or covariance of the random effects; `block` is the position in VarCorr().
-component <- function(m, block, i, j = i) VarCorr(m)[[block]][i, j]
+component <- function(m, block, i, j = i) {
+  v <- VarCorr(m)[[block]]
+  if (is_zero(m, v, block, i) || is_zero(m, v, block, j)) 0 else v[i, j]
+}
+
+# Whether a variance is zero but for the place where an optimizer stopped next to its boundary: an effect
+# whose SD, times the root mean square of its column, is below a millionth of the residual SD. The
+# criterion is even in the SD, so that it differs from that at zero by less than its rounding.
+is_zero <- function(m, v, block, i) {
+  v[i, i] < 1e-12 * sigma(m)^2 &&
+    v[i, i] * mean(getME(m, "mmList")[[match(block, names(VarCorr(m)))]][, i]^2) < 1e-12 * sigma(m)^2
+}
 
 # The grouping of each block of VarCorr(), whose own names are made unique by a number.
 block_groups <- function(m) {
@@ -480,18 +491,19 @@ johnson_neyman <- function(b, c, vb, vbc, vc, quantile) {
 }
 
 # What a random effect is multiplied by at a row of values. Effects that are not among the fixed
-# ones are put together from the row: numbers, indicators of a category, products of them.
-effect_value <- function(effect, x, row) {
+# ones are put together from the row: numbers, indicators of a category, functions and bases of numbers,
+# products of them.
+effect_value <- function(effect, x, row, m) {
   if (effect %in% colnames(x)) {
     return(x[[1L, effect]])
   }
   if (effect == "(Intercept)") {
     return(1)
   }
-  prod(vapply(strsplit(effect, ":", fixed = TRUE)[[1L]], factor_value, 0, row = row))
+  prod(vapply(strsplit(effect, ":", fixed = TRUE)[[1L]], factor_value, 0, row = row, m = m))
 }
 
-factor_value <- function(part, row) {
+factor_value <- function(part, row, m) {
   if (plain_name(part) %in% names(row)) {
     return(as.numeric(row[[plain_name(part)]]))
   }
@@ -501,7 +513,15 @@ factor_value <- function(part, row) {
       return(as.numeric(part == paste0(formula_name(name), row[[name]])))
     }
   }
-  undefined("the value of the random effect ", part, " at typical values is not known")
+  basis <- sub("[0-9]+$", "", part)
+  written <- tryCatch(str2lang(basis), error = function(e) NULL)
+  if (!is.call(written) || !all(all.vars(written) %in% names(row))) {
+    undefined("the value of the random effect ", part, " at typical values is not known")
+  }
+  if (basis == part) {
+    return(as.numeric(eval(written, row)))
+  }
+  stats::predict(m@frame[[basis]], eval(written[[2L]], row))[[as.integer(substring(part, nchar(basis) + 1L))]]
 }
 
 # Variance of a combination of the fixed effects.
@@ -514,7 +534,7 @@ x_grid <- function(x) seq(min(x), max(x), length.out = 41L)
 variance_at <- function(m, row) {
   x <- fixed_rows(m, row)
   sum(vapply(VarCorr(m), function(v) {
-    z <- vapply(rownames(v), effect_value, 0, x = x, row = row)
+    z <- vapply(rownames(v), effect_value, 0, x = x, row = row, m = m)
     sum(z * (as.matrix(v) %*% z))
   }, 0))
 }
@@ -531,7 +551,7 @@ effects_at <- function(m, rows, effects) {
   x <- fixed_rows(m, rows)
   z <- vapply(seq_len(nrow(rows)), function(i) {
     row <- rows[i, , drop = FALSE]
-    vapply(effects, effect_value, 0, x = x[i, , drop = FALSE], row = row)
+    vapply(effects, effect_value, 0, x = x[i, , drop = FALSE], row = row, m = m)
   }, numeric(length(effects)))
   matrix(z, nrow(rows), byrow = TRUE)
 }

@@ -82,6 +82,21 @@ largest_change <- function(fixed, refit) {
   max(abs(refit$estimate[names(fixed$estimate)] - fixed$estimate) / fixed$se)
 }
 
+# Largest difference of the covariance matrices of the random effects of two fits: of each element, over
+# the geometric mean of the larger variances of its two effects. Each effect counts by what it adds to
+# the outcome, its column's root mean square times its SD; less than a hundredth of the residual SD
+# counts as that much, so that two numerical zeros do not differ.
+covariance_change <- function(m, other, least = 0.01) {
+  change <- Map(function(a, b, z) {
+    size <- outer(sqrt(colMeans(z^2)), sqrt(colMeans(z^2))) / sigma(m)^2
+    a <- as.matrix(a) * size
+    b <- as.matrix(b) * size
+    larger <- sqrt(pmax(diag(a), diag(b), least^2))
+    max(abs(a - b) / outer(larger, larger))
+  }, unclass(VarCorr(m)), unclass(VarCorr(other)), getME(m, "mmList"))
+  max(unlist(change))
+}
+
 # Relative change of a variance component in a refit.
 relative_change <- function(before, after) (after - before) / before
 

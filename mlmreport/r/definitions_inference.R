@@ -330,7 +330,7 @@ random_weights <- function(m, x, row, units) {
   for (g in names(units)) {
     k <- match(units[[g]], levels(getME(m, "flist")[[g]]))
     for (effect in names(at[[g]])) {
-      weights[at[[g]][[effect]][k]] <- effect_value(effect, x, row)
+      weights[at[[g]][[effect]][k]] <- effect_value(effect, x, row, m)
     }
   }
   weights

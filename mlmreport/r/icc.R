@@ -1,6 +1,12 @@
 # Step 4: the null model's variance split, and what it means for the design.
 
-step_icc <- function(null, blocks, level, reason) {
+step_icc <- function(null, blocks, lowest, level, reason) {
+  icc_shares(null, blocks, level, reason)
+  icc_consequences(null, blocks, lowest)
+}
+
+# The variance of each grouping and of the rows, and their shares in the total.
+icc_shares <- function(null, blocks, level, reason) {
   m <- as.name(null)
   b <- list(M = m, V = variance_call(m), TOTAL = total_call(m, blocks))
   statistic(
@@ -16,9 +22,14 @@ step_icc <- function(null, blocks, level, reason) {
     model = null
   )
   for (g in blocks) icc_of_group(m, null, g, blocks, level, !nzchar(reason))
-  groups <- blocks[[1]]
-  b <- list(G = as.name(groups), M = m, B = groups, TOTAL = total_call(m, blocks))
-  b$AMOUNT <- amount_call(m, groups)
+  list()
+}
+
+# What the shares mean for means: of the groups of the grouping `lowest`, and of all rows.
+icc_consequences <- function(null, blocks, lowest) {
+  m <- as.name(null)
+  b <- list(G = as.name(lowest), M = m, B = lowest, TOTAL = total_call(m, blocks))
+  b$AMOUNT <- amount_call(m, lowest)
   statistic(
     "icc/reliability", mean_reliability(component(M, B, "(Intercept)"), sigma(M)^2, AMOUNT),
     "Mean reliability of the group means, ICC(2)", "proportion", bind = b, model = null,
@@ -504,7 +515,7 @@ icc_of_group <- function(m, null, g, blocks, level, profile) {
   } else {
     object(name, icc_profile(M, B, LEVEL, reml = REML), bind = b)
   }
-  method <- interval_method("profile", level, 0, null, likelihood_of(by_reml(null)))
+  method <- interval_method("profile", level, 0, null, likelihood_of(by_reml(null)), refits_by(null))
   b$CI <- as.name(name)
   if (have(name)) {
     statistic(

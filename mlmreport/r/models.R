@@ -14,7 +14,7 @@ call_of_model <- function(formula, reml, optimizer = "nloptwrap") {
   if (optimizer == "nloptwrap") {
     return(lmer_call(formula, reml))
   }
-  lmer_call(formula, reml, control = bquote(lmerControl(optimizer = .(optimizer))))
+  lmer_call(formula, reml, control = control_call(optimizer))
 }
 
 # Models that will be fitted, for the workers to begin with, but for those whose theta is found on
@@ -33,9 +33,12 @@ fit_facts <- function(m) {
     groupings = block_groups(m),
     block_names = names(VarCorr(m)),
     messages = complaints(m), evaluation = evaluation_cost(m), theta = length(getME(m, "theta")),
-    optimizer = as.character(m@optinfo$optimizer), ahead = found_ahead(m)
+    optimizer = as.character(m@optinfo$optimizer), ahead = found_ahead(m), examined = examined(m)
   )
 }
+
+# Whether the gradient at the optimum was looked at, without which no complaint says nothing.
+examined <- function(m) !isSingular(m) && !is.null(m@optinfo$derivs)
 
 # What lme4 and the optimizer say about convergence; that a fit is singular is a fact of its own.
 complaints <- function(m) {
@@ -120,7 +123,7 @@ gradient_of <- function(id, name, m, b) {
   if (isSingular(m)) {
     absent(at, "at the boundary (a singular fit) the gradient need not be zero", label)
   } else if (is.null(m@optinfo$derivs)) {
-    absent(at, "lme4 computes no derivatives for data of this size", label)
+    absent(at, "lme4 took no derivatives of this fit", label)
   } else {
     statistic(at, scaled_gradient(M), label, "gradient", bind = b, model = name)
   }
@@ -212,19 +215,20 @@ random_components <- function(id, name, m, labels, unit) {
         at("sd"), sqrt(component(M, B, I)), paste("SD:", label), "sd", unit, bind = b, model = name
       )
       for (other in effects[seq_len(i - 1)]) {
-        random_pair(at, blocks[[k]], label, c(b, list(J = other)), unit, name)
+        random_pair(at, label, c(b, list(J = other)), unit, name)
       }
     }
   }
 }
 
-random_pair <- function(at, block, label, b, unit, name) {
+random_pair <- function(at, label, b, unit, name) {
   label <- paste(label, "with", b$J)
   statistic(
     at("cov", b$J), component(M, B, I, J), paste("Covariance:", label), "covariance",
     squared(unit), bind = b, model = name
   )
-  if (block[b$I, b$I] > 0 && block[b$J, b$J] > 0) {
+  m <- get(name, envir = analysis)
+  if (component(m, b$B, b$I) > 0 && component(m, b$B, b$J) > 0) {
     statistic(
       at("cor", b$J), attr(VarCorr(M)[[B]], "correlation")[I, J], paste("Correlation:", label),
       "correlation", bind = b, model = name
@@ -246,7 +250,7 @@ parameter_intervals <- function(id, variances, fixed, level, nsim, seed, labels,
   of_fixed <- if (fixed == variances) ci else paste0("ci_fixed_", id)
   if (variances != "none") {
     confidence(ci, if (fixed == variances) "all" else "theta_", variances, name, b)
-    likelihood <- likelihood_of(profiled_by_reml(name))
+    likelihood <- likelihood_of(by_reml(name))
     said <- interval_method(variances, level, nsim, name, likelihood)
     variance_limits(id, ci, said, name, b)
   }
@@ -258,22 +262,23 @@ parameter_intervals <- function(id, variances, fixed, level, nsim, seed, labels,
   list()
 }
 
-interval_method <- function(method, level, nsim, name, likelihood = "ML") {
-  by <- refits_by(name)
+interval_method <- function(method, level, nsim, name, likelihood = "ML", on = profiled_on(name)) {
   if (method == "profile") {
-    return(sprintf("%g %% profile-likelihood interval (%s), %s", 100 * level, likelihood, by))
+    return(sprintf("%g %% profile-likelihood interval (%s), %s", 100 * level, likelihood, on))
   }
-  sprintf("%g %% parametric bootstrap percentile interval, %d samples, %s", 100 * level, nsim, by)
+  sprintf(
+    "%g %% parametric bootstrap percentile interval, %d samples, %s", 100 * level, nsim, refits_by(name)
+  )
 }
 
 confidence <- function(ci, parm, method, name, b) {
-  problem <- compressed(name)
+  problem <- if (method == "profile") profiled(name) else ""
   call <- if (method == "bootstrap") {
     b$BOOT <- as.name(bootstrapped(name, b$NSIM, b$SEED))
     quote(bootstrap_limits(BOOT$values, LEVEL))
   } else if (nzchar(problem)) {
     b$P <- as.name(problem)
-    b$REML <- parm != "beta_" && profiled_by_reml(name)
+    b$REML <- parm != "beta_" && by_reml(name)
     if (b$REML) quote(profile_limits(P, level = LEVEL, reml = REML)) else quote(profile_limits(P, level = LEVEL))
   } else {
     quote(confint(M, level = LEVEL, method = "profile", oldNames = FALSE, quiet = TRUE))
@@ -400,13 +405,14 @@ refit_by_others <- function(id, optimizers) {
   facts <- lapply(refit_name(id, fitted), function(name) { # one in memory at a time
     fit <- get(name, envir = analysis)
     list(
-      gain = as.numeric(logLik(fit)) - own, singular = isSingular(fit),
+      gain = as.numeric(logLik(fit)) - own, singular = isSingular(fit), examined = examined(fit),
       complained = length(complaints(fit)) > 0L || found_ahead(fit) && warned(name)
     )
   })
   list(
     fitted = as.character(fitted), gain = vapply(facts, `[[`, 0, "gain"),
-    complained = vapply(facts, `[[`, FALSE, "complained"), singular = vapply(facts, `[[`, FALSE, "singular")
+    complained = vapply(facts, `[[`, FALSE, "complained"), singular = vapply(facts, `[[`, FALSE, "singular"),
+    examined = vapply(facts, `[[`, FALSE, "examined")
   )
 }
 
@@ -431,7 +437,7 @@ compare_optimizers <- function(id, optimizers) {
     b <- list(M = as.name(name), O = as.name(other))
     at <- function(what) paste(id, "optimizer", optimizer, what, sep = "/")
     if (!have(other)) {
-      for (what in c("gain", "shift")) absent(at(what), "this optimizer gave no fit", optimizer)
+      for (what in c("gain", "shift", "covariance")) absent(at(what), "this optimizer gave no fit", optimizer)
       next
     }
     statistic(
@@ -443,6 +449,11 @@ compare_optimizers <- function(id, optimizers) {
       at("shift"), round(largest_change(fixed_part(M), fixed_part(O)), 5),
       paste("Largest difference of a fixed effect, in SE:", optimizer), "difference", bind = b,
       model = other
+    )
+    statistic(
+      at("covariance"), round(covariance_change(M, O), 5),
+      paste("Largest relative difference of a (co)variance of random effects:", optimizer), "difference",
+      bind = b, model = other
     )
   }
   list()

@@ -1,4 +1,4 @@
-# Profile-likelihood limits of a compressed model (compression.R): of standard deviations,
+# Profile-likelihood limits of a model as compress() gives it (compression.R): of standard deviations,
 # correlations, sigma and fixed effects, each limit found directly where the signed root of the
 # profiled deviance reaches the normal quantile (Venzon & Moolgavkar, 1988), without the profile in
 # between. By maximum likelihood, as lme4's profile() is, or, for what belongs to the random part, by

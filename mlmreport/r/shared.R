@@ -109,10 +109,22 @@ bootstrapped <- function(name, samples, seed) {
   made
 }
 
-# By which likelihood the variances of a model are profiled: that of the model, but lme4's profile()
-# knows maximum likelihood only.
+# The name of the problem on which a model's likelihood is profiled: the compressed one or, where the data
+# do not compress, that of all rows, but for a model by ML, which lme4's own profile() takes: empty.
+profiled <- function(name) {
+  found <- compressed(name)
+  if (nzchar(found) || !by_reml(name)) {
+    return(found)
+  }
+  made <- paste0("rows_", sub("^m_", "", name))
+  if (!have(made)) object(made, compress(M), bind = list(M = as.name(name)))
+  made
+}
+profiled_on <- function(name) {
+  if (nzchar(compressed(name))) "on compressed data" else if (by_reml(name)) "on all rows" else "by lme4"
+}
+
 by_reml <- function(name) isREML(get(name, envir = analysis))
-profiled_by_reml <- function(name) by_reml(name) && nzchar(compressed(name))
 likelihood_of <- function(reml) if (reml) "REML" else "ML"
 
 # By what the parts that rest on refits of a model are made, in words.
@@ -138,13 +150,13 @@ refit_each <- function(names, m, optimizers) {
   call <- call_found_ahead(as.character(m))
   if (!is.null(call)) {
     for (k in seq_along(names)) {
-      call$control <- bquote(lmerControl(optimizer = .(optimizers[k])))
+      call$control <- control_call(optimizers[k])
       model_object(names[k], call, optimizers[k], "warning")
     }
     return(invisible())
   }
   calls <- lapply(optimizers, function(optimizer) {
-    bquote(update(.(m), control = lmerControl(optimizer = .(optimizer))))
+    bquote(update(.(m), control = .(control_call(optimizer))))
   })
   send_ahead(calls[-1L]) # the first is made here meanwhile
   for (k in seq_along(calls)) {

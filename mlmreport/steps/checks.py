@@ -399,11 +399,8 @@ class _Without:
 
 
 def _cluster(context: Context, model: FittedModel) -> Level | None:
-    """The level whose units hold all dependence; none where groupings are crossed."""
-    used = [level for level in context.plan.groups if level.group in model.fit.groups.values()]
-    if not used or (len(used) > 1 and context.spec.structure == "crossed"):
-        return None
-    return used[-1]
+    """The lowest level whose units hold all dependence; none where groupings are crossed."""
+    return next((level for level in context.plan.groups if context.within(model, level)), None)
 
 
 def _sandwich(context: Context, model: FittedModel, cluster: Level) -> tuple[bool, str]:
@@ -414,7 +411,8 @@ def _sandwich(context: Context, model: FittedModel, cluster: Level) -> tuple[boo
     sizes = context.data.frame[cluster.group].value_counts().to_numpy(dtype=float)
     seconds = float((SANDWICH[0] * sizes + SANDWICH[1] * sizes**3).sum())
     weighted = context.spec.estimation.weights is not None
-    if seconds > UNASKED and not weighted and not uncompressed(context, model):
+    own = cluster.group in model.fit.groups.values() and not uncompressed(context, model)
+    if seconds > UNASKED and not weighted and own:
         return True, ""
     part = f"cluster-robust standard errors (CR2) of {model.plan.label}"
     return False, too_long(context, STEP, part, model, seconds)
@@ -424,6 +422,8 @@ def _clusters_not_drawn(context: Context, model: FittedModel, cluster: Level | N
     """Why no whole groups are drawn with replacement, beside a parametric bootstrap."""
     if cluster is None:
         return "the groupings are crossed, so whole groups cannot be drawn"
+    if cluster.group not in model.fit.groups.values():
+        return f"the model has no random effects of the {cluster.plural} themselves"
     if (context.value(f"structure/{cluster.name}/groups") or 0) < RULES["few_groups"].value:
         return f"there are too few {cluster.plural} to draw from"
     if uncompressed(context, model):

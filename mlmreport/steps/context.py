@@ -15,6 +15,7 @@ from mlmreport.spec.contrasts import Coding, codings_of
 from mlmreport.spec.reader import Document
 from mlmreport.spec.schema import AnalysisSpec
 from mlmreport.spec.sequence import ModelPlan, Plan
+from mlmreport.spec.variables import Level
 from mlmreport.steps.coefficients import INTERCEPT, Coefficient, coefficients, effect_label
 
 __all__ = ["DDF", "Context", "FittedModel", "Refits"]
@@ -37,8 +38,9 @@ class Refits:
         The optimizer that the spec asks for, and the one whose fit is reported.
     singular, complained
         Whether the first fit was singular, and whether lme4 complained of it.
-    failed, complaints, boundary
-        Of the others those that gave no fit, those that lme4 complains of, those that are singular.
+    failed, complaints, boundary, examined
+        Of the others those that gave no fit, those that lme4 complains of, those that are singular,
+        those whose gradient lme4 looked at.
     """
 
     first: str
@@ -48,6 +50,7 @@ class Refits:
     failed: tuple[str, ...]
     complaints: tuple[str, ...]
     boundary: tuple[str, ...]
+    examined: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,9 @@ class Context:
     refits
         For each model why it has no compressed data, and the nominal seconds of a refit on them;
         see ``cost.refit_seconds``.
+    unidentified
+        The models whose covariance matrix of random effects the data do not identify; see
+        ``optimizers.Verdict``.
     means
         For each column of the final model that holds group means the key of their predictor.
     """
@@ -122,6 +128,7 @@ class Context:
     no_refits: str = ""
     no_fixed_ci: str = ""
     refits: dict[str, tuple[str, float]] = field(default_factory=dict)
+    unidentified: set[str] = field(default_factory=set)
     means: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -196,6 +203,22 @@ class Context:
         kind = self.spec.inference.fixed_ci
         return "" if kind == "t" or self.no_fixed_ci else kind
 
+    def finest(self, model: FittedModel) -> str:
+        """What the groups are called within which the residuals of a model vary."""
+        groups = self.combinations(model) or [level.group for level in self.groupings(model)[:1]]
+        return " and ".join(self.plural(group) for group in groups)
+
+    def within(self, model: FittedModel, level: Level) -> bool:
+        """Whether all groups of a model lie within those of a level, and share nothing else."""
+        levels = {known.group: known for known in self.plan.groups}
+        nested = self.spec.structure != "crossed"
+
+        def lies(groups: Sequence[str]) -> bool:
+            lowest = min((levels[group].index for group in groups if group in levels), default=0)
+            return level.group in groups or (nested and 0 < lowest <= level.index)
+
+        return all(lies(part.groups) for part in model.plan.formula.random)
+
     def run(self, step: str, function: str, **arguments: object) -> Mapping[str, Any]:
         """Run an R function of a step."""
         return self.engine.run(step, function, **arguments)
@@ -214,8 +237,18 @@ class Context:
         return {name: self.item(f"{prefix}/{name}") for name in names}
 
     def plural(self, group: str) -> str:
-        """What the units of a grouping column are called; a combination by its own name."""
-        return next((level.plural for level in self.plan.groups if level.group == group), group)
+        """What the units of a grouping column are called; those of a combination by its name."""
+        known = (level.plural for level in self.plan.groups if level.group == group)
+        return next(known, f"{group} combinations")
+
+    def groupings(self, model: FittedModel) -> list[Level]:
+        """The levels over which a model has random effects, the lowest first."""
+        return [level for level in self.plan.groups if level.group in model.fit.groups.values()]
+
+    def combinations(self, model: FittedModel) -> list[str]:
+        """The groupings of a model that are combinations, which are no level of the data."""
+        levels = {level.group for level in self.plan.groups}
+        return [group for group in dict.fromkeys(model.fit.groups.values()) if group not in levels]
 
     def count(self, name: str, value: float, label: str, expression: str) -> Quantity:
         """A count of the data preparation, with the data-frame expression behind it."""

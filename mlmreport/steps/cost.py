@@ -19,7 +19,6 @@ __all__ = [
     "duration",
     "evaluations",
     "fit_seconds",
-    "profiled_by",
     "refit_seconds",
     "samples_of",
     "too_long",
@@ -86,12 +85,6 @@ def uncompressed(context: Context, model: FittedModel) -> str:
         facts = context.run("models", "compressed_facts", name=model.object)
         context.refits[model.id] = (str(facts["reason"][0]), float(facts["seconds"][0]))
     return context.refits[model.id][0]
-
-
-def profiled_by(context: Context, model: FittedModel) -> str:
-    """By which likelihood a model's variances are profiled; lme4 has but the one."""
-    method = context.spec.estimation.method
-    return "ML" if uncompressed(context, model) else method
 
 
 def too_long(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from mlmreport.quantities import Cell, Figure, Quantity, Row, Table
 from mlmreport.spec.variables import Level
 from mlmreport.steps.context import Context, FittedModel
 from mlmreport.steps.cost import samples_of
-from mlmreport.steps.effects import interval
+from mlmreport.steps.effects import interval, listed
 from mlmreport.thresholds import RULES
 
 __all__ = ["examine"]
@@ -70,15 +70,15 @@ class _Split:
 
 
 def _split(context: Context) -> _Split:
-    own = _groupings(context, context.final)
+    own = context.groupings(context.final)
     crossed = context.spec.structure == "crossed" and len(own) > 1
     names = [level.plural for level in own]
     if crossed:
         places = ["within " + " and ".join(names), *(f"between {name}" for name in names)]
     else:
-        above = [f" within {name}" for name in names[1:]] + [""]
-        between = [f"between {n}{a}" for n, a in zip(names, above, strict=True)]
-        places = [f"within {names[0]}", *between]
+        above = [*(f" within {name}" for name in names[1:]), ""]
+        between = [f"between {n}{a}" for n, a in zip(names, above, strict=False)]
+        places = [f"within {name}" for name in names[:1]] + between
     labels = {f"f{k}": f"Fixed effects {place}" for k, place in enumerate(places, start=1)}
     levels = {name: int(name[1:]) for name in labels}
     for k, level in enumerate(own, start=2):
@@ -95,10 +95,6 @@ def _split(context: Context) -> _Split:
     return _Split(own, crossed, places, labels, levels)
 
 
-def _groupings(context: Context, model: FittedModel) -> list[Level]:
-    return [level for level in context.plan.groups if level.group in model.fit.groups.values()]
-
-
 def _has_slopes(model: FittedModel, level: Level) -> bool:
     return any(
         model.fit.groups[block] == level.group and effects != ("(Intercept)",)
@@ -110,6 +106,8 @@ def _partition(context: Context, split: _Split) -> dict[str, Any]:
     final = context.final
     if not final.plan.formula.fixed:
         return {"have": False, "reason": "the model that is interpreted has no predictors"}
+    if combined := context.combinations(final):
+        return {"have": False, "reason": no_level(combined)}
     facts = context.run(
         STEP,
         "variance_partition",
@@ -137,6 +135,13 @@ def _partition(context: Context, split: _Split) -> dict[str, Any]:
         "group": split.groups[0].name,
         "groups": split.groups[0].plural,
     }
+
+
+def no_level(combined: Sequence[str]) -> str:
+    """Why nothing is said by level of a model with random effects of combinations of groups."""
+    return (
+        f"random effects vary over {listed(combined)} combinations, which are no level of the data"
+    )
 
 
 def _lower(label: str) -> str:
@@ -257,6 +262,8 @@ def _bootstrap(context: Context, split: _Split, divided: bool) -> dict[str, Any]
     }
     if not samples:
         return facts
+    if combined := context.combinations(final):
+        return facts | {"too_long": no_level(combined)}
     labels = {name: _lower(label) for name, label in split.labels.items()} if divided else {}
     done = context.run(
         STEP,
@@ -311,7 +318,9 @@ def _snijders(context: Context) -> dict[str, Any]:
     if context.plan.weights:
         reason = "it is not defined here with prior weights, by which rows do not count alike"
         return {"have": False, "reason": reason}
-    groups = _groupings(context, null)
+    groups = context.groupings(null)
+    if combined := context.combinations(null):
+        return {"have": False, "reason": f"in the null model {no_level(combined)}"}
     for model, of in _snijders_of(context):
         context.run(
             STEP,
@@ -346,7 +355,7 @@ def _snijders(context: Context) -> dict[str, Any]:
 def _snijders_table(context: Context) -> Table:
     null = context.null
     assert null is not None
-    groups = _groupings(context, null)
+    groups = context.groupings(null)
     names = ("rows", *(level.group for level in groups))
     rows = tuple(
         Row(
@@ -375,7 +384,7 @@ def _snijders_table(context: Context) -> Table:
 
 def _targets(context: Context) -> list[Level]:
     """The groupings whose groups are left out: the highest, or each of crossed ones."""
-    own = _groupings(context, context.final)
+    own = context.groupings(context.final)
     return own if context.spec.structure == "crossed" else own[-1:]
 
 
@@ -387,7 +396,7 @@ def _prefix(context: Context, model: FittedModel, level: Level) -> str:
 def _left_out(context: Context) -> dict[str, Any]:
     for level in _targets(context):
         for model in context.models:
-            own = _groupings(context, model)
+            own = context.groupings(model)
             if level not in own:
                 continue
             context.run(
@@ -396,14 +405,15 @@ def _left_out(context: Context) -> dict[str, Any]:
                 id=model.id,
                 prefix=_prefix(context, model, level),
                 group=level.group,
-                crossed=context.spec.structure == "crossed" and len(own) > 1,
+                crossed=not context.within(model, level),
                 predictors=bool(model.plan.formula.fixed),
                 unit=context.unit,
             )
     return {
-        "have": True,
+        "have": bool(_targets(context)),
+        "reason": no_level(context.combinations(context.final)),
         "crossed": len(_targets(context)) > 1,
-        "several": len(_groupings(context, context.final)) > 1,
+        "several": len(context.groupings(context.final)) > 1,
         "sets": [_left_out_set(context, level) for level in _targets(context)],
         "unit": context.unit,
     }

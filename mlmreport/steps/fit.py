@@ -176,8 +176,14 @@ def _grouping(context: Context) -> Mapping[str, Any] | None:
     return {
         **context.all("fit/grouping", "chisq", "p"),
         "clear": p is not None and p < context.spec.inference.alpha,
-        "groups": context.plan.groups[0].plural,
+        "groups": _null_groups(context),
     }
+
+
+def _null_groups(context: Context) -> str:
+    """What the units of the null model's one grouping are called."""
+    assert context.null is not None
+    return context.plural(next(iter(context.null.fit.groups.values())))
 
 
 def _tests_table(context: Context, comparisons: list[dict[str, Any]]) -> Table:
@@ -313,7 +319,7 @@ def _reduction_table(context: Context) -> Table:
     return Table(
         "reduction",
         "Reduction of the variance at each level",
-        ("Model", f"Within {context.plan.groups[0].plural}",
+        ("Model", f"Within {context.finest(null)}",
          *(f"Between {level.plural}" for level in levels)),
         rows,
         "Proportional reduction of the variance component against the null model (Raudenbush "

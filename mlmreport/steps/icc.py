@@ -33,12 +33,7 @@ def run(context: Context) -> Mapping[str, Any]:
         "predictors": _predictors(context),
         "agreement": _agreement(context),
     }
-    null = context.null
-    own: dict[str, Any] = (
-        _of_null(context, null)
-        if null
-        else {"have": False, "reason": "the list of models has no model without predictors"}
-    )
+    own = _variance_split(context)
     tables, figures = own.pop("tables", {}), own.pop("figures", {})
     return {
         **shared,
@@ -52,6 +47,43 @@ def run(context: Context) -> Mapping[str, Any]:
     }
 
 
+def _variance_split(context: Context) -> dict[str, Any]:
+    """What the null model says, as far as there is one."""
+    null = context.null
+    if null is None:
+        reason = "the list of models has no model without predictors"
+        return {"have": False, "combined": None, "reason": reason}
+    return _combined(context, null) if context.combinations(null) else _of_null(context, null)
+
+
+def _combined(context: Context, null: FittedModel) -> dict[str, Any]:
+    """The variance split alone, where a combination of groups is no level of the data."""
+    no_profile, no_bootstrap = _profile_too_long(context, null), _bootstrap_too_long(context, null)
+    blocks, inference = list(null.fit.groups.values()), context.spec.inference
+    context.run(
+        STEP, "icc_shares", null=null.object, blocks=blocks, level=inference.level,
+        reason=no_profile,
+    )  # fmt: skip
+    samples = 0 if no_bootstrap else inference.icc_bootstrap
+    if samples:
+        _bootstrap(context, null, blocks)
+    parts = [_share(context, group, context.plural(group)) for group in blocks]
+    levels = {level.group for level in context.plan.groups}
+    return {
+        "have": False,
+        "combined": {
+            "formula": null.plan.r,
+            "groupings": [context.plural(group) for group in blocks if group not in levels],
+            "level1": context.item("icc/level1"),
+            "lowest": context.plan.levels[0].plural,
+            "no_profile": no_profile,
+            "no_bootstrap": no_bootstrap,
+        },
+        "tables": {"icc": _table(context, parts, samples, bool(no_profile), "")},
+        "figures": {"icc": _figure(context, parts)},
+    }
+
+
 def _of_null(context: Context, null: FittedModel) -> dict[str, Any]:
     blocks = [group for block, group in null.fit.groups.items() if null.fit.blocks[block]]
     groups = [level for level in context.plan.groups if level.group in blocks]
@@ -61,8 +93,9 @@ def _of_null(context: Context, null: FittedModel) -> dict[str, Any]:
     no_profile = _profile_too_long(context, null)
     no_bootstrap = _bootstrap_too_long(context, null)
     context.run(
-        STEP, "step_icc", null=null.object, blocks=blocks, level=inference.level, reason=no_profile
-    )
+        STEP, "step_icc", null=null.object, blocks=blocks, lowest=groups[0].group,
+        level=inference.level, reason=no_profile,
+    )  # fmt: skip
     context.run(
         STEP,
         "icc_reliabilities",
@@ -92,16 +125,18 @@ def _of_null(context: Context, null: FittedModel) -> dict[str, Any]:
         )
         context.run(STEP, "icc_power", null=null.object, group=blocks[0], alpha=inference.alpha)
     levels = [_level(context, group) for group in groups]
-    verdict = _decide(context, null, one)
+    verdict = _decide(context, null, groups[0], one)
     return {
         "have": True,
+        "combined": None,
+        "lower": {"group": groups[0].name, "groups": groups[0].plural},
         "model": null.plan.label,
         "formula": null.plan.r,
         "levels": levels,
         "one": one,
         **{name: context.item(f"icc/{name}") for name in OF_NULL},
         "n": context.item("structure/n"),
-        "sizes": context.all(f"structure/{context.plan.groups[0].name}", "mean", "cv", "groups"),
+        "sizes": context.all(f"structure/{groups[0].name}", "mean", "cv", "groups"),
         "balanced": _balanced(context),
         "upper": any(context.value(f"icc/{group.group}/upper") is not None for group in groups),
         "zero": context.value(f"icc/{groups[0].group}/tau") == 0,
@@ -115,7 +150,7 @@ def _of_null(context: Context, null: FittedModel) -> dict[str, Any]:
         "agree": _intervals_agree(context, groups),
         **verdict,
         "tables": {
-            "icc": _table(context, levels, samples, bool(no_profile)),
+            "icc": _table(context, levels, samples, bool(no_profile), groups[0].plural),
             **({} if one else {"reliabilities": _reliabilities(context, levels)}),
         },
         "figures": {"icc": _figure(context, levels)},
@@ -176,13 +211,19 @@ def _balanced(context: Context) -> bool:
 
 
 def _level(context: Context, level: Level) -> dict[str, Any]:
-    at = f"icc/{level.group}"
-    found = context.all(at, "tau", "icc", "same", "reliability")
+    found = context.all(f"icc/{level.group}", "same", "reliability")
+    return {"name": level.name, **_share(context, level.group, level.plural), **found}
+
+
+def _share(context: Context, group: str, plural: str) -> dict[str, Any]:
+    """The variance between the units of a grouping, its share and the share's intervals."""
+    at = f"icc/{group}"
+    found = context.all(at, "tau", "icc")
     if f"{at}/lower" in context.engine.items:
         found |= context.all(at, "lower", "upper")
     if f"{at}/bootstrap/lower" in context.engine.items:
         found["bootstrap"] = context.all(f"{at}/bootstrap", "lower", "upper")
-    return {"name": level.name, "plural": level.plural, "column": level.group, **found}
+    return {"plural": plural, "column": group, **found}
 
 
 def _intervals_agree(context: Context, groups: list[Level]) -> bool:
@@ -202,11 +243,11 @@ def _agrees(context: Context, at: str) -> bool:
 # --- is a multilevel model needed? ------------------------------------------------------------
 
 
-def _decide(context: Context, null: FittedModel, one: bool) -> dict[str, Any]:
+def _decide(context: Context, null: FittedModel, lowest: Level, one: bool) -> dict[str, Any]:
     """The verdict by its rule, and whether there are enough groups for it."""
-    verdict, outcome = _verdict(context, null, one)
+    verdict, outcome = _verdict(context, null, lowest, one)
     if context.plan.weights:
-        return _decide_weighted(context, one)
+        return _decide_weighted(context, lowest, one)
     shown: list[Part] = ["design effect ", context.item("icc/design_effect")]
     if context.value("icc/exact/p") is not None:
         shown += ["; p of the exact test of the variance ", context.item("icc/exact/p")]
@@ -216,11 +257,11 @@ def _decide(context: Context, null: FittedModel, one: bool) -> dict[str, Any]:
     return {"verdict": verdict, "few": few, "large": _exceeds_two(context)}
 
 
-def _decide_weighted(context: Context, one: bool) -> dict[str, Any]:
+def _decide_weighted(context: Context, lowest: Level, one: bool) -> dict[str, Any]:
     """The verdict without a design effect, which prior weights leave undefined."""
-    shown = _shown(context, one)
+    shown = _shown(context, lowest, one)
     exact = context.value("icc/exact/p") is not None
-    lower = context.item(f"icc/{context.lowest_group}/lower")
+    lower = context.item(f"icc/{lowest.group}/lower")
     evidence: tuple[Part, ...] = (
         ("p of the exact test of the variance ", context.item("icc/exact/p"))
         if one and exact
@@ -239,8 +280,8 @@ def _decide_weighted(context: Context, one: bool) -> dict[str, Any]:
     return {"verdict": verdict, "few": _few_groups(context), "large": False}
 
 
-def _verdict(context: Context, null: FittedModel, one: bool) -> tuple[str, str]:
-    shown = _shown(context, one)
+def _verdict(context: Context, null: FittedModel, lowest: Level, one: bool) -> tuple[str, str]:
+    shown = _shown(context, lowest, one)
     if null.fit.singular and not _exceeds_two(context):
         return "zero", (
             "a multilevel model is not needed for these data: a variance between groups is "
@@ -271,7 +312,7 @@ def _exceeds_two(context: Context) -> bool:
     return (context.value("icc/design_effect") or 1.0) > RULES["grouping"].value
 
 
-def _shown(context: Context, one: bool) -> bool | None:
+def _shown(context: Context, lowest: Level, one: bool) -> bool | None:
     """Whether the groups are shown to differ: by the exact test, or by the profile interval.
 
     None where neither was made.
@@ -279,9 +320,9 @@ def _shown(context: Context, one: bool) -> bool | None:
     p = context.value("icc/exact/p") if one else None
     if p is not None:
         return p < context.spec.inference.alpha
-    if f"icc/{context.lowest_group}/lower" not in context.engine.items:
+    if f"icc/{lowest.group}/lower" not in context.engine.items:
         return None
-    lower = context.value(f"icc/{context.lowest_group}/lower")
+    lower = context.value(f"icc/{lowest.group}/lower")
     return lower is not None and lower > 0
 
 
@@ -543,7 +584,6 @@ def _curve(
         level=context.spec.inference.level,
     )
     at = f"icc/curve/{group}/{effect}"
-    level = next(known for known in context.plan.groups if known.group == group)
     number = entry.kind == "number"
     names = ("low", "mean", "high", "low_at", "mean_at", "high_at") if number else ("low", "high")
     found = context.all(at, *names)
@@ -555,7 +595,7 @@ def _curve(
         "reference": "" if number else context.categories[variable.column][0],
         "category": entry.parts[0].category or "",
         "unit": variable.unit,
-        "plural": level.plural,
+        "plural": context.plural(group),
         "number": number,
         "missing": missing,
         "limits": {
@@ -697,7 +737,10 @@ def _agreement(context: Context) -> dict[str, Any] | None:
 # --- the variance split -----------------------------------------------------------------------
 
 
-def _table(context: Context, levels: list[dict[str, Any]], samples: int, no_profile: bool) -> Table:
+def _table(
+    context: Context, levels: list[dict[str, Any]], samples: int, no_profile: bool, within: str
+) -> Table:
+    """The variance of each grouping and that of the rows, `within` the lowest where that is one."""
     rows = [
         Row(
             f"Between {entry['plural']}",
@@ -707,10 +750,9 @@ def _table(context: Context, levels: list[dict[str, Any]], samples: int, no_prof
     ]
     blank = ("",) * ((not no_profile) + bool(samples))
     lowest = context.plan.levels[0].plural
-    within = context.plan.groups[0].plural
     rows.append(
         Row(
-            f"Between {lowest} within {within}",
+            f"Between {lowest} within {within}" if within else f"Between {lowest}, the rest",
             (context.item("icc/sigma2"), context.item("icc/level1"), *blank),
         )
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mlmreport.quantities import Cell, Figure, Row, Series, Table
+from mlmreport.quantities import Cell, Figure, Missing, Row, Series, Table
 from mlmreport.spec import formula as fm
 from mlmreport.spec.variables import Level
 from mlmreport.steps.answers import adjust, answers, limits
@@ -325,6 +325,8 @@ def _ranks(context: Context, name: str, compared: Mapping[str, Any]) -> Cell:
                  for side in ("lower", "upper"))  # fmt: skip
     if not compared["have"]:
         return "not determined"
+    if isinstance(low, Missing) or isinstance(high, Missing):
+        return "not given"
     return low if low.value == high.value else (low, " to ", high)
 
 

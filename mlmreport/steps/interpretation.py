@@ -11,7 +11,6 @@ from mlmreport.spec import formula as fm
 from mlmreport.spec.variables import Variable
 from mlmreport.steps.coefficients import INTERCEPT, Coefficient, effect_label, row_anchor
 from mlmreport.steps.context import Context, FittedModel
-from mlmreport.steps.cost import profiled_by
 from mlmreport.steps.effects import BASES, details, find_means, interval, slug
 from mlmreport.steps.models import COEFFICIENT
 
@@ -371,7 +370,7 @@ def _random_table(context: Context, model: FittedModel) -> Table:
                 )
                 head = f"{label} with {with_.lower()}: correlation"
                 rows.append(Row(head, cells, anchor=row_anchor(f"{at}/cov/{other}")))
-    rows.append(Row(f"Within {context.plan.groups[0].plural}", (), group=True))
+    rows.append(Row(f"Within {context.finest(model)}", (), group=True))
     at = f"{model.id}/var/residual/residual/sd"
     align(context, f"{model.id}/sigma", at)
     limits = interval(context, at) if have else ""
@@ -380,7 +379,7 @@ def _random_table(context: Context, model: FittedModel) -> Table:
     rows.append(Row(f"Residual{weight}: SD", cells, anchor=row_anchor(f"{model.id}/sigma2")))
     percent = f"{100 * context.spec.inference.level:g}"
     said = {
-        "profile": f"by profile likelihood ({profiled_by(context, model)})",
+        "profile": f"by profile likelihood ({context.spec.estimation.method})",
         "bootstrap": f"by parametric bootstrap, {context.spec.inference.bootstrap:,} samples",
         "none": "not asked for",
     }[context.spec.inference.variance_ci]
@@ -397,6 +396,7 @@ def _random_table(context: Context, model: FittedModel) -> Table:
         ),
         tuple(rows if have else [replace(row, cells=row.cells[:2]) for row in rows]),
         f"Estimates by {context.spec.estimation.method}; intervals of SDs and correlations {said}."
+        + _unidentified(context, model)
         + _at_bounds(context, model)
         + _profile_warning(context, model),
     )
@@ -411,6 +411,16 @@ def align(context: Context, sd: str, limits: str) -> None:
     lower, upper = context.value(f"{limits}/lower"), context.value(f"{limits}/upper")
     if lower is not None and upper is not None:
         context.resolve([f"{limits}/lower", f"{limits}/upper"], min(value, 10 * (upper - lower)))
+
+
+def _unidentified(context: Context, model: FittedModel) -> str:
+    """What a reader has to know of estimates that other fits of equal likelihood do not share."""
+    if model.id not in context.unidentified:
+        return ""
+    return (
+        " The data do not identify this covariance matrix: fits of the same log-likelihood have "
+        "others (@tbl-optimizers), so that no element of it is to be read by itself."
+    )
 
 
 def _at_bounds(context: Context, model: FittedModel) -> str:

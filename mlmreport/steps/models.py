@@ -141,6 +141,7 @@ def run(context: Context) -> Mapping[str, Any]:
         "ddf": context.ddf,
         "singular": [model.plan.label for model in context.models if model.fit.singular],
         "unconverged": [model.plan.label for model in context.models if model.fit.messages],
+        "unexamined": [model.plan.label for model in context.models if _unexamined(model)],
         "tables": {
             "models": stepped_table(context),
             "convergence": _convergence_table(context),
@@ -148,6 +149,11 @@ def run(context: Context) -> Mapping[str, Any]:
         },
         "figures": examined["figures"],
     }
+
+
+def _unexamined(model: FittedModel) -> bool:
+    """Whether lme4 has no complaint of a fit because it did not look."""
+    return not (model.fit.examined or model.fit.singular or model.fit.messages)
 
 
 _ZEROS = {"within": "its group mean", "mean": "zero", "centred": "the value it is centred at"}
@@ -379,9 +385,12 @@ def _component(context: Context, model: FittedModel, block: str, effect: str, ot
 def _size_rows(context: Context) -> list[Row]:
     models, lowest = context.models, context.plan.levels[0]
     rows = [Row(lowest.plural.capitalize(), tuple(context.item(f"{m.id}/nobs") for m in models))]
-    for level in context.plan.groups:
-        cells = tuple(context.engine.items.get(f"{m.id}/ngroups/{level.group}", "") for m in models)
-        rows.append(Row(level.plural.capitalize(), cells))  # type: ignore[arg-type]
+    combined = dict.fromkeys(group for m in models for group in context.combinations(m))
+    for group in (*(level.group for level in context.plan.groups), *combined):
+        cells = tuple(context.engine.items.get(f"{m.id}/ngroups/{group}", "") for m in models)
+        if any(not isinstance(cell, str) for cell in cells):
+            plural = context.plural(group)
+            rows.append(Row(plural[0].upper() + plural[1:], cells))  # type: ignore[arg-type]
     rows.append(Row("Parameters", tuple(context.item(f"{m.id}/parameters") for m in models)))
     rows.append(Row("Criterion", tuple(context.item(f"{m.id}/criterion") for m in models)))
     return rows
@@ -390,7 +399,15 @@ def _size_rows(context: Context) -> list[Row]:
 def _convergence_table(context: Context) -> Table:
     rows = []
     for model in context.models:
-        verdict = "singular" if model.fit.singular else "warning" if model.fit.messages else "none"
+        verdict = (
+            "singular"
+            if model.fit.singular
+            else "warning"
+            if model.fit.messages
+            else "not looked for"
+            if _unexamined(model)
+            else "none"
+        )
         rows.append(
             Row(
                 model.plan.label,

@@ -92,7 +92,7 @@ def _dimensions(context: Context) -> list[dict[str, Any]]:
         found.append(
             {
                 **context.all(at, "dimensions", "effects", "last"),
-                "groups": _plural(context, group),
+                "groups": context.plural(group),
                 "have": carrying is not None,
                 "one": carrying == 1,
                 "full": carrying is not None and carrying == all_,
@@ -101,17 +101,13 @@ def _dimensions(context: Context) -> list[dict[str, Any]]:
     return found
 
 
-def _plural(context: Context, group: str) -> str:
-    return next((level.plural for level in context.plan.groups if level.group == group), group)
-
-
 def _boundary(context: Context) -> dict[str, Any]:
     """The components of a singular final model that lie at their boundary."""
     final = context.final
     zero, limits = [], []
     sigma2 = context.value(f"{final.id}/sigma2") or 0.0
     for block, effects in final.fit.blocks.items():
-        groups = _plural(context, final.fit.groups[block])
+        groups = context.plural(final.fit.groups[block])
         for i, effect in enumerate(effects):
             at = f"{final.id}/var/{block}/{effect}"
             phrase = context.effect_phrase(final, effect)

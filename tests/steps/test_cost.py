@@ -94,7 +94,18 @@ def test_predicted_times() -> None:
     # numDeriv's Richardson extrapolation with 3 parameters: 49 for the Hessian, 24 for the rest.
     assert df_evaluations(2) == 73
     fit = Fit(
-        "m", (), (), {}, {}, False, (), "nloptwrap", evaluation=0.5, parameters=2, ahead=False
+        "m",
+        (),
+        (),
+        {},
+        {},
+        False,
+        (),
+        "nloptwrap",
+        evaluation=0.5,
+        parameters=2,
+        ahead=False,
+        examined=True,
     )
     assert fit_seconds(fit) == 24
     assert fit_seconds(fit, df=True) == 24 + 36.5

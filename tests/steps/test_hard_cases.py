@@ -8,7 +8,10 @@ from textwrap import dedent
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import minimize
 from support import RunSpec, check_sound, reason, value
+
+from mlmreport.engine.session import package_dataset
 
 pytestmark = pytest.mark.r
 
@@ -92,6 +95,57 @@ def test_two_crossed_groupings(run_spec: RunSpec) -> None:
     for group in ("plate", "sample"):
         low, high = value(found, f"icc/{group}/lower"), value(found, f"icc/{group}/upper")
         assert 0 < low < value(found, f"icc/{group}/icc") < high < 1
+
+
+def crossed_profile(
+    ss: np.ndarray, plate: float | None, sample: float | None, sigma: float | None
+) -> float:
+    """By how much the REML criterion of Penicillin rises with some of its SDs held.
+
+    Of a balanced two-way layout without predictors it is that of three independent mean squares,
+    `ss` the sums of squares of 24 plates, six samples and the rest.
+    """
+    df = np.array([23.0, 5.0, 115.0])
+
+    def criterion(log_sds: np.ndarray, held: tuple[float | None, ...]) -> float:
+        free = iter(np.exp(log_sds))
+        tau_p, tau_s, s = (next(free) if sd is None else sd for sd in held)
+        expected = s**2 + np.array([6 * tau_p**2, 24 * tau_s**2, 0.0])
+        return float(np.sum(df * np.log(expected) + ss / expected))
+
+    def least(held: tuple[float | None, ...]) -> float:
+        start = np.log([sd for sd, at in zip((0.85, 1.9, 0.55), held, strict=True) if at is None])
+        return minimize(criterion, start, (held,), method="BFGS", options={"gtol": 1e-9}).fun
+
+    return least((plate, sample, sigma)) - least((None, None, None))
+
+
+def test_profiles_of_crossed_groupings_are_by_the_restricted_likelihood(run_spec: RunSpec) -> None:
+    found = run_spec(
+        spec("""
+        data: {package: lme4, dataset: Penicillin}
+        structure: crossed
+        levels: [{name: assay}, {name: plate, id: plate}, {name: sample, id: sample}]
+        outcome: {name: diameter, unit: mm}
+        models: {list: [{id: "null", fixed: [], random: {plate: [1], sample: [1]}}]}
+        estimation: {check_optimizers: false, compare_structures: false}
+        inference: {icc_bootstrap: 0, df_comparison: 0, check_bootstrap: 0, r2_bootstrap: 0}
+        """)
+    )
+    data = package_dataset("lme4", "Penicillin")
+    y = data["diameter"].to_numpy(float)
+    means = [data.groupby(of, observed=True)["diameter"].mean() for of in ("plate", "sample")]
+    between = [len(y) / len(mean) * ((mean - y.mean()) ** 2).sum() for mean in means]
+    ss = np.array([*between, ((y - y.mean()) ** 2).sum() - sum(between)])
+    for end in ("lower", "upper"):
+        plate = value(found, f"null/var/plate/(Intercept)/sd/{end}")
+        sample = value(found, f"null/var/sample/(Intercept)/sd/{end}")
+        sigma = value(found, f"null/var/residual/residual/sd/{end}")
+        assert crossed_profile(ss, plate, None, None) == pytest.approx(3.841459, abs=1e-4)
+        assert crossed_profile(ss, None, sample, None) == pytest.approx(3.841459, abs=1e-4)
+        assert crossed_profile(ss, None, None, sigma) == pytest.approx(3.841459, abs=1e-4)
+    note = found.steps["interpretation"]["tables"]["random"].note
+    assert "by profile likelihood (REML)" in note
 
 
 def test_three_levels_with_ids_reused_within_the_level_above(run_spec: RunSpec) -> None:
