@@ -35,7 +35,10 @@ from mlmreport.spec.schema import AnalysisSpec
 from mlmreport.steps.coefficients import row_anchor
 from mlmreport.steps.effects import slug
 from mlmreport.steps.equations import tex_text
-from mlmreport.verify.texts import docx_text
+from mlmreport.verify.checks import DIFFERS
+from mlmreport.verify.texts import docx_text, pdf_text
+from mlmreport.verify.verification import verify
+from mlmreport.workflow import run
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="9pt" height="9pt"/>'
 PNG = base64.b64decode(
@@ -262,6 +265,16 @@ def test_a_text_means_itself_in_every_form(tmp_path: Path) -> None:
         assert (text, page.word.count(literal)) == (text, harmless.word.count(other))
 
 
+@pytest.mark.long
+def test_a_text_means_itself_in_print(tmp_path: Path) -> None:
+    texts = [f"1 {text} and a text ({at})" for at, text in enumerate(TRIED)]
+    small_page(tmp_path / "page", texts)
+    qmd = tmp_path / "page" / "report.qmd"
+    (pdf,) = render(qmd, ["pdf"], tmp_path, engine="embedded")
+    printed = unset(pdf_text(pdf))
+    assert [text for text in texts if printed.count(unset(legible(text))) < 20] == []
+
+
 # --- one analysis, every text of which is one of somebody else's ----------------------------------
 
 NEVER_PRINTED = {
@@ -450,6 +463,17 @@ def spaced(text: str) -> str:
     return re.sub(r"\s+", " ", text.replace("\N{WORD JOINER}", ""))
 
 
+TYPESET = str.maketrans({
+    "\u2013": "--", "\u2014": "---", "\u2026": "...", "\u2018": "'", "\u2019": "'",
+    "\u201c": '"', "\u201d": '"', "\u2060": "", "\xad": "",
+})  # fmt: skip
+
+
+def unset(text: str) -> str:
+    """A text of a PDF without spaces, as lines break anywhere, and with typewriter's signs."""
+    return re.sub(r"\s+", "", text.translate(TYPESET))
+
+
 def rendered(results: Results, folder: Path) -> Page:
     document.write(results, BASE, folder, ("html", "docx"))
     return finished(folder)
@@ -457,7 +481,12 @@ def rendered(results: Results, folder: Path) -> Page:
 
 def finished(folder: Path) -> Page:
     """What both formats of a document hold."""
-    html, docx = render(folder / "report.qmd", ["html", "docx"], folder, engine="embedded")
+    render(folder / "report.qmd", ["html", "docx"], folder, engine="embedded")
+    return read_back(folder)
+
+
+def read_back(folder: Path) -> Page:
+    html, docx = folder / "report.html", folder / "report.docx"
     with zipfile.ZipFile(docx) as parts:
         files = {name: parts.read(name) for name in parts.namelist()}
     page = BeautifulSoup(html.read_text(encoding="utf-8"), "html.parser")
@@ -541,3 +570,33 @@ def test_figures_are_sound_and_tables_run_nothing(pages: tuple[Page, Page]) -> N
         with file.open(encoding="utf-8", newline="") as lines:
             for cell in (cell for line in csv.reader(lines) for cell in line):
                 assert guarded(unguarded(cell)) == cell
+
+
+# --- the whole way ------------------------------------------------------------------------------
+
+
+def given(name: str) -> str:
+    """The hostile text of a name as a spec takes it: on one line, without what is refused."""
+    text = text_for(name)
+    return text if name == "group" else re.sub(r"\s+", " ", re.sub("[\u202e\x07]", "", text))[-200:]
+
+
+@pytest.mark.long
+@pytest.mark.r
+def test_an_analysis_of_hostile_names_runs_and_is_verified(
+    tmp_path: Path, pages: tuple[Page, Page]
+) -> None:
+    data_of(given).to_csv(tmp_path / "d.csv", index=False)
+    spec = tmp_path / "analysis.yml"
+    spec.write_text(yaml.safe_dump(spec_of(given), sort_keys=False), encoding="utf-8")
+    run(spec, tmp_path / "report", ("html", "docx"), lambda *_: None, engine="embedded")
+    page = read_back(tmp_path / "report")
+    assert set(page.elements) <= set(pages[0].elements)
+    assert page.parts.keys() == pages[0].parts.keys()
+    for name in ("title", "author", "lower", "uppers", "x", "f", "label_a", "asked", "power"):
+        assert spaced(legible(given(name))) in page.said, name
+    data = (tmp_path / "report" / "data.csv").read_text(encoding="utf-8")
+    assert data.startswith("\"'=<script>")
+    checked = verify(tmp_path / "report")
+    assert checked.untraced == ()
+    assert [check for check in checked.checks if check.verdict == DIFFERS] == []
