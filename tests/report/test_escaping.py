@@ -576,9 +576,9 @@ def test_figures_are_sound_and_tables_run_nothing(pages: tuple[Page, Page]) -> N
 
 
 def given(name: str) -> str:
-    """The hostile text of a name as a spec takes it: on one line, without what is refused."""
-    text = text_for(name)
-    return text if name == "group" else re.sub(r"\s+", " ", re.sub("[\u202e\x07]", "", text))[-200:]
+    """The hostile text of a name as a spec takes it: on one line, without what cannot be seen."""
+    text = re.sub("[\u202e\x07]", "", text_for(name))
+    return text if name == "group" else re.sub(r"\s+", " ", text)[-200:]
 
 
 @pytest.mark.long
