@@ -450,7 +450,7 @@ class Page:
     @property
     def said(self) -> str:
         strings = self.page.find_all(string=True)
-        return spaced("".join(text for text in strings if not text.find_parent("math")))
+        return spaced("".join(text for text in strings if not text.find_parent(["math", "script"])))
 
 
 def shape(element: Tag) -> tuple[str, ...]:
