@@ -6,12 +6,24 @@ Nothing else in the package turns a number into text.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mlmreport.quantities import Quantity
 
-__all__ = ["FORMATS", "KINDS", "UNSIGNED", "Kind", "decimals_for", "decimals_of", "number", "text"]
+__all__ = [
+    "FORMATS",
+    "KINDS",
+    "UNSIGNED",
+    "Kind",
+    "decimals_for",
+    "decimals_of",
+    "number",
+    "parted",
+    "text",
+    "without_code",
+]
 
 MINUS = "\N{MINUS SIGN}"
 THIN = "\N{NARROW NO-BREAK SPACE}"
@@ -172,3 +184,29 @@ def text(quantity: Quantity, form: str = "plain") -> str:
         says the direction) or ``"equation"`` (with ``=`` or ``<`` before it).
     """
     return FORMATS[form](quantity)
+
+
+# --- code within texts ------------------------------------------------------------------------
+
+_CODE = re.compile(
+    r"`((?:estimation|inference|models|report)\.[a-z0-9_]+(?:: ?[a-z0-9_]+)?|mean_of"
+    r"|mlmreport [a-z]+)`"
+)
+"""What sentences of the program name as code: keys of a spec and commands."""
+
+
+def parted(text: str) -> list[str]:
+    """A text in pieces, every second one code.
+
+    A text of one pair of backticks around the whole is code; in a longer one only what `_CODE`
+    knows is, as the rest may be somebody else's.
+    """
+    inside = text[1:-1]
+    if len(text) > 2 and text[0] == text[-1] == "`" and not inside.isspace():
+        return ["", inside, ""]
+    return _CODE.split(text)
+
+
+def without_code(text: str) -> str:
+    """A text without the backticks around what it names as code."""
+    return "".join(parted(text))

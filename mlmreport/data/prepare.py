@@ -1240,7 +1240,7 @@ def _centre(work: _Work) -> None:
         made, what, code, r = _CENTRED[variable.role](work, variable, values, predictor)
         work.did(
             f"made {variable.column}: {source} {what}",
-            code.format(source=source),
+            code,
             work.frame.assign(**{variable.column: made}),
             r,
         )
@@ -1261,7 +1261,7 @@ def _within(
 ) -> Centred:
     above = work.plan.levels[variable.level]
     source = _base(variable.key, predictor)
-    code = f"frame[{{source!r}}] - frame.groupby({above.group!r})[{{source!r}}].transform('mean')"
+    code = f"frame[{source!r}] - frame.groupby({above.group!r})[{source!r}].transform('mean')"
     made = values - _units_mean(work, variable.level, values)
     r = in_r.within(variable.column, source, above.group, _unit(work, variable.level))
     return made, f"minus its mean in the {above.name}, {_SAMPLE}", code, r
@@ -1290,7 +1290,7 @@ def _mean(work: _Work, variable: Variable, values: pd.Series, predictor: Predict
     source = _base(variable.key, predictor)
     level = work.plan.levels[variable.level - 1]
     below = work.plan.levels[variable.level - 2]
-    code = f"frame.groupby({level.group!r})[{{source!r}}].transform('mean')"
+    code = f"frame.groupby({level.group!r})[{source!r}].transform('mean')"
     return (
         _units_mean(work, below.index, values),
         f"averaged over the {below.plural} of each {level.name}, {_SAMPLE}",
@@ -1305,7 +1305,7 @@ def _grand(work: _Work, variable: Variable, values: pd.Series, predictor: Predic
         return (
             values - predictor.center,
             f"minus {predictor.center:g}",
-            f"frame[{{source!r}}] - {predictor.center!r}",
+            f"frame[{source!r}] - {predictor.center!r}",
             in_r.centred(made, source, predictor.center),
         )
     level = work.plan.levels[variable.level - 1]
@@ -1313,12 +1313,12 @@ def _grand(work: _Work, variable: Variable, values: pd.Series, predictor: Predic
         return (
             values - values.mean(),
             "minus its mean over all rows of the analysis sample",
-            "frame[{source!r}] - frame[{source!r}].mean()",
+            f"frame[{source!r}] - frame[{source!r}].mean()",
             in_r.centred(made, source, None),
         )
     units = values[~work.frame[level.group].duplicated()]
     what = f"minus its mean over the {len(units):,} {level.plural}"
-    code = f"frame[{{source!r}}] - frame.drop_duplicates({level.group!r})[{{source!r}}].mean()"
+    code = f"frame[{source!r}] - frame.drop_duplicates({level.group!r})[{source!r}].mean()"
     return values - units.mean(), what, code, in_r.centred(made, source, None, level.group)
 
 

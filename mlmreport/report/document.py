@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import FileSystemLoader, StrictUndefined
+from jinja2 import (
+    FileSystemLoader,
+    StrictUndefined,
+    nodes,
+    pass_context,
+    pass_environment,
+)
+from jinja2.compiler import CodeGenerator, Frame
+from jinja2.filters import make_attrgetter
+from jinja2.runtime import BlockReference, Context, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mlmreport.cache import Cache
@@ -84,9 +93,8 @@ def compose(
     """The text of the document."""
     body = "\n\n".join(_sections(results, house, checked))
     body = re.sub(r"\n{3,}", "\n\n", body).strip()
-    return (
-        f"---\n{_front_matter(results, formats, house)}---\n\n{body}\n\n{_cards(results, body)}\n"
-    )
+    front = _front_matter(results, formats, house)
+    return markup.legible(f"---\n{front}---\n\n{body}\n\n{_cards(results, body)}\n")
 
 
 def _sections(results: Results, house: House, checked: Table | None) -> Iterable[str]:
@@ -138,13 +146,99 @@ def _rendered(
         raise strangers.failed(error, name, house) from error
 
 
+class _Code(CodeGenerator):
+    """Python of a template in which its own literals, and what it puts together, are `Written`."""
+
+    def visit_Template(  # noqa: N802
+        self, node: nodes.Template, frame: Frame | None = None
+    ) -> None:
+        super().visit_Template(node, frame)
+        names = "Written, Written as Markup, concatenated as markup_join"
+        self.writeline(f"from {markup.__name__} import {names}")
+
+    def visit_Const(self, node: nodes.Const, frame: Frame) -> None:  # noqa: N802
+        if isinstance(node.value, str):
+            self.write(f"Written({str(node.value)!r})")
+        else:
+            super().visit_Const(node, frame)
+
+
 class _Environment(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox, in which a key of a mapping comes before a method of the same name."""
+    """Jinja's sandbox, in which a text that is not marked is escaped wherever it is printed.
+
+    A key of a mapping comes before a method of the same name.
+    """
+
+    code_generator_class = _Code
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         if isinstance(obj, Mapping) and attribute in obj:
             return obj[attribute]
         return super().getattr(obj, attribute)
+
+    def join_path(self, template: str, parent: str) -> str:  # noqa: ARG002
+        return markup.plain(template)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        return super().getitem(obj, _key(argument))
+
+    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
+        if isinstance(__obj, Macro | BlockReference):
+            return markup.Written(super().call(__context, __obj, *args, **kwargs))
+        if type(getattr(__obj, "__self__", None)) is str:
+            args = tuple(map(_key, args))
+        return super().call(__context, __obj, *args, **kwargs)
+
+
+def _key(argument: Any) -> Any:
+    """A text as what is looked up or compared, without marks."""
+    return markup.plain(argument) if isinstance(argument, str) else argument
+
+
+@pass_context
+def _printed(_: Context, value: Any) -> markup.Written:
+    """Takes the context so that Jinja calls it for every value, also one that it knows early."""
+    return markup.printed(value)
+
+
+@pass_environment
+def _join(
+    environment: _Environment, items: Iterable[Any], between: str = "", attribute: str | None = None
+) -> markup.Written:
+    found = items if attribute is None else map(make_attrgetter(environment, attribute), items)
+    return markup.join(found, between)
+
+
+FILTERS: Mapping[str, Callable[..., Any]] = {
+    "address": markup.address,
+    "attribute": markup.attribute,
+    "cell": markup.cell,
+    "citations": markup.citations,
+    "code": markup.code,
+    "code_block": markup.code_block,
+    "figure": markup.figure,
+    "formula": markup.formula,
+    "html": markup.html_text,
+    "label": markup.label,
+    "number_word": markup.number_word,
+    "rule": markup.rule,
+    "series": markup.series,
+    "setting": markup.setting,
+    "show": markup.show,
+    "table": markup.table,
+}
+"""What turns a value into text that is ready for the document."""
+
+KEEPING: Mapping[str, Callable[..., Any]] = {
+    "join": _join,
+    "replace": markup.replace,
+    "sentence": markup.sentence,
+    "with_article": markup.with_article,
+}
+"""What leaves it ready or not, as it was."""
+
+MARKING_OF_JINJA = ("safe", "tojson", "urlize", "xmlattr")
+"""Filters that call a text ready for HTML; for Markdown it is not."""
 
 
 def _environment(house: House) -> _Environment:
@@ -153,68 +247,17 @@ def _environment(house: House) -> _Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        autoescape=False,
+        autoescape=True,
+        finalize=_printed,
         comment_start_string="{##",  # `{#id}` is an attribute in Markdown
         comment_end_string="##}",
     )
-    environment.filters |= {
-        "show": markup.show,
-        "code": markup.code,
-        "label": markup.label,
-        "table": markup.table,
-        "figure": markup.figure,
-        "rule": markup.rule,
-        "setting": markup.setting,
-        "sentence": markup.sentence,
-        "with_article": markup.with_article,
-        "series": _series,
-        "cell": _cell,
-        "number_word": _number_word,
-        "citations": _citations,
-    }
+    for name in MARKING_OF_JINJA:
+        del environment.filters[name]
+    environment.filters |= {**FILTERS, **KEEPING}
+    environment.filters |= dict.fromkeys(("e", "escape", "forceescape"), markup.label)
     environment.globals |= {"RULES": RULES, "TITLES": TITLES, "KINDS": CONDITIONS}
     return environment
-
-
-def _series(items: Sequence[str]) -> str:
-    """Joined for a sentence: commas, and `and` before the last."""
-    listed = list(items)
-    return " and ".join([", ".join(listed[:-1]), listed[-1]] if len(listed) > 1 else listed)
-
-
-_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-
-
-def _number_word(count: int) -> str:
-    """A small count in words, as APA writes it."""
-    return _WORDS[count] if count < len(_WORDS) else markup.setting(str(count))
-
-
-def _cell(cell: Any) -> str:
-    """A cell of a table, or a decision's evidence, in running text."""
-    parts = cell if isinstance(cell, list | tuple) else (cell,)
-    return "".join(
-        markup.show(part, {"p": "equation", "share": "percent"}.get(part.kind, "plain"))
-        if isinstance(part, Quantity)
-        else markup.show(part)
-        if not isinstance(part, str)
-        else _keep_code(part)
-        for part in parts
-    )
-
-
-def _keep_code(part: str) -> str:
-    """A text whose backticked pieces are code."""
-    pieces = part.split("`")
-    return "".join(
-        f"`{piece}`" if i % 2 else markup.label(piece) if piece.strip() else piece
-        for i, piece in enumerate(pieces)
-    )
-
-
-def _citations(keys: Sequence[str]) -> str:
-    unique = [key for key in dict.fromkeys(keys) if key]
-    return f"[{'; '.join('@' + key for key in unique)}]" if unique else ""
 
 
 # --- front matter, cards, code ----------------------------------------------------------------
@@ -222,17 +265,22 @@ def _citations(keys: Sequence[str]) -> str:
 
 def _front_matter(results: Results, formats: Sequence[str], house: House) -> str:
     spec = results.spec
-    front: dict[str, Any] = {"title": markup.label(spec["title"])}
+    front: dict[str, Any] = {"title": _meta(spec["title"])}
     for key in ("subtitle", "date", "abstract"):
         if spec.get(key):
-            front[key] = markup.label(spec[key])
+            front[key] = _meta(spec[key])
     if spec["authors"]:
-        front["author"] = [markup.label(author) for author in spec["authors"]]
+        front["author"] = [_meta(author) for author in spec["authors"]]
     front |= {"lang": "en-GB", "bibliography": "refs.bib", "link-citations": True}
     if named := named_in_tables(results, house.file("refs.bib").read_text(encoding="utf-8")):
         front["nocite"] = ", ".join(f"@{key}" for key in named)
     front["format"] = front_matter_formats(formats)
     return yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _meta(text: str) -> str:
+    """A text of the front matter, which is Markdown, as YAML takes it."""
+    return str(markup.label(text))
 
 
 _ENTRY = re.compile(r"@\w+\{(\w+),.*?author = \{([^,{}]+).*?year = \{(\d{4})\}", re.DOTALL)
@@ -303,7 +351,8 @@ def _line(entry: TraceEntry, results: Results) -> str:
     if entry.kind == "object":
         return f"{entry.name} <- {entry.code}"
     item = results.items[entry.name]
-    return f"{entry.code}  # {item.label}" if isinstance(item, Quantity) else entry.code
+    named = isinstance(item, Quantity) and " ".join(item.label.split())
+    return f"{entry.code}  # {named}" if named else entry.code
 
 
 def _write_tables(results: Results, folder: Path) -> None:

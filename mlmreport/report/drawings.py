@@ -62,13 +62,15 @@ def _resolved(node: Any) -> Any:
     """Series and quantities in a figure's arguments as their values."""
     match node:
         case Series():
-            return list(node.values)
+            return _resolved(list(node.values))
         case Quantity():
             return node.value
         case Mapping():
             return {key: _resolved(value) for key, value in node.items()}
         case list() | tuple():
             return [_resolved(value) for value in node]
+        case str():
+            return markup.legible(node)
         case _:
             return node
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -439,12 +440,20 @@ def _limit(detail: ErrorDetails) -> str:
         given = str(detail["input"])
         if any(ord(char) < 32 or ord(char) == 127 for char in given):
             return "holds a control character, such as a line break or a tab"
+        hidden = next((char for char in given if _is_hidden(char)), "")
+        if hidden:
+            return f"cannot contain U+{ord(hidden):04X}, a character that is not seen"
         return f"'{given}' cannot be used here"
     template = _LIMITS.get(detail["type"])
     if template:
         limits = detail.get("ctx", {}).items()
         return template.format(**{name: f"{limit:g}" for name, limit in limits if name in template})
     return detail["msg"].removeprefix("Value error, ")
+
+
+def _is_hidden(char: str) -> bool:
+    """Whether a character is a control, a line of its own, or none at all, and refused by a key."""
+    return unicodedata.category(char) in {"Cc", "Cf", "Cn", "Zl", "Zp"}
 
 
 def _model_at(path: KeyPath) -> type[BaseModel] | None:

@@ -31,9 +31,11 @@ __all__ = [
     "json_schema",
 ]
 
-# A line break in a label would break tables, a zero byte file names; neither is ever meant.
-_ONE_LINE = r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$"
-_LINES = r"^[^\x00-\x08\x0b-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x08\x0b-\x1f\x7f]*$"
+# A line break in a label would break tables, a zero byte file names, another control character what
+# is XML; one that turns the direction of reading shows another text than there is. None is meant.
+_NEVER = r"\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufdd0-\ufdef\ufffe\uffff"
+_ONE_LINE = rf"^[^\x00-\x1f{_NEVER}]*[^\x00-\x20{_NEVER}][^\x00-\x1f{_NEVER}]*$"
+_LINES = rf"^[^\x00-\x08\x0b-\x1f{_NEVER}]*[^\x00-\x20{_NEVER}][^\x00-\x08\x0b-\x1f{_NEVER}]*$"
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=10_000, pattern=_LINES)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_ONE_LINE)]

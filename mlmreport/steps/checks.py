@@ -345,7 +345,7 @@ def remedies(
             *((f"without {it.name} {it.unit}", it.of("p")) for it in without),
             (f"on the scale of the {WORDS.get(scale, '')}", "p_scale"),
         )
-        if (labels := _changed(context, model, f"{{}}/{name}"))
+        if (labels := _changed(context, model, name))
     ]
     plural = cluster.plural if cluster else ""
     facts = {
@@ -356,7 +356,7 @@ def remedies(
                 "key": it.key,
                 "name": it.name,
                 "unit": it.unit,
-                "flips": _changed(context, model, f"{{}}/{it.of('p')}"),
+                "flips": _changed(context, model, it.of("p")),
             }
             for it in without
         ],
@@ -374,7 +374,7 @@ def remedies(
             )
             if there
         ],
-        "scale_flips": _changed(context, model, "{}/p_scale"),
+        "scale_flips": _changed(context, model, "p_scale"),
         "apart": any(abs(r - 1) > RULES["se_ratio"].value for r in ratios if r is not None),
         "alike": all(r is not None and abs(r - 1) < 0.01 for r in ratios),
         "flips": flips,
@@ -436,13 +436,13 @@ def _have(context: Context, model: FittedModel, what: str) -> bool:
     return any(context.value(name) is not None for name in names)
 
 
-def _changed(context: Context, model: FittedModel, pattern: str) -> list[str]:
+def _changed(context: Context, model: FittedModel, what: str) -> list[str]:
     """Labels of the coefficients whose test falls on the other side of alpha."""
     alpha = context.spec.inference.alpha
     found = []
     for entry in model.coefficients:
         first = context.value(f"{model.id}/fixef/{entry.name}/p")
-        other = context.value("assumptions/remedies/" + pattern.format(entry.name))
+        other = context.value(f"assumptions/remedies/{entry.name}/{what}")
         if first is not None and other is not None and (first < alpha) != (other < alpha):
             found.append(entry.label)
     return found
@@ -904,12 +904,12 @@ def _intercepts_vary(context: Context, model: FittedModel, level: Level) -> bool
 def _panels(context: Context, trends: Trends, unit: str) -> list[dict[str, Any]]:
     frame, lowest = context.data.frame, context.plan.groups[0]
     kinds = (
-        ("linearity", trends.single, "{}", f"Residual{unit}"),
-        ("within", trends.within, f"{{}}, less the {lowest.name} mean", f"Residual{unit}"),
-        ("between", trends.between, "{}, by {level}", f"{{level}} effect less line{unit}"),
+        ("linearity", trends.single),
+        ("within", trends.within),
+        ("between", trends.between),
     )
     made = []
-    for place, pairs, xlabel, ylabel in kinds:
+    for place, pairs in kinds:
         for column, label in pairs:
             level = trends.levels.get(column, lowest)
             series = context.all(
@@ -920,12 +920,18 @@ def _panels(context: Context, trends: Trends, unit: str) -> list[dict[str, Any]]
             rows = int(frame[level.group].nunique()) if place == "between" else len(frame)
             plotted = len(series["x"].values)
             shown = f"{plotted:,} of {rows:,} points" if plotted < rows else f"n = {rows:,}"
-            heads = {
-                "xlabel": xlabel.format(label, level=level.name),
-                "ylabel": ylabel.format(level=level.name),
-            }
+            heads = _axes(place, label, level.name if place == "between" else lowest.name)
+            heads["ylabel"] += unit
             made.append({**series, **heads, "shown": shown})
     return made
+
+
+def _axes(place: str, label: str, level: str) -> dict[str, str]:
+    """What stands at the axes of a panel, without the unit of the outcome."""
+    if place == "between":
+        return {"xlabel": f"{label}, by {level}", "ylabel": f"{level} effect less line"}
+    within = f", less the {level} mean" if place == "within" else ""
+    return {"xlabel": f"{label}{within}", "ylabel": "Residual"}
 
 
 # --- repeated measures ------------------------------------------------------------------------

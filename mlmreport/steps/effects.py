@@ -7,9 +7,11 @@ means of factors, and how reliable random slopes are.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, product
 from typing import Any
+from zlib import crc32
 
 from mlmreport.quantities import Cell, Missing, Row, Table
 from mlmreport.spec import formula as fm
@@ -57,8 +59,14 @@ def interval(context: Context, at: str, lower: str = "lower", upper: str = "uppe
 
 
 def slug(text: str) -> str:
-    """A text as part of an id."""
-    return "".join(char if char.isascii() and char.isalnum() else "-" for char in text).strip("-")
+    """A text as part of an id, another one for every text.
+
+    What stands in it is what a reference in Markdown can hold; a text that has other characters is
+    told from others by a number that is made of all of it.
+    """
+    parts = re.findall(r"[A-Za-z0-9]+", text)
+    known = re.fullmatch(r"[A-Za-z0-9]+(?:[:_][A-Za-z0-9]+)*", text)
+    return "-".join(parts if known else [*parts, f"x{crc32(text.encode()):08x}"])
 
 
 def listed(words: Sequence[str]) -> str:

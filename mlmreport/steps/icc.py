@@ -428,7 +428,7 @@ def _worst_ignored(
         "changed": [
             {"plural": level.plural, "small": small, "large": large}
             for level in levels
-            for small, large in [_off(context, model, terms, f"icc/ignoring/{level.group}/{{}}")]
+            for small, large in [_off(context, model, terms, f"icc/ignoring/{level.group}/")]
             if small or large
         ]
     }
@@ -450,19 +450,23 @@ def _understated(
     context: Context, model: FittedModel, terms: Sequence[Coefficient]
 ) -> Mapping[str, Any]:
     """How many OLS errors are below those of the multilevel model, by more than a tenth."""
-    small, large = _off(context, model, terms, "icc/single/{}/ols_se")
+    small, large = _off(context, model, terms, "icc/single/", "/ols_se")
     return {"small": small, "large": large}
 
 
 def _off(
-    context: Context, model: FittedModel, terms: Sequence[Coefficient], pattern: str
+    context: Context,
+    model: FittedModel,
+    terms: Sequence[Coefficient],
+    before: str,
+    after: str = "",
 ) -> tuple[list[str], list[str]]:
     """Labels of the terms whose other error is too small, and too large, by more than a tenth."""
     ratios = {
         entry.label: other / own
         for entry in terms
         if (own := context.value(f"{model.id}/fixef/{entry.name}/se"))
-        and (other := context.value(pattern.format(entry.name)))
+        and (other := context.value(f"{before}{entry.name}{after}"))
     }
     return (
         [label for label, ratio in ratios.items() if ratio < 1 / 1.1],

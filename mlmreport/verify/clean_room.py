@@ -19,6 +19,7 @@ from typing import Any
 
 from mlmreport.errors import EnvironmentFault, InputError, VerificationError
 from mlmreport.quantities import Quantity, Results, Series, TraceEntry
+from mlmreport.spec.quoting import unguarded
 from mlmreport.verify.checks import DIFFERS, Check, judged
 from mlmreport.verify.script import (
     DATA_FILE,
@@ -236,7 +237,7 @@ def read_values(path: Path) -> Mapping[str, list[Row]]:
     found: dict[str, list[Row]] = {}
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            found.setdefault(row["id"], []).append((row["type"], row["value"]))
+            found.setdefault(row["id"], []).append((row["type"], unguarded(row["value"])))
     return found
 
 

@@ -291,7 +291,7 @@ def _compared(entry: Displayed, results: Results) -> Iterator[Mismatch]:
 
 def _reason(entry: Displayed, item: Missing) -> Iterator[Mismatch]:
     said = (entry.value if entry.value else entry.text).removeprefix("not available: ")
-    if said != _spaced(item.reason):
+    if said != _spaced(display.without_code(item.reason)):
         yield Mismatch(entry.id, item.label, "reason", said, item.reason)
 
 

@@ -9,7 +9,7 @@ comment in the place of the model.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise, product
 from pathlib import Path
@@ -22,7 +22,7 @@ from mlmreport.data.prepare import PreparedData
 from mlmreport.errors import InputError
 from mlmreport.spec import formula as fm
 from mlmreport.spec.contrasts import codings_of
-from mlmreport.spec.quoting import r_string
+from mlmreport.spec.quoting import GUARD_IN_R, guarded, r_string
 from mlmreport.spec.reader import Document
 from mlmreport.spec.sequence import ModelPlan, Plan, plan
 from mlmreport.verify.script import write_data
@@ -362,6 +362,11 @@ def _order(labels: Sequence[str], codes: str) -> tuple[str, ...]:
     return tuple(labels) if codes == "first" else (*labels[1:], labels[0])
 
 
+def _is_guarded(labels: Iterable[str]) -> bool:
+    """Whether the data have an apostrophe before some category, against spreadsheets."""
+    return any(guarded(label) != label for label in labels)
+
+
 # --- what the writers share -----------------------------------------------------------------------
 
 Writer = Callable[[Model, Exported], Iterator[str]]
@@ -566,7 +571,10 @@ def _nlme(exported: Exported) -> str:
     head = ["library(nlme)", "", f"d <- read.csv({r_string(DATA)}, stringsAsFactors = FALSE)"]
     for name, labels in exported.labels.items():
         levels = ", ".join(map(r_string, labels))
-        head.append(f"d${name} <- factor(as.character(d${name}), levels = c({levels}))")
+        texts = f"as.character(d${name})"
+        if _is_guarded(labels):
+            texts = f'sub({r_string(GUARD_IN_R)}, "", {texts})'
+        head.append(f"d${name} <- factor({texts}, levels = c({levels}))")
     return _script(exported, "#", head, _nlme_model)
 
 
@@ -624,7 +632,12 @@ results = {}'''
 def _statsmodels(exported: Exported) -> str:
     groups = ", ".join(f"{name!r}: str" for name in exported.labels)
     read = f"d = pd.read_csv({DATA!r}, dtype={{{groups}}}, keep_default_na=False)"
-    return _script(exported, "#", [*_PYTHON.splitlines(), read], _statsmodels_model)
+    plain = [
+        f'd[{name!r}] = d[{name!r}].str.removeprefix("\'")'
+        for name, labels in exported.labels.items()
+        if _is_guarded(labels)
+    ]
+    return _script(exported, "#", [*_PYTHON.splitlines(), read, *plain], _statsmodels_model)
 
 
 def _statsmodels_model(model: Model, exported: Exported) -> Iterator[str]:

@@ -115,14 +115,20 @@ show_values <- function() {
 
 quoted <- function(x) paste0("\"", gsub("\"", "\"\"", enc2utf8(x), fixed = TRUE), "\"")
 
+# An apostrophe keeps a spreadsheet from running a text, and from taking away one of its own.
+guarded <- function(x) {
+  formula <- grepl("^('|[\t\r\n]|[[:space:]]*[=+@|%\uff1d\uff0b\uff0d\uff20-])", x)
+  ifelse(formula, paste0("'", x), x)
+}
+
 # One line an element: id, position (0 for a single number), type, value.
 value_lines <- function(row) {
   x <- row$value
   if (inherits(x, "error")) {
-    return(paste(quoted(row$id), 0L, "error", quoted(conditionMessage(x)), sep = ","))
+    return(paste(quoted(row$id), 0L, "error", quoted(guarded(conditionMessage(x))), sep = ","))
   }
   type <- if (is.numeric(x)) "number" else "text"
-  text <- if (is.numeric(x)) sprintf("%.17g", x) else quoted(x)
+  text <- if (is.numeric(x)) sprintf("%.17g", x) else quoted(guarded(x))
   at <- if (row$series) seq_along(x) else 0L
   if (!length(x)) character() else paste(quoted(row$id), at, type, text, sep = ",")
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from mlmreport.quantities import (
     TraceEntry,
     fingerprint,
 )
-from mlmreport.spec.quoting import r_object, r_string
+from mlmreport.spec.quoting import GUARD_IN_R, guarded, r_object, r_string
 
 __all__ = [
     "DATA_FILE",
@@ -219,10 +220,12 @@ def _data(results: Results, data_file: str) -> str:
 def read_data(results: Results, name: str, data_file: str) -> str:
     """The R code that reads the prepared data into an object, categories as text."""
     factors: Mapping[str, Sequence[str]] = results.session["factors"]
+    columns: Sequence[str] = results.session["columns"]
     classes = [
-        f"{r_string(column)} = {r_string('character' if column in factors else 'numeric')}"
-        for column in results.session["columns"]
+        f"{r_string(guarded(column))} = {r_string('character' if column in factors else 'numeric')}"
+        for column in columns
     ]
+    texts = {*columns, *chain(*factors.values())}
     return "\n".join(
         [
             f"{r_object(name)} <- read.csv(",
@@ -231,7 +234,19 @@ def read_data(results: Results, name: str, data_file: str) -> str:
             _wrapped(classes, "    "),
             "  )",
             ")",
+            *(_unguarding(r_object(name)) if any(guarded(text) != text for text in texts) else ()),
         ]
+    )
+
+
+def _unguarding(name: str) -> tuple[str, ...]:
+    pattern = r_string(GUARD_IN_R)
+    return (
+        "# An apostrophe keeps a spreadsheet from running a text; here it is taken away.",
+        f'names({name}) <- sub({pattern}, "", names({name}))',
+        f"{name}[] <- lapply({name}, function(x) {{",
+        f'  if (is.character(x)) sub({pattern}, "", x) else x',
+        "})",
     )
 
 
@@ -371,7 +386,7 @@ def _part(part: Part, derived: Mapping[str, int]) -> str:
     if isinstance(part, Missing):
         return r_string(f"not available: {part.reason}")
     if isinstance(part, str):
-        return r_string(part.replace("`", ""))
+        return r_string(display.without_code(part))
     if part.id not in derived:  # a count of the preparation, or a setting
         return r_string(display.text(part))
     decimals = display.decimals_of(part)
@@ -382,7 +397,7 @@ def _part(part: Part, derived: Mapping[str, int]) -> str:
 
 
 def write_data(frame: pd.DataFrame, path: Path) -> None:
-    """Write the prepared data so that R reads the same values back.
+    """Write the prepared data so that R reads the same values back, and a spreadsheet runs none.
 
     Doubles come back to the last bit where R computes with 80-bit long doubles, as on x86, and
     within one unit of it elsewhere.
@@ -400,7 +415,11 @@ def write_data(frame: pd.DataFrame, path: Path) -> None:
         if isinstance(column.dtype, pd.CategoricalDtype)
     }
     gap = _gap(column.cat.categories for column in texts.values())
-    frame.assign(**{str(name): column for name, column in texts.items()}).to_csv(
+    cells = {
+        str(name): column.cat.rename_categories(list(map(guarded, column.cat.categories)))
+        for name, column in texts.items()
+    }
+    frame.assign(**cells).rename(columns=lambda name: guarded(str(name))).to_csv(
         path, index=False, na_rep=gap, float_format=_digits, encoding="utf-8", lineterminator="\n"
     )
 

@@ -202,7 +202,7 @@ PREDICTORS = {
     '"a`b": {level: pupil}': "a name cannot contain a backtick",
     '"a\\\\b": {level: pupil}': "a name cannot contain a backslash",
     "x: {level: pupil, column: ...}": "has a meaning of its own in R",
-    '"x\\u202e": {level: pupil}': "a name cannot contain U+202E",
+    '"x\\u202e": {level: pupil}': "cannot contain U+202E",
 }
 
 

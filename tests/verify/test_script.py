@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,8 +20,9 @@ from mlmreport import display
 from mlmreport.analysis import STEPS
 from mlmreport.quantities import Missing, Quantity, Results, Row, Source, Table, TraceEntry
 from mlmreport.report.markup import table_csv
-from mlmreport.spec.quoting import r_string
+from mlmreport.spec.quoting import guarded, r_string, unguarded
 from mlmreport.verify import script
+from mlmreport.verify.clean_room import read_values
 from mlmreport.verify.script import (
     STEP_TITLES,
     definitions_r,
@@ -30,6 +32,7 @@ from mlmreport.verify.script import (
     write_data,
 )
 
+REPORTING = Path(script.__file__).with_name("reporting.R")
 ODD_LEVELS = [
     "NA",
     "a,b",
@@ -375,3 +378,61 @@ def test_the_digest_is_that_of_the_bytes(tmp_path: Path) -> None:
 
 def test_r_strings_escape_what_r_reads_otherwise() -> None:
     assert r_string('a"b\\c\nd\x01é') == '"a\\"b\\\\c\\nd\\U{1}é"'
+
+
+TRICKS = [
+    "=1+1",
+    "+a",
+    "-b",
+    "@c",
+    "\t=d",
+    "\r=e",
+    " =f",
+    "'",
+    "''=g",
+    "|h",
+    "%i",
+    "-1.5",
+    "\uff1dj",
+    "",
+]
+
+
+@given(st.one_of(st.sampled_from(TRICKS), st.text()))
+def test_a_cell_runs_nothing_and_reads_back(text: str) -> None:
+    cell = guarded(text)
+    assert unguarded(cell) == text
+    is_number = re.fullmatch(r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?", cell)
+    assert is_number or not re.match(r"[\t\r\n]|\s*[-=+@|%]", cell)
+
+
+def test_names_and_categories_that_a_spreadsheet_would_run(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"=g": pd.Categorical(["=1+1", "'a", "-1.5"]), "x": [-1.5, 1.0, 2.0]})
+    write_data(frame, tmp_path / "data.csv")
+    text = (tmp_path / "data.csv").read_text(encoding="utf-8")
+    assert text == "'=g,x\n'=1+1,-1.5\n''a,1.0\n-1.5,2.0\n"
+
+
+@pytest.mark.r
+def test_r_reads_back_what_a_spreadsheet_does_not_run(tmp_path: Path) -> None:
+    needs_r()
+    texts = [text for text in TRICKS if text.strip() and "\r" not in text]
+    frame = pd.DataFrame({"=g": pd.Categorical(texts, texts), "'x": np.arange(len(texts)) - 0.5})
+    write_data(frame, tmp_path / "data.csv")
+    code = [
+        script._data(_results([], frame), "data.csv"),
+        f"stopifnot(identical(names(d), c({', '.join(map(r_string, frame.columns))})))",
+        f"stopifnot(identical(as.character(d[[1L]]), c({', '.join(map(r_string, texts))})))",
+        "stopifnot(identical(d[[2L]], seq_along(d[[2L]]) - 1.5))",
+        f'source({r_string(str(REPORTING))}, encoding = "UTF-8")',
+        'report_series("a", as.character(d[[1L]]))',
+        'finish("values.csv")',
+    ]
+    (tmp_path / "read.R").write_text("\n".join(code), encoding="utf-8")
+    done = subprocess.run(
+        ["Rscript", "--vanilla", "read.R"],
+        cwd=tmp_path, capture_output=True, encoding="utf-8", check=False,
+        env={**os.environ, "LC_ALL": "C.UTF-8"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [value for _, value in read_values(tmp_path / "values.csv")["a"]] == texts

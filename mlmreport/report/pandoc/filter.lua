@@ -101,9 +101,25 @@ local function tabset(div)
   return div
 end
 
+--- A callout's title, set apart before headings are numbered: a heading of its own, or the attribute,
+--- whose text is taken literally.
+local function titled_callout(div)
+  local first, title = div.content[1], div.attributes.title
+  if title then
+    div.attributes.title = nil
+    title = pandoc.Inlines(title)
+  elseif first and first.t == 'Header' then
+    div.content:remove(1)
+    title = first.content
+  end
+  if title then div.content:insert(1, pandoc.Div(pandoc.Plain(title), pandoc.Attr('', { 'callout-title' }))) end
+  return div
+end
+
 local function visible_div(div)
   if hidden(div) then return {} end
   if div.classes:includes 'panel-tabset' then return tabset(div) end
+  if CALLOUTS[first_class(div, '^callout%-(%a+)$')] then return titled_callout(div) end
 end
 
 --- A raw HTML table as a native one; columns get the width of what stands in them.
@@ -508,23 +524,11 @@ end
 
 -- output: callouts, tabs, folded blocks ----------------------------------------------------------
 
---- A title's Markdown, of which text and emphasis are kept: no one has judged it.
-local function title_inlines(text)
-  local inlines = pandoc.utils.blocks_to_inlines(pandoc.read(text, 'markdown', nil, NO_FILES).blocks)
-  return inlines:walk {
-    RawInline = function() return {} end,
-    Image = function(image) return image.caption end,
-    Link = function(link) return link.content end,
-    Span = function(span) return pandoc.Span(span.content, pandoc.Attr('', span.classes)) end,
-  }
-end
-
 local function callout_title(div, kind)
-  if div.attributes.title then return title_inlines(div.attributes.title) end
   local first = div.content[1]
-  if first and first.t == 'Header' then
+  if first and first.t == 'Div' and first.classes:includes 'callout-title' then
     div.content:remove(1)
-    return first.content
+    return pandoc.utils.blocks_to_inlines(first.content)
   end
   return pandoc.Inlines { pandoc.Str(CALLOUTS[kind]) }
 end
