@@ -19,6 +19,7 @@ from mlmreport.cache import Cache, code_digest, file_digest, key
 from mlmreport.spec.reader import Document
 
 __all__ = [
+    "data_files",
     "find_results",
     "is_written",
     "keep_results",
@@ -36,19 +37,23 @@ _R = (os.path.realpath(shutil.which("R") or ""), [os.environ.get(name, "") for n
 """Which R will be started, and where it will look; read before R sets some of these itself."""
 
 
+def data_files(document: Document) -> tuple[Path, ...]:
+    """The files that a spec names as its data."""
+    data = document.spec.data
+    tables = [] if data is None else [data, *data.join]
+    return tuple(document.path.parent / table.file for table in tables if table.file is not None)
+
+
 def results_key(document: Document) -> str | None:
     """The key of a spec's results; None where a data file is not there or may not be read."""
-    spec, folder = document.spec, document.path.parent
-    tables = [] if spec.data is None else [spec.data, *spec.data.join]
-    named = [table.file for table in tables if table.file is not None]
-    roots = [root.resolve() for root in (folder, *document.roots)]
+    roots = [root.resolve() for root in (document.path.parent, *document.roots)]
     digests = []
-    for file in named:
-        path = (folder / file).resolve()
+    for file in data_files(document):
+        path = file.resolve()
         if not path.is_file() or not any(path.is_relative_to(root) for root in roots):
             return None
         digests.append(file_digest(path))
-    told = spec.model_dump(mode="json", by_alias=True)
+    told = document.spec.model_dump(mode="json", by_alias=True)
     return key("results", told, document.path.name, digests, _software(), _R)
 
 
