@@ -621,11 +621,11 @@ def main() -> None:
     from mlmreport.errors import end_on_signals
 
     atexit.register(gc.freeze)  # the system takes all memory back: no last search for garbage
-    end_on_signals()
-    try:
-        app()
-    finally:
-        _flush()
+    with end_on_signals():
+        try:
+            app()
+        finally:
+            _flush()
 
 
 def _flush() -> None:

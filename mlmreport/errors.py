@@ -236,15 +236,21 @@ class Ended(KeyboardInterrupt):
         self.exit_code = 128 + number
 
 
-def end_on_signals() -> None:
+@contextmanager
+def end_on_signals() -> Iterator[None]:
     """Let all signals of `ENDING` end the program as Ctrl-C does; one that is ignored stays so."""
 
     def end(number: int, _: FrameType | None) -> None:
         raise Ended(number)
 
-    for number in ENDING:
-        if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, end)
+    taken = [number for number in ENDING if signal.getsignal(number) == signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
 
 
 # --- disks and rights ---------------------------------------------------------------------------

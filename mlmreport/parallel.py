@@ -190,9 +190,9 @@ def _run(job: Job, progress: Progress = lambda *_: None) -> Outcome:
 
 def _run_apart(job: Job) -> Outcome:
     """Run a job in a process of its own, which ends when it is told to, having tidied up."""
-    end_on_signals()
     try:
-        return _run(job)
+        with end_on_signals():
+            return _run(job)
     except KeyboardInterrupt as error:
         os._exit(getattr(error, "exit_code", 130))
 

@@ -17,11 +17,12 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from mlmreport.cli import app
+from mlmreport.spec.reader import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, MAX_MARKS, MAX_TOLD
 from mlmreport.spec.schema import AnalysisSpec, json_schema
 
 __all__ = ["PAGES", "command_page", "spec_page", "write"]
 
-HEAD = """\
+HEAD = f"""\
 # The spec
 
 All keys of an analysis spec. This page is written from the schema by
@@ -33,6 +34,10 @@ All keys of an analysis spec. This page is written from the schema by
 ```
 
 A key without a default has to be given. An unknown key is an error, and so is a duplicate one.
+
+A spec has at most {MAX_BYTES:,} bytes, {MAX_MARKS:,} keys and values with aliases written out,
+{MAX_DEPTH} levels of nesting and numbers of {MAX_DIGITS} digits. Of more problems than {MAX_TOLD}
+the first {MAX_TOLD} are told.
 """
 
 COMMANDS_HEAD = """\
@@ -52,7 +57,8 @@ last report as it was, and files in the folder that are not the report's stay. A
 system cannot let two folders change places finished, by the next command on the same folder. While
 one run writes to a folder, another is refused at once with exit code 3, and told which process it
 is. Before the first model is fitted a run looks whether the folder can be written to and its disk
-has room; a full disk is exit code 3. A cache that cannot be written to is told of, and done without.
+has room; a full disk is exit code 3. A cache that cannot be written to is told of, and done
+without.
 """
 
 _WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false"}
