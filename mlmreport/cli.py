@@ -238,10 +238,11 @@ def check(spec: Spec, data_root: Roots = None) -> None:
 
     from mlmreport import analysis
     from mlmreport.report import houses
+    from mlmreport.report.document import require_templates
     from mlmreport.spec import reader
 
     document = replace(reader.load(spec), roots=(spec.parent, *(data_root or ())))
-    houses.find(document.spec.house, spec.parent)
+    require_templates(houses.find(document.spec.house, spec.parent))
     data = analysis.check(document)
     _print(f"{spec}: no problems; {len(data.frame):,} rows are ready to be analysed")
 

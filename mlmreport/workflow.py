@@ -14,8 +14,8 @@ from mlmreport.cache import Cache, file_digest
 from mlmreport.errors import InputError
 from mlmreport.folder import RESULTS, require_own, settle, size_of, staged
 from mlmreport.quantities import Results, Table
-from mlmreport.report import houses
-from mlmreport.report.render import FORMATS, Engine, render
+from mlmreport.report import document, houses
+from mlmreport.report.render import FORMATS, Engine, render, require_renderer
 from mlmreport.spec import reader
 
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ def run(
         if kept.is_written(cache, written, target):
             progress("report", "nothing has changed")
             return target
+    require_renderer(wanted, engine)
+    document.require_templates(house)
     outdated = _earlier(wanted)
     with staged(target, outdated, _needed(read, target)) as folder:
         if stored:
@@ -232,8 +234,6 @@ def _write_report(
     cache: Cache | None,
     checked: Table | None,
 ) -> None:
-    from mlmreport.report import document
-
     progress("report", "text, tables and figures")
     qmd = document.write(results, house, folder, formats, cache, checked)
     progress("report", f"rendering {', '.join(formats)}")

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from mlmreport import __version__, workflow
+from mlmreport import __version__, analysis, workflow
 from mlmreport.cache import FOLDER_VARIABLE
 from mlmreport.cli import app
 
@@ -349,6 +349,37 @@ def test_output_that_cannot_be_written_is_told() -> None:
     assert done.stderr.splitlines()[0].endswith("No space left on device")
     assert "internal error" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def _house(folder: Path, section: str) -> Path:
+    """A spec whose house, beside it, has a section of its own."""
+    place = folder / "templates" / "ours"
+    (place / "sections").mkdir(parents=True)
+    (place / "house.yml").write_text("name: ours\nextends: base\n", encoding="utf-8")
+    (place / "sections" / "95-ours.qmd.j2").write_text(section, encoding="utf-8")
+    return spec_in(folder, SPEC + "house: ours\n")
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_broken_template_is_told_before_anything_is_computed(
+    tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(analysis, "check", lambda *_: pytest.fail("data were read"))
+    done = invoke(command, _house(tmp_path, "# Ours\n\n{% if x %}\nno end\n"))
+    assert done.exit_code == 2, done.output
+    assert re.search(r"95-ours\.qmd\.j2:\d+:1: the template cannot be read", done.stderr)
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_renderer_that_is_missing_is_told_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(analysis, "check", lambda *_: pytest.fail("data were read"))
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    done = invoke("run", spec_in(tmp_path), "--renderer", "embedded")
+    assert done.exit_code == 3, done.output
+    assert "Pandoc is missing" in done.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["analysis.yml"]
 
 
 # --- where it reads and writes ----------------------------------------------------------------

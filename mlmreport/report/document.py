@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import FileSystemLoader, StrictUndefined, TemplateError
+from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mlmreport.cache import Cache
-from mlmreport.errors import AnalysisError
+from mlmreport.errors import AnalysisError, InputError, Location
 from mlmreport.quantities import Figure, Quantity, Results, Table, TraceEntry
 from mlmreport.report import markup
 from mlmreport.report.drawings import draw_all
@@ -23,7 +23,7 @@ from mlmreport.report.houses import House
 from mlmreport.report.render import front_matter_formats
 from mlmreport.thresholds import RULES
 
-__all__ = ["write"]
+__all__ = ["require_templates", "write"]
 
 TITLES = {
     "structure": "Structure",
@@ -77,6 +77,29 @@ def write(
     document = folder / "report.qmd"
     document.write_text(compose(results, house, formats, checked), encoding="utf-8")
     return document
+
+
+def require_templates(house: House) -> None:
+    """All files of a house are there, and its templates can be read, before anything is computed.
+
+    Raises
+    ------
+    InputError
+        Located in the first template that cannot be read.
+    """
+    for name in ASSETS:
+        house.file(name)
+    environment = _environment(house)
+    for section in house.sections():
+        try:
+            environment.get_template(f"sections/{section}")
+        except TemplateSyntaxError as error:
+            file = error.filename or error.name or section
+            lines = (error.source or "").splitlines()
+            excerpt = lines[error.lineno - 1] if 0 < error.lineno <= len(lines) else ""
+            where = Location(file, error.lineno, 1, len(excerpt), excerpt)
+            message = f"the template cannot be read: {error.message}"
+            raise InputError.of(message, "mend it, or remove it from the house", where) from None
 
 
 def compose(

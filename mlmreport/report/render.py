@@ -51,7 +51,7 @@ from mlmreport.errors import (
 )
 from mlmreport.report.inline import self_contained
 
-__all__ = ["FORMATS", "Format", "front_matter_formats", "render"]
+__all__ = ["FORMATS", "Format", "front_matter_formats", "render", "require_renderer"]
 
 Engine = Literal["auto", "quarto", "embedded"]
 
@@ -246,6 +246,24 @@ def render(
         work = Path(scratch)
         made = _by_quarto(quarto, qmd, rows, work) if quarto else _embedded(qmd, rows, work)
         return tuple(file.replace(into / file.name) for file in made)
+
+
+def require_renderer(formats: Sequence[str], engine: Engine) -> None:
+    """All that rendering needs is there, which is looked at before anything is computed.
+
+    Raises
+    ------
+    InputError
+        An unknown format.
+    EnvironmentFault
+        Quarto, Pandoc or Typst is not there.
+    """
+    rows = [_format(name) for name in formats]
+    if _quarto(engine):
+        return
+    _pandoc()
+    if FORMATS["pdf"] in rows:
+        _needed("typst", "the PDF is typeset by Typst")
 
 
 def _format(name: str) -> Format:
