@@ -2,7 +2,8 @@
 
 An entry's key is a digest of all that its content depends on, so an entry is never out of date:
 with other data, another spec or other code there is another key. Entries stand in the user's cache
-folder, never beside a spec, where someone else's could lie. A damaged entry counts as absent.
+folder, never beside a spec, where someone else's could lie. A damaged entry counts as absent. Where
+nothing can be written, work goes on without: `Cache.faults` says why.
 """
 
 from __future__ import annotations
@@ -14,11 +15,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-
-from mlmreport.errors import EnvironmentFault
 
 __all__ = ["FOLDER_VARIABLE", "Cache", "code_digest", "file_digest", "key"]
 
@@ -63,6 +62,11 @@ class Cache:
         Rows from which on models that are not in use leave memory, see ``r/shelf.R``.
     room
         Bytes of such models that may stay.
+
+    Attributes
+    ----------
+    faults
+        Why something could not be kept; the first time only.
     """
 
     folder: Path
@@ -70,6 +74,7 @@ class Cache:
     costly: float = 0.05
     large: int = 100_000
     room: float = 3e8
+    faults: list[str] = field(default_factory=list, compare=False, repr=False)
 
     @classmethod
     def of_user(cls, *, fresh: bool = False) -> Cache:
@@ -82,18 +87,34 @@ class Cache:
         return cls(user_cache_path("mlmreport", appauthor=False), fresh)
 
     @property
-    def values(self) -> Path:
-        """The folder for the values of R calls, see ``r/cache.R``."""
+    def values(self) -> Path | None:
+        """The folder for the values of R calls, see ``r/cache.R``; None where there can be none."""
         found = self.folder / "values"
-        _make(found)
-        return found
+        with self._tolerant():
+            _make(found)
+            tempfile.TemporaryFile(dir=found).close()
+            return found
+        return None
+
+    @contextlib.contextmanager
+    def _tolerant(self) -> Iterator[None]:
+        """Note that something cannot be written, and go on."""
+        try:
+            yield
+        except OSError as error:
+            if not self.faults:
+                self.faults.append(
+                    f"the cache {self.folder} cannot be written ({error.strerror or error}): what "
+                    f"was computed is not kept\n  hint: make room, or name another folder by "
+                    f"{FOLDER_VARIABLE}"
+                )
 
     def find(self, name: str) -> Path | None:
         """The folder of an entry whose files are as they were written; None where there is none."""
         entry = self._place(name)
-        if self.fresh or not entry.is_dir():
-            return None
         try:
+            if self.fresh or not entry.is_dir():
+                return None
             manifest = json.loads((entry / _MANIFEST).read_text(encoding="utf-8"))
             sound = all(file_digest(entry / file) == digest for file, digest in manifest.items())
         except (OSError, ValueError, AttributeError):
@@ -107,7 +128,10 @@ class Cache:
 
     def keep(self, name: str, files: Mapping[str, bytes | Path]) -> None:
         """Store files under a key; another run that stores the same key meanwhile does no harm."""
-        entry = self._place(name)
+        with self._tolerant():
+            self._keep(self._place(name), files)
+
+    def _keep(self, entry: Path, files: Mapping[str, bytes | Path]) -> None:
         _make(entry.parent)
         with tempfile.TemporaryDirectory(prefix=".new-", dir=entry.parent) as scratch:
             staged = Path(scratch) / "entry"
@@ -126,14 +150,13 @@ class Cache:
 
     def tidy(self, most: int = _MOST_BYTES) -> None:
         """Remove the entries that were not used for the longest where all exceed `most` bytes."""
-        if not self.folder.is_dir():
-            return
         entries = sorted(self._entries(), key=lambda entry: entry[0], reverse=True)
         kept = 0
         for _, size, path in entries:
             kept += size
             if kept > most:
-                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+                with contextlib.suppress(OSError):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def _entries(self) -> Iterator[tuple[float, int, Path]]:
         """Time of last use, bytes and place of every entry."""
@@ -147,10 +170,4 @@ class Cache:
 
 
 def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise EnvironmentFault(
-            f"the cache folder {folder} cannot be made: {error.strerror}\n"
-            f"  hint: name another by {FOLDER_VARIABLE}"
-        ) from None
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from time import monotonic
@@ -170,6 +170,7 @@ def run(
             cache=cache,
             workers=workers,
         )
+    _say_faults(cache)
     _say_where(folder)
 
 
@@ -196,10 +197,10 @@ def _run_all(
     ]
     with _progress(quiet) as progress:
         outcomes = run_all(todo, workers, progress, scheduler)
+    for message in dict.fromkeys(outcome.message for outcome in outcomes if outcome.message):
+        sys.stderr.write(f"{message}\n")
     for outcome in outcomes:
-        if outcome.folder is None:
-            sys.stderr.write(f"{outcome.message}\n")
-        else:
+        if outcome.folder:
             _say_where(outcome.folder)
     worst = max(outcome.code for outcome in outcomes)
     if worst:
@@ -218,6 +219,7 @@ def render(
     from mlmreport.cache import Cache
 
     formats = [entry.value for entry in to or ()]
+    cache = Cache.of_user()
     with _progress() as progress:
         workflow.render_again(
             folder,
@@ -225,8 +227,9 @@ def render(
             progress,
             engine=renderer.value,
             house=house,
-            cache=Cache.of_user(),
+            cache=cache,
         )
+    _say_faults(cache)
     _say_where(folder)
 
 
@@ -238,10 +241,11 @@ def check(spec: Spec, data_root: Roots = None) -> None:
     from mlmreport import analysis
     from mlmreport.errors import printable
     from mlmreport.report import houses
+    from mlmreport.report.document import require_templates
     from mlmreport.spec import reader
 
     document = replace(reader.load(spec), roots=(spec.parent, *(data_root or ())))
-    houses.find(document.spec.house, spec.parent)
+    require_templates(houses.find(document.spec.house, spec.parent))
     data = analysis.check(document)
     for text, dropped in data.filtered:
         _print(f"filter `{text}`: {dropped:,} rows left out")
@@ -263,8 +267,10 @@ def verify(
 
     All checks are written to checks.json in the folder.
     """
+    from mlmreport.folder import settle
     from mlmreport.verify import checks, verification
 
+    settle(folder)
     found = verification.verify(folder)
     _print(checks.told(found.checks) if as_json else verification.summary(found))
     if not found.ok:
@@ -386,9 +392,10 @@ def _bench(spec: Path, data_root: Roots) -> Workbench:
 
 def _keep_checks(folder: Path, kind: str, checks: Iterable[Check]) -> None:
     """Into the table of checks of a report, where there is one."""
+    from mlmreport.folder import RESULTS, settle
     from mlmreport.verify.checks import write_checks
-    from mlmreport.workflow import RESULTS
 
+    settle(folder)
     if (folder / RESULTS).is_file():
         write_checks(folder, {kind}, checks)
 
@@ -535,6 +542,11 @@ def _say_where(folder: Path) -> None:
             _print(f"The report is at {file}")
 
 
+def _say_faults(cache: Cache) -> None:
+    for fault in cache.faults:
+        sys.stderr.write(f"{fault}\n")
+
+
 @contextmanager
 def _progress(quiet: bool = False) -> Iterator[Callable[[str, str], None]]:
     """A live line on a terminal; elsewhere a plain line a step."""
@@ -585,8 +597,10 @@ def _tell(error: BaseException) -> int:
             sys.stderr.write(f"{error}\n")
             return int(error.exit_code)
         case KeyboardInterrupt():
-            sys.stderr.write("interrupted; nothing was written\n")
-            return INTERRUPTED
+            with suppress(OSError):  # the terminal may be closed
+                sys.stderr.write("interrupted; nothing was written\n")
+                sys.stderr.flush()
+            return getattr(error, "exit_code", INTERRUPTED)
         case BrokenPipeError():
             raise error
     return _tell_fault(error)
@@ -598,8 +612,14 @@ def _tell_fault(error: BaseException) -> int:
         import traceback
 
         traceback.print_exception(error)
-    if isinstance(error, OSError) and error.filename:
-        sys.stderr.write(f"{error.filename}: {error.strerror}\n")
+    if isinstance(error, OSError):
+        from mlmreport.errors import cannot_write
+
+        fault = cannot_write(error)
+        sys.stderr.write(f"{fault}\n")
+        return fault.exit_code
+    if isinstance(error, MemoryError):
+        sys.stderr.write("the memory of this machine is not enough\n")
         return 3
     sys.stderr.write(
         f"internal error: {type(error).__name__}: {error}\n"
@@ -611,5 +631,23 @@ def _tell_fault(error: BaseException) -> int:
 
 def main() -> None:
     """Run the command line."""
+    from mlmreport.errors import end_on_signals
+
     atexit.register(gc.freeze)  # the system takes all memory back: no last search for garbage
-    app()
+    with end_on_signals():
+        try:
+            app()
+        finally:
+            _flush()
+
+
+def _flush() -> None:
+    """Write out what is left for the screen, which may be a file on a full disk."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        sys.stderr.write(f"the output cannot be written: {error.strerror}\n")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(3) from None

@@ -8,26 +8,43 @@ The exception tree::
     ├── EnvironmentFault      3  R, an R package or a program is missing
     └── VerificationError     4  a number could not be re-derived
 
+    KeyboardInterrupt         130  Ctrl-C
+    └── Ended                 143, 129  the system ends the program, or its terminal is closed
+
 An `InputError` carries *all* problems found, each located as well as it can be.
 """
 
 from __future__ import annotations
 
 import difflib
+import errno
+import os
+import re
+import shutil
+import signal
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
 
 __all__ = [
+    "ENDING",
     "AnalysisError",
+    "Ended",
     "EnvironmentFault",
     "InputError",
     "Location",
     "MlmreportError",
     "Problem",
     "VerificationError",
+    "cannot_write",
     "did_you_mean",
+    "end_on_signals",
+    "is_of_storage",
     "printable",
+    "writing",
 ]
 
 WIDEST = 160
@@ -201,3 +218,143 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         return ""
     shown = ", ".join(words[:12]) + (", ..." if len(words) > 12 else "")
     return f"known here: {shown}"
+
+
+# --- signals that end the program ---------------------------------------------------------------
+
+ENDING = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""The signals that end a run, after it has tidied up."""
+
+
+class Ended(KeyboardInterrupt):
+    """Another signal than that of Ctrl-C ends the program."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.exit_code = 128 + number
+
+
+@contextmanager
+def end_on_signals() -> Iterator[None]:
+    """Let all signals of `ENDING` end the program as Ctrl-C does; one that is ignored stays so."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise Ended(number)
+
+    taken = [number for number in ENDING if signal.getsignal(number) == signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+# --- disks and rights ---------------------------------------------------------------------------
+
+_STORAGE = {
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room: your share of the disk is used up",
+    errno.EFBIG: "a limit on the size of files is set (ulimit -f)",
+    errno.EROFS: "name a folder that can be written to",
+    errno.EACCES: "name a folder that you may write to",
+    errno.EPERM: "name a folder that you may write to",
+    errno.ENAMETOOLONG: "name a folder with a shorter name",
+    errno.EMFILE: "too many files are open; a limit is set (ulimit -n)",
+    errno.ENFILE: "too many files are open on this machine",
+    errno.EIO: "the disk, or the way to it, is damaged",
+    errno.ESTALE: "the disk of another machine is gone",
+    errno.ENOTDIR: "a part of the path is a file",
+    errno.EEXIST: "a part of the path is a file",
+    errno.ELOOP: "links lead in a circle",
+}
+_SAID = re.compile(
+    r"no space left|resource exhausted|disk quota exceeded|file too large|read-only file system"
+    r"|too many open files|error writing to (?:the )?connection|write failed|disk full",
+    re.IGNORECASE,
+)
+"""How R, Pandoc and Typst tell of the same."""
+_LITTLE = 1_000_000
+
+
+def is_of_storage(error: OSError) -> bool:
+    """Whether the disk or the right to write is what an error is about."""
+    return error.errno in _STORAGE
+
+
+def cannot_write(error: OSError, place: Path | None = None, needed: int = 0) -> EnvironmentFault:
+    """What a user is told when a file or folder could not be written.
+
+    Parameters
+    ----------
+    error
+        The system's.
+    place
+        What was being written, where the error itself names no file.
+    needed
+        The bytes that it takes, as far as they can be told.
+    """
+    named = error.filename2 or error.filename or place or "writing failed"
+    shown = os.fsdecode(named) if isinstance(named, bytes) else named
+    hint = _STORAGE.get(error.errno or 0, "")
+    if place and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        hint += f" ({_room(place, needed)})"
+    told = f"\n  hint: {hint}" if hint else ""
+    return EnvironmentFault(f"{printable(str(shown))}: {error.strerror or error}{told}")
+
+
+def _room(place: Path, needed: int) -> str:
+    """How much is needed, and left on the disk of a place and on that of temporary files."""
+    told = [f"about {needed / 1e6:,.0f} MB are needed"] * bool(needed)
+    left = {str(folder): _free(folder) for folder in (place, _temporary())}
+    told += [f"{name} has {free / 1e6:,.1f} MB left" for name, free in left.items()]
+    return ", ".join(told)
+
+
+def _temporary() -> Path:
+    return Path(os.environ.get("TMPDIR") or "/tmp")
+
+
+def _free(folder: Path) -> float:
+    """The bytes left on the disk of a folder, or of the nearest above it."""
+    for place in (folder, *folder.parents):
+        try:
+            return shutil.disk_usage(place).free
+        except OSError:
+            continue
+    return float("inf")
+
+
+@contextmanager
+def writing(place: Path, needed: int = 0) -> Iterator[None]:
+    """Tell of a full disk, or of rights that are lacking, as a fault of the machine's.
+
+    Parameters
+    ----------
+    place
+        The file or folder that is written.
+    needed
+        The bytes that it takes, as far as they can be told.
+
+    Raises
+    ------
+    EnvironmentFault
+        In the place of the system's error, and of what R or a renderer says of the same.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not is_of_storage(error):
+            raise
+        raise cannot_write(error, place, needed) from error
+    except AnalysisError as error:
+        full = min(_free(place), _free(_temporary())) < _LITTLE
+        if not full and not _SAID.search(str(error)):
+            raise
+        raise EnvironmentFault(
+            f"{place} cannot be written: the disk is full, or a limit is set\n"
+            f"  hint: make room ({_room(place, needed)}); {printable(str(error))}"
+        ) from error

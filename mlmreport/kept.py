@@ -19,6 +19,7 @@ from mlmreport.cache import Cache, code_digest, file_digest, key
 from mlmreport.spec.reader import Document
 
 __all__ = [
+    "data_files",
     "find_results",
     "is_written",
     "keep_results",
@@ -34,6 +35,14 @@ _WITNESSES = "witnesses.json"
 
 _R = (os.path.realpath(shutil.which("R") or ""), [os.environ.get(name, "") for name in _VARIABLES])
 """Which R will be started, and where it will look; read before R sets some of these itself."""
+
+
+def data_files(document: Document) -> tuple[Path, ...]:
+    """The files that a spec names as its data."""
+    data = document.spec.data
+    tables = [] if data is None else [data, *data.join]
+    named = [table.file for table in tables if table.file is not None]
+    return tuple(file for name in named for file in document.files(name)[:1])
 
 
 def results_key(document: Document) -> str | None:

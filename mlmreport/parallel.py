@@ -23,7 +23,7 @@ from typing import Any
 
 from mlmreport.cache import Cache
 from mlmreport.engine.workers import Process, Share, Workers
-from mlmreport.errors import EnvironmentFault, InputError, MlmreportError
+from mlmreport.errors import EnvironmentFault, InputError, MlmreportError, end_on_signals
 from mlmreport.quantities import Results
 from mlmreport.report.render import Engine
 
@@ -31,6 +31,8 @@ __all__ = ["Job", "Outcome", "helpers", "run_all"]
 
 Progress = Callable[[str, str], None]
 _RETRIES = 3
+_TO_TIDY_UP = 5
+"""Seconds that a process has from the signal to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def run_all(
     if scheduler:
         return _on_cluster(jobs, scheduler, progress)
     with _pool(min(workers, len(jobs))) as pool:
-        futures = {pool.submit(_run, job): job for job in jobs}
+        futures = {pool.submit(_run_apart, job): job for job in jobs}
         return _collected(jobs, futures, progress)
 
 
@@ -183,14 +185,23 @@ def _run(job: Job, progress: Progress = lambda *_: None) -> Outcome:
         )
     except MlmreportError as error:
         return Outcome(job, None, str(error), error.exit_code)
-    return Outcome(job, folder)
+    return Outcome(job, folder, "".join(job.cache.faults) if job.cache else "")
+
+
+def _run_apart(job: Job) -> Outcome:
+    """Run a job in a process of its own, which ends when it is told to, having tidied up."""
+    try:
+        with end_on_signals():
+            return _run(job)
+    except KeyboardInterrupt as error:
+        os._exit(getattr(error, "exit_code", 130))
 
 
 @contextmanager
 def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Processes that start from nothing: R cannot be shared with a forked child.
 
-    On Ctrl-C they are ended at once; what they kept in the cache stays.
+    On Ctrl-C they are ended, and tidy up; what they kept in the cache stays.
     """
     context = multiprocessing.get_context("spawn")
     # An analysis a process: memory that R keeps is given back, and R's state is always new.
@@ -198,8 +209,12 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         try:
             yield pool
         except BaseException:
-            for process in list((pool._processes or {}).values()):
+            processes = list((pool._processes or {}).values())
+            for process in processes:
                 process.terminate()
+            for process in processes:
+                process.join(_TO_TIDY_UP)
+                process.kill()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
@@ -370,16 +385,17 @@ def _run_bundle(bundle: _Bundle) -> tuple[bytes, str, int]:
 
 def _unpacked(job: Job, future: Any) -> Outcome:
     """Write a report that a worker made, all of it or nothing."""
+    from mlmreport import folder as places
     from mlmreport import workflow
 
     try:
         packed, message, code = future.result()
         if code:
             return Outcome(job, None, message, code)
-        workflow.require_own(job.target)
-        with workflow.staged(job.target) as folder, zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        places.require_own(job.target)
+        with places.staged(job.target) as folder, zipfile.ZipFile(io.BytesIO(packed)) as archive:
             archive.extractall(folder)
-            results = Results.from_json((folder / workflow.RESULTS).read_text(encoding="utf-8"))
+            results = Results.from_json((folder / places.RESULTS).read_text(encoding="utf-8"))
             # The worker had the source files in another folder.
             workflow.write_preparation(results, folder, job.target, job.spec.parent)
     except MlmreportError as error:

@@ -17,11 +17,12 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from mlmreport.cli import app
+from mlmreport.spec.reader import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, MAX_MARKS, MAX_TOLD
 from mlmreport.spec.schema import AnalysisSpec, json_schema
 
 __all__ = ["PAGES", "command_page", "spec_page", "write"]
 
-HEAD = """\
+HEAD = f"""\
 # The spec
 
 All keys of an analysis spec. This page is written from the schema by
@@ -33,6 +34,10 @@ All keys of an analysis spec. This page is written from the schema by
 ```
 
 A key without a default has to be given. An unknown key is an error, and so is a duplicate one.
+
+A spec has at most {MAX_BYTES:,} bytes, {MAX_MARKS:,} keys and values with aliases written out,
+{MAX_DEPTH} levels of nesting and numbers of {MAX_DIGITS} digits. Of more problems than {MAX_TOLD}
+the first {MAX_TOLD} are told.
 """
 
 COMMANDS_HEAD = """\
@@ -43,8 +48,17 @@ This page is written from the program by `python -m mlmreport.reference docs`; `
 
 Exit codes: 0 all is well, 1 the analysis failed, 2 the input or the usage is wrong, 3 something on
 the machine is missing or cannot be used, 4 a verification found a difference, 130 interrupted by
-Ctrl-C. A run that fails or is interrupted leaves the last report as it was. The environment
-variable `MLMREPORT_DEBUG=1` shows the traceback of an internal error.
+Ctrl-C, 143 ended by SIGTERM, 129 by the end of its terminal. The environment variable
+`MLMREPORT_DEBUG=1` shows the traceback of an internal error.
+
+A report's folder is written to as a whole: a run that fails, is interrupted or is killed leaves the
+last report as it was, and files in the folder that are not the report's stay. A run works in
+`.NAME.mlmreport` beside the folder; what a killed one left there is removed, or where the file
+system cannot let two folders change places finished, by the next command on the same folder. While
+one run writes to a folder, another is refused at once with exit code 3, and told which process it
+is. Before the first model is fitted a run looks whether the folder can be written to and its disk
+has room; a full disk is exit code 3. A cache that cannot be written to is told of, and done
+without.
 """
 
 _WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false"}

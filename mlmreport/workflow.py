@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import signal
-import tempfile
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +12,10 @@ from typing import TYPE_CHECKING
 from mlmreport import kept
 from mlmreport.cache import Cache, file_digest
 from mlmreport.errors import InputError
-from mlmreport.quantities import FORMAT, Results, Table
-from mlmreport.report import houses
-from mlmreport.report.render import FORMATS, Engine, render
+from mlmreport.folder import RESULTS, require_own, settle, size_of, staged
+from mlmreport.quantities import Results, Table
+from mlmreport.report import document, houses
+from mlmreport.report.render import FORMATS, Engine, render, require_renderer
 from mlmreport.spec import reader
 
 if TYPE_CHECKING:
@@ -26,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DATA", "RESULTS", "render_again", "run", "write_preparation"]
 
-RESULTS = "results.json"
 DATA = "data.csv"
 SCRIPT = "reproduce.R"
 DEFINITIONS = "definitions.R"
@@ -90,7 +86,10 @@ def run(
         if kept.is_written(cache, written, target):
             progress("report", "nothing has changed")
             return target
-    with staged(target) as folder:
+    require_renderer(wanted, engine)
+    document.require_templates(house)
+    outdated = _earlier(wanted)
+    with staged(target, outdated, _needed(read, target)) as folder:
         if stored:
             progress("report", "data, results and script as they were")
             for file in RESULT_FILES:
@@ -104,12 +103,11 @@ def run(
         stored_text = (folder / RESULTS).read_text(encoding="utf-8")
         results = Results.from_json(stored_text, str(folder / RESULTS))
         write_preparation(results, folder, target, spec.parent)
-        outdated = _earlier(target, wanted, stored_text)
         checked = _outcome(target, stored_text)
+        if _holds(target, stored_text) and (target / CHECKS).is_file():
+            shutil.copyfile(target / CHECKS, folder / CHECKS)
         _write_report(results, house, folder, wanted, engine, progress, cache, checked)
         written = kept.written_key(_digest(folder / RESULTS), house.folders, wanted, engine)
-    for file in outdated:
-        (target / file).unlink(missing_ok=True)
     if cache:
         kept.keep_written(cache, written, target)
         cache.tidy()
@@ -164,10 +162,22 @@ def write_preparation(results: Results, folder: Path, target: Path, sources: Pat
     (folder / PREPARATION).write_text(prepare_r(results, seen), encoding="utf-8")
 
 
-def _earlier(folder: Path, formats: Sequence[str], results: str) -> tuple[str, ...]:
-    """The files of an earlier run, with other numbers, that this one does not replace."""
-    files = [f"report{row.suffix}" for name, row in FORMATS.items() if name not in formats]
-    return (*files, *([] if _holds(folder, results) else [CHECKS]))
+def _earlier(formats: Sequence[str]) -> tuple[str, ...]:
+    """The files of an earlier run that are of its numbers."""
+    rendered = [f"report{row.suffix}" for name, row in FORMATS.items() if name not in formats]
+    return (*rendered, CHECKS)
+
+
+_LEAST = 20_000_000
+"""Bytes of a report on few data, with room to spare."""
+
+
+def _needed(read: reader.Document, target: Path) -> int:
+    """The bytes that a report will take, from those of the last one, or of the data."""
+    former = size_of(target)
+    if former:
+        return former + _LEAST // 4
+    return _LEAST + 3 * sum(file.stat().st_size for file in kept.data_files(read) if file.is_file())
 
 
 def _holds(folder: Path, results: str) -> bool:
@@ -199,6 +209,7 @@ def render_again(
     InputError
         When the folder holds no results.
     """
+    settle(folder)
     stored = folder / RESULTS
     if not stored.is_file():
         raise InputError.of(f"{stored}: no such file", "name a folder that `mlmreport run` wrote")
@@ -223,8 +234,6 @@ def _write_report(
     cache: Cache | None,
     checked: Table | None,
 ) -> None:
-    from mlmreport.report import document
-
     progress("report", "text, tables and figures")
     qmd = document.write(results, house, folder, formats, cache, checked)
     progress("report", f"rendering {', '.join(formats)}")
@@ -232,70 +241,3 @@ def _write_report(
         render(qmd, formats, folder, engine=engine)
     except InputError as error:
         raise houses.located(error, house, qmd) from None
-
-
-def require_own(target: Path) -> None:
-    """A folder that holds other things is not written to."""
-    if target.exists() and not target.is_dir():
-        raise InputError.of(f"{target} is a file", "name a folder with --output")
-    if target.is_dir() and any(target.iterdir()) and not _is_report(target):
-        raise InputError.of(
-            f"{target} is not empty and holds no report of mlmreport",
-            "name a new folder with --output",
-        )
-
-
-def _is_report(folder: Path) -> bool:
-    stored = folder / RESULTS
-    return stored.is_file() and FORMAT in stored.read_text(encoding="utf-8", errors="replace")[:200]
-
-
-@contextlib.contextmanager
-def staged(target: Path) -> Iterator[Path]:
-    """A folder to write to; what is in it takes its place in `target` when all went well."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as name:
-        staged, old = Path(name) / "new", Path(name) / "old"
-        staged.mkdir()
-        old.mkdir()
-        yield staged
-        with _uninterrupted():
-            target.mkdir(exist_ok=True)
-            _exchange(staged, target, old)
-
-
-def _exchange(staged: Path, target: Path, old: Path) -> None:
-    """Put the new in the place of the old, all of it or nothing."""
-    done: list[str] = []
-    try:
-        for made in sorted(staged.iterdir()):
-            if (target / made.name).exists():
-                (target / made.name).replace(old / made.name)
-            done.append(made.name)
-            made.replace(target / made.name)
-    except OSError:
-        for name in reversed(done):
-            _remove(target / name)
-            if (old / name).exists():
-                (old / name).replace(target / name)
-        raise
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Let no Ctrl-C fall between two of the moves."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

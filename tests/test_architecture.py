@@ -22,7 +22,7 @@ LAYERS = (
     {"quantities", "spec", "thresholds"},
     {"display", "data", "engine"},
     {"steps", "report", "verify"},
-    {"analysis", "doctor", "kept"},
+    {"analysis", "doctor", "folder", "kept"},
     {"workflow"},
     {"parallel"},
     {"cli"},

@@ -135,7 +135,7 @@ MALFORMED = {
     "a billion laughs": (BOMB, "more than 50,000 parts"),
     "a list as a key": ("? [a, b]\n: 1\n", "a key is a word, not a list"),
     "deep nesting": ("title: " + "[" * 60 + "]" * 60 + "\n", "nested deeper than 40 levels"),
-    "endless nesting": ("[" * 20_000, "nested too deeply"),
+    "endless nesting": ("[" * 20_000, "1:42: nested deeper than 40 levels"),
 }
 
 
@@ -246,6 +246,16 @@ DATA = {
         "decimal commas: write 3.14, not 3,14",
     ),
     "a constant outcome": (lambda d: d.assign(score=1.5), "the outcome 'score' is constant"),
+    "an outcome that is a predictor": (
+        lambda d: d.assign(score=d.ses * 2 + 1),
+        "within groups the outcome 'score' is an exact function of 'ses'",
+    ),
+    "an outcome that is a predictor and its group's": (
+        lambda d: d.assign(score=d.ses + d["size"] * 3),
+        "within groups the outcome 'score' is an exact function of 'ses'",
+    ),
+    "huge numbers": (lambda d: d.assign(score=d.score * 1e200), "whose squares are beyond"),
+    "tiny numbers": (lambda d: d.assign(ses=d.ses * 1e-200), "give it in smaller units"),
     "a constant": (lambda d: d.assign(ses=1.5), "predictor 'ses' has the same value throughout"),
     "one category": (lambda d: d.assign(sector="Public"), "predictor 'sector' has one category"),
     "infinity": (lambda d: d.assign(ses=d.ses.where(d.index > 0, np.inf)), "infinite in 1 rows"),
@@ -300,6 +310,16 @@ def test_joined_ids_without_a_row(desk: Desk) -> None:
     schools.to_csv(desk.folder / "s.csv", index=False)
     expected = "11 of the ids in the lower table have no row in s.csv: s2, s3"
     refused(desk, spec, small().drop(columns="size"), expected, "ids there are s1, S2")
+
+
+def test_two_questions_of_one_id(desk: Desk) -> None:
+    second = SPEC.replace("models:", '  - {id: Q1, text: "And sector?", terms: [sector]}\nmodels:')
+    refused(desk, second, None, "spec.yml:13:10: two questions have the id 'Q1'")
+
+
+def test_a_join_by_nothing(desk: Desk) -> None:
+    spec = SPEC.replace("{file: data.csv}", "{file: data.csv, join: [{file: s.csv, by: []}]}")
+    refused(desk, spec, None, "spec.yml:2:", "data.join[1].by: must have at least 1 entries")
 
 
 def test_duplicated_columns(desk: Desk) -> None:

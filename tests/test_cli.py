@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from mlmreport import __version__, workflow
+from mlmreport import __version__, analysis, workflow
 from mlmreport.cache import FOLDER_VARIABLE
 from mlmreport.cli import app
 
@@ -219,7 +219,11 @@ def test_a_fault_of_the_file_system_is_exit_3(
 ) -> None:
     _break(monkeypatch, PermissionError(13, "Permission denied", "/out/report"))
     done = invoke("run", spec_in(tmp_path))
-    assert (done.exit_code, done.stderr) == (3, "/out/report: Permission denied\n")
+    assert done.exit_code == 3
+    assert done.stderr.splitlines() == [
+        "/out/report: Permission denied",
+        "  hint: name a folder that you may write to",
+    ]
 
 
 # --- progress and interruption ----------------------------------------------------------------
@@ -283,8 +287,13 @@ def children(process: int) -> list[int]:
 
 
 @pytest.mark.r
-@pytest.mark.parametrize("jobs", ["1", "2"])
-def test_ctrl_c_while_r_computes(tmp_path: Path, jobs: str) -> None:
+@pytest.mark.parametrize(
+    ("jobs", "number", "code"),
+    [("1", signal.SIGTERM, 143), ("2", signal.SIGINT, 130), ("1", signal.SIGHUP, 129)],
+)
+def test_interrupted_while_r_computes(
+    tmp_path: Path, jobs: str, number: signal.Signals, code: int
+) -> None:
     """A real interrupt in a long computation: at once, told in a line, nothing left behind."""
     spec = spec_in(tmp_path, SPEC + LONG)
     process = subprocess.Popen(
@@ -298,14 +307,78 @@ def test_ctrl_c_while_r_computes(tmp_path: Path, jobs: str) -> None:
     workers = children(process.pid)
     assert len(workers) == int(jobs) - 1
     began = time.monotonic()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     said = process.stderr.readline()
     assert time.monotonic() - began < 1  # it has stopped; R and Python then tidy up
     said += process.communicate(timeout=5)[1]
     assert said == "interrupted; nothing was written\n"
-    assert process.returncode == 130
+    assert process.returncode == code
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
     assert any((Path(os.environ[FOLDER_VARIABLE]) / "values").iterdir())  # what was done stays
+    assert [file.name for file in tmp_path.iterdir()] == ["analysis.yml"]
+
+
+@pytest.mark.r
+def test_several_runs_that_are_ended_tidy_up(tmp_path: Path) -> None:
+    specs = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        specs.append(spec_in(tmp_path / name, SPEC + LONG))
+    process = subprocess.Popen(
+        [*COMMAND, "run", *map(str, specs), "--jobs", "2"], stderr=subprocess.PIPE, text=True
+    )
+    works = [spec.parent / ".report.mlmreport" / "new" for spec in specs]
+    until = time.monotonic() + 60
+    while not all(work.is_dir() for work in works):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    time.sleep(2)  # in R by now
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=20)[1]
+    assert said == "interrupted; nothing was written\n"
+    assert process.returncode == 143
+    assert sorted(tmp_path.rglob("*.*")) == sorted(specs)
+
+
+def test_output_that_cannot_be_written_is_told() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, "schema"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[0].endswith("No space left on device")
+    assert "internal error" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def _house(folder: Path, section: str) -> Path:
+    """A spec whose house, beside it, has a section of its own."""
+    place = folder / "templates" / "ours"
+    (place / "sections").mkdir(parents=True)
+    (place / "house.yml").write_text("name: ours\nextends: base\n", encoding="utf-8")
+    (place / "sections" / "95-ours.qmd.j2").write_text(section, encoding="utf-8")
+    return spec_in(folder, SPEC + "house: ours\n")
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_broken_template_is_told_before_anything_is_computed(
+    tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(analysis, "check", lambda *_: pytest.fail("data were read"))
+    done = invoke(command, _house(tmp_path, "# Ours\n\n{% if x %}\nno end\n"))
+    assert done.exit_code == 2, done.output
+    assert re.search(r"95-ours\.qmd\.j2:\d+:1: the template cannot be read", done.stderr)
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_renderer_that_is_missing_is_told_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(analysis, "check", lambda *_: pytest.fail("data were read"))
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    done = invoke("run", spec_in(tmp_path), "--renderer", "embedded")
+    assert done.exit_code == 3, done.output
+    assert "Pandoc is missing" in done.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["analysis.yml"]
 
 

@@ -127,25 +127,6 @@ def test_ctrl_c_in_the_middle_leaves_the_last_report(spec: Path, report: Path) -
     assert not leftovers(report)
 
 
-def test_a_report_comes_into_place_as_a_whole(
-    spec: Path, report: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The disk fails between two of the moves: the old report is put back."""
-    before = contents(report)
-    move = Path.replace
-
-    def failing(self: Path, target: Path) -> Path:
-        if self.parent.name == "new" and self.name == "results.json":
-            raise OSError(28, "No space left on device")
-        return move(self, target)
-
-    monkeypatch.setattr(Path, "replace", failing)
-    with pytest.raises(OSError, match="No space left"):
-        workflow.run(spec, None, (), quiet)
-    assert contents(report) == before
-    assert not leftovers(report)
-
-
 def test_a_folder_of_something_else_is_refused(spec: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.docx").write_text("my thesis")
     with pytest.raises(InputError, match="not empty and holds no report"):

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlmreport.data import filters, in_r, sources
+from mlmreport.data import degenerate, filters, in_r, sources
 from mlmreport.data.simulate import simulate
 from mlmreport.data.written import twins, unwritable
 from mlmreport.errors import InputError, Location, Problem, did_you_mean
@@ -163,12 +163,15 @@ def prepare(
     _check_variation(work)
     _check_adjustments(work)
     _check_named_groups(work)
+    _check_degenerate(work, degenerate.out_of_range(work.frame, _good(work)))
     work.stop_if_wrong()
     groups_lost = {name: groups_before[name] - after for name, after in _counts(work).items()}
     _transform(work)
     work.stop_if_wrong()
     _centre(work)
     _check_prepared(work)
+    work.stop_if_wrong()
+    _check_degenerate(work, degenerate.exact(work.frame, plan))
     work.stop_if_wrong()
     return PreparedData(
         _final_columns(work),
@@ -1140,6 +1143,18 @@ def _check_adjustments(work: _Work) -> None:
             message = f"the weights '{column}' are zero or negative in {count:,} rows"
             hint = "a weight is a precision: remove rows that are not to count"
             work.wrong(message, hint, *place)
+
+
+def _good(work: _Work) -> list[Variable]:
+    """Outcome and predictors with which nothing is wrong so far."""
+    return [v for v in (work.plan.outcome, *work.plan.used) if work.usable(_prepared_source(v))]
+
+
+def _check_degenerate(work: _Work, faults: Iterable[degenerate.Fault]) -> None:
+    for message, hint, variable in faults:
+        outcome = variable == work.plan.outcome
+        place = ("outcome", "name", "=") if outcome else ("predictors", variable.key)
+        work.wrong(message, hint, *place)
 
 
 def _check_named_groups(work: _Work) -> None:

@@ -129,7 +129,7 @@ class Engine:
         kept: dict[str, object] = {}
         if self.cache is not None:
             kept = {
-                "folder": str(self.cache.values),
+                "folder": str(self.cache.values or ""),
                 "salt": self.workers.software,
                 "columns": [_digest(frame[name], codings.get(str(name))) for name in frame],
                 "fresh": self.cache.fresh,

@@ -14,7 +14,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mlmreport.errors import AnalysisError, EnvironmentFault, InputError
+from mlmreport.errors import ENDING, AnalysisError, EnvironmentFault, InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,30 +114,35 @@ def _speaking(act: Callable[..., object]) -> Callable[..., object]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C stop R.
+    """Let Ctrl-C, and other signals that end the program, stop R.
 
-    While R computes, Python's own handler would raise within a callback from R, where the exception
-    is lost; this one tells R, which stops at its next check, and raises when R has returned.
+    While R computes, Python's own handlers would raise within a callback from R, where the
+    exception is lost; these tell R, which stops at its next check, and the former ones are called
+    when R has returned.
     """
     from rpy2.rinterface_lib import openrlib
 
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are the main thread's
         return
-    came = []
+    came: list[int] = []
 
-    def tell_r(_: int, __: object) -> None:
-        came.append(True)
+    def tell_r(number: int, __: object) -> None:
+        came.append(number)
         openrlib.rlib.R_interrupts_pending = 1
 
-    before = signal.signal(signal.SIGINT, tell_r)
+    former = {number: signal.getsignal(number) for number in ENDING}
+    before = {number: handler for number, handler in former.items() if callable(handler)}
+    for number in before:
+        signal.signal(number, tell_r)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         if came:
             openrlib.rlib.R_interrupts_pending = 0
-            raise KeyboardInterrupt
+            before[came[0]](came[0], None)
 
 
 def _start() -> Any:

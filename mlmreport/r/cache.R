@@ -27,9 +27,14 @@ open_cache <- function(folder, salt, columns, fresh, costly) {
   invisible(TRUE)
 }
 
+# Empty where the file cannot be written as a whole: what is left of it would stand for other texts too.
 digest_of <- function(text) {
-  writeLines(enc2utf8(text), cache$scratch, useBytes = TRUE)
-  unname(tools::md5sum(cache$scratch))
+  text <- enc2utf8(text)
+  written <- tryCatch({
+    writeLines(text, cache$scratch, useBytes = TRUE)
+    file.size(cache$scratch) >= sum(nchar(text, "bytes") + 1)
+  }, error = function(e) FALSE)
+  if (isTRUE(written)) unname(tools::md5sum(cache$scratch)) else ""
 }
 
 content_key <- function(call) {

@@ -20,16 +20,24 @@ open_shelf <- function(rows, most) {
 hold <- function(name, value, call) {
   if (have(name)) rm(list = name, envir = analysis)
   shelf$models[[name]] <- NULL
-  model <- is(value, "merMod") || inherits(value, "lm")
-  if (!model || !nzchar(cache$last) || nobs(value) < shelf$rows) {
+  if (!on_shelf(value)) {
     assign(name, value, envir = analysis)
     return()
   }
   shelf$calls[[name]] <- call
   shelf$keys[[name]] <- cache$last
-  if (is.na(cache$files[cache$last])) keep(cache$last, value, list())
   in_use(name, value)
   bind_to_shelf(name)
+}
+
+# Whether a value is a large model that the cache has, or takes: its disk may be full.
+on_shelf <- function(value) {
+  model <- is(value, "merMod") || inherits(value, "lm")
+  if (!model || !nzchar(cache$last) || nobs(value) < shelf$rows) {
+    return(FALSE)
+  }
+  if (is.na(cache$files[cache$last])) keep(cache$last, value, list())
+  !is.na(cache$files[cache$last])
 }
 
 # In a function of its own, as a binding holds on to what stands beside it.

@@ -31,7 +31,7 @@ from mlmreport.report.houses import House
 from mlmreport.report.render import front_matter_formats
 from mlmreport.thresholds import RULES
 
-__all__ = ["write"]
+__all__ = ["require_templates", "write"]
 
 TITLES = {
     "structure": "Structure",
@@ -85,6 +85,33 @@ def write(
     document = folder / "report.qmd"
     document.write_text(compose(results, house, formats, checked), encoding="utf-8")
     return document
+
+
+def require_templates(house: House) -> None:
+    """All files of a house are there, and its templates can be read, before anything is computed.
+
+    Raises
+    ------
+    MlmreportError
+        Located in the first template that cannot be read.
+    """
+    for name in ASSETS:
+        house.file(name)
+    if house.foreign:
+        strangers.require(house)
+    else:
+        read_templates(house)
+
+
+def read_templates(house: House, begins: Callable[[str], object] = lambda _: None) -> None:
+    """Read the sections' templates of a house; arguments and errors as those of `sections`."""
+    environment = _environment(house)
+    for name in house.sections():
+        begins(name)
+        try:
+            environment.get_template(f"sections/{name}")
+        except Exception as error:  # a template may raise anything
+            raise strangers.failed(error, f"sections/{name}", house) from error
 
 
 def compose(

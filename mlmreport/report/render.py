@@ -62,7 +62,7 @@ from mlmreport.report.inline import self_contained
 from mlmreport.report.processes import Done, Limits
 from mlmreport.report.sheets import Refusal, words
 
-__all__ = ["FORMATS", "Format", "front_matter_formats", "render"]
+__all__ = ["FORMATS", "Format", "front_matter_formats", "render", "require_renderer"]
 
 Engine = Literal["auto", "quarto", "embedded"]
 
@@ -120,8 +120,7 @@ def _own() -> frozenset[str]:
 
 def _typeset(source: Path, output: Path, folder: Path) -> list[Refusal]:
     """Typst source -> PDF; images are looked up in the document's folder."""
-    if not find_spec("typst"):
-        raise EnvironmentFault("the Python package 'typst' is missing: the PDF is typeset by Typst")
+    _require_typst()
     none = source.parent / "packages"
     none.mkdir()
     module = "mlmreport.report.typesetting"
@@ -298,6 +297,29 @@ def render(
         else:
             made = _embedded(document, rows, work, judged)
         return tuple(file.replace(into / file.name) for file in made)
+
+
+def require_renderer(formats: Sequence[str], engine: Engine) -> None:
+    """All that rendering needs is there, which is looked at before anything is computed.
+
+    Raises
+    ------
+    InputError
+        An unknown format.
+    EnvironmentFault
+        Quarto, Pandoc or Typst is not there.
+    """
+    rows = [_format(name) for name in formats]
+    if _quarto(engine):
+        return
+    _pandoc()
+    if FORMATS["pdf"] in rows:
+        _require_typst()
+
+
+def _require_typst() -> None:
+    if not find_spec("typst"):
+        raise EnvironmentFault("the Python package 'typst' is missing: the PDF is typeset by Typst")
 
 
 def _format(name: str) -> Format:

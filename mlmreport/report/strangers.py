@@ -26,7 +26,7 @@ from mlmreport.report import processes
 from mlmreport.report.houses import House
 from mlmreport.report.processes import Limits
 
-__all__ = ["failed", "filled"]
+__all__ = ["failed", "filled", "require"]
 
 SECONDS = 20
 MEGABYTES = 1000
@@ -55,6 +55,22 @@ def filled(results: Results, house: House, checked: Table | None) -> list[str]:
     InputError
         When a template is wrong, or does not end.
     """
+    return _elsewhere(results, house, checked)
+
+
+def require(house: House) -> None:
+    """Read a house's templates elsewhere, without filling them in.
+
+    Raises
+    ------
+    InputError
+        When a template is wrong, or reading it does not end.
+    """
+    _elsewhere(None, house, None)
+
+
+def _elsewhere(results: Results | None, house: House, checked: Table | None) -> list[str]:
+    """The texts that the process makes, none without results."""
     given = pickle.dumps((results, house, checked, SECONDS, MEGABYTES))
     command = processes.python("mlmreport.report.strangers")
     done = processes.run(command, Path(tempfile.gettempdir()), Limits(CLOCK), given=given)
@@ -160,12 +176,15 @@ def _main() -> None:
 
 
 def _texts(
-    results: Results, house: House, checked: Table | None, seconds: int, megabytes: int
+    results: Results | None, house: House, checked: Table | None, seconds: int, megabytes: int
 ) -> list[str]:
     from mlmreport.report import document
 
     texts: list[str] = []
     with _limited(seconds, megabytes):
+        if results is None:
+            document.read_templates(house, _begins)
+            return []
         for text in document.sections(results, house, checked, _begins):
             texts.append(text)
             if sum(map(len, texts)) > LARGEST_TEXT:

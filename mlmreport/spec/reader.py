@@ -26,13 +26,47 @@ MAX_DEPTH = 40
 MAX_MARKS = 50_000
 """More parts than this, aliases written out, are no spec but an attack or an accident."""
 MAX_DIGITS = 300
+MAX_TOLD = 100
+"""Problems that are told; who has more will not read them."""
+
+
+MAX_PARTS = 2 * MAX_MARKS
+"""Keys and values as they are written, each counted."""
+
+
+class _Refused(Exception):
+    """What no spec can have, met while reading."""
+
+    def __init__(self, message: str, hint: str, mark: yaml.Mark) -> None:
+        super().__init__(message)
+        self.told = message, hint
+        self.mark = mark.line + 1, mark.column + 1, 1
 
 
 class _Loader(yaml.SafeLoader):
     """YAML 1.2 scalars: only true and false are booleans, so that `reference: No` is a word.
 
     Keys are text as written, so that `categories: {1: Male}` and `predictors: {2020: ...}` work.
+    What is larger or deeper than a spec can be is refused as soon as it is met.
     """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.parts = 0
+        self.depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """The next part of the document."""
+        self.parts += 1
+        self.depth += 1
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+        if self.depth > MAX_DEPTH + 1:
+            raise _Refused(f"nested deeper than {MAX_DEPTH} levels", "is it a spec?", mark)
+        if self.parts > MAX_PARTS:
+            raise _Refused(f"more than {MAX_MARKS:,} parts", "is it a spec?", mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """The mapping, with its keys as text."""
@@ -114,23 +148,32 @@ def load(path: Path) -> Document:
     InputError
         With every problem found: in the YAML, or in keys and values.
     """
+    where = Location(str(path))
     try:
         if path.exists() and not path.is_file():
-            raise InputError.of(f"{path} is not a file", "name the spec, a YAML file")
+            raise InputError.of("is not a file", "name the spec, a YAML file", where)
         if path.stat().st_size > MAX_BYTES:
-            raise InputError.of(f"{path}: larger than a spec can be ({MAX_BYTES:,} bytes)")
+            message = f"larger than a spec can be ({MAX_BYTES:,} bytes)"
+            raise InputError.of(message, "data belong into files of their own", where)
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         near = [found.name for found in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
         hint = did_you_mean(path.name, near) or "write one with `mlmreport new DATA`"
-        raise InputError.of(f"{path}: no such file", hint) from None
+        raise InputError.of("no such file", hint, where) from None
     except UnicodeDecodeError as error:
-        raise InputError.of(
-            f"{path}: not UTF-8 text (byte {error.start})", "save the file as UTF-8"
-        ) from None
+        raise InputError((_encoding_problem(error, str(path)),)) from None
     except OSError as error:
-        raise InputError.of(f"{path}: cannot be read: {error.strerror}") from None
+        raise InputError.of(f"cannot be read: {error.strerror}", "", where) from None
     return parse(text, path)
+
+
+def _encoding_problem(error: UnicodeDecodeError, file: str) -> Problem:
+    before = error.object[: error.start]
+    line = before.count(b"\n") + 1
+    column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8", "replace")) + 1
+    rest = error.object[before.rfind(b"\n") + 1 :].partition(b"\n")[0]
+    where = Location(file, line, column, 1, rest.decode("utf-8", "replace"))
+    return Problem(f"not UTF-8 text (byte {error.start})", "save the file as UTF-8", where)
 
 
 def parse(text: str, path: Path) -> Document:
@@ -140,8 +183,9 @@ def parse(text: str, path: Path) -> Document:
     data = _compose(text, place)
     if not isinstance(data, dict):
         raise InputError.of(
-            f"{path}: a spec is a mapping of keys, this is {_yaml_type(data)}",
+            f"a spec is a mapping of keys, this is {_yaml_type(data)}",
             "start with `title:`, `data:`, `levels:`, `outcome:` and `models:`",
+            place.at((1, 1, 1)),
         )
     try:
         spec = AnalysisSpec.model_validate(data)
@@ -199,14 +243,23 @@ def _compose(text: str, place: _Place) -> Any:
         if walk.problems:
             raise InputError(tuple(walk.problems))
         return loader.construct_document(node)
+    except _Refused as refused:
+        raise InputError.of(*refused.told, place.at(refused.mark)) from None
     except yaml.MarkedYAMLError as error:
         raise InputError((_yaml_problem(error, place),)) from None
     except RecursionError:
-        raise InputError.of(f"{place.file}: nested too deeply to be a spec") from None
+        told = "nested too deeply to be a spec", "is it a spec?"
+        raise InputError.of(*told, place.at(_last_mark(loader))) from None
     except (yaml.YAMLError, ValueError) as error:
-        raise InputError.of(f"{place.file}: not readable as YAML: {error}") from None
+        said = f"not readable as YAML: {error}"
+        raise InputError.of(said, "", place.at(_last_mark(loader))) from None
     finally:
         loader.dispose()
+
+
+def _last_mark(loader: _Loader) -> Mark:
+    """Where reading has come to."""
+    return loader.line + 1, loader.column + 1, 1
 
 
 def _character_problem(error: yaml.reader.ReaderError, text: str, place: _Place) -> Problem:
@@ -216,7 +269,7 @@ def _character_problem(error: yaml.reader.ReaderError, text: str, place: _Place)
     return Problem(
         f"the character U+{ord(text[error.position]):04X} cannot stand in a spec",
         "remove it; it may come from a word processor or a damaged file",
-        Location(place.file, line, column),
+        place.at((line, column, 1)),
     )
 
 
@@ -328,7 +381,10 @@ def _problems(error: ValidationError, data: Any, place: _Place) -> tuple[Problem
     found: dict[KeyPath, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
         found.setdefault(_written(detail, data), []).append(detail)
-    return tuple(_problem(path, details, place) for path, details in found.items())
+    told = list(found.items())[:MAX_TOLD]
+    rest = list(found)[MAX_TOLD:]
+    more = [Problem(f"{len(rest):,} more problems", "", place.of(rest[0]))] if rest else []
+    return (*(_problem(path, details, place) for path, details in told), *more)
 
 
 def _written(detail: ErrorDetails, data: Any) -> KeyPath:
@@ -386,8 +442,9 @@ def _one_of(words: Sequence[str]) -> str:
 def _not_of_type(path: KeyPath, details: Sequence[ErrorDetails], place: _Place) -> Problem:
     given, shown, hint = details[0]["input"], _shown(path), _description(path)
     needed = list(dict.fromkeys(what for part in details if (what := _needed(part, path))))
-    if not needed:
-        return Problem(f"{shown}: {_limit(details[0])}", hint, place.value(path))
+    broken = [part for part in details if not _needed(part, path)]
+    if broken:  # it is of a sort that is needed
+        return Problem(f"{shown}: {_limit(broken[0])}", hint, place.value(path))
     if given is None:
         hint = "write the value after the colon, the word null in quotes, or remove the key"
     elif "text" in needed and not isinstance(given, dict | list):

@@ -67,7 +67,9 @@ class TableSpec(Base):
 class JoinSpec(TableSpec):
     """A table of a higher level, joined to the rows of the lowest."""
 
-    by: Name | list[Name] = Field(description="The id column or columns that both tables have.")
+    by: Name | Annotated[list[Name], Field(min_length=1)] = Field(
+        description="The id column or columns that both tables have."
+    )
 
 
 class DataSpec(TableSpec):

@@ -683,7 +683,12 @@ def _terms(
 def _check_questions(
     document: Document, variables: Mapping[str, Variable], problems: list[Problem]
 ) -> None:
+    seen: set[str] = set()
     for index, question in enumerate(document.spec.questions):
+        if question.id in seen:
+            message = f"two questions have the id '{question.id}'"
+            problems.append(document.problem(message, "rename one", "questions", index, "id", "="))
+        seen.add(question.id)
         for position, text in enumerate(question.terms):
             _terms(document, text, variables, problems, ("questions", index, "terms", position))
 
