@@ -44,9 +44,7 @@ plain_column <- function(x) {
 }
 
 session_versions <- function() {
-  packages <- c(
-    "lme4", "Matrix", "lmerTest", "pbkrtest", "performance", "emmeans", "clubSandwich", "RLRsim"
-  )
+  packages <- c("lme4", "Matrix", "lmerTest", "pbkrtest", "emmeans", "clubSandwich", "RLRsim")
   found <- lapply(packages, function(p) as.character(utils::packageVersion(p)))
   names(found) <- packages
   c(
