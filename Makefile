@@ -13,13 +13,13 @@ setup: ## leave a working .venv/bin/mlmreport (the default)
 report: setup ## write the school achievement report
 	@$(BIN)/mlmreport run analyses/school-achievement/analysis.yml
 
-test: ## lint, check types, run the tests
+test: ## lint, check types, run the tests (or TESTS=tests/data of them)
 	@bash .ci/setup tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@bash .ci/lint-r
-	$(BIN)/pytest -n 2 -m "not long"
+	$(BIN)/pytest -n 2 -m "not long" $(TESTS)
 
 long: setup ## run the tests that take long
 	$(BIN)/pytest -n 2 -m long

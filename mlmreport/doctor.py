@@ -31,7 +31,6 @@ R_PACKAGES: Mapping[str, bool] = {
     "lme4": True,
     "lmerTest": True,
     "pbkrtest": True,
-    "performance": True,
     "emmeans": True,
     "clubSandwich": True,
     "RLRsim": True,
@@ -347,8 +346,23 @@ def _get_packages(names: Iterable[str], home: str) -> str:
     if _is_conda(home):
         return _conda(map(_conda_name, names))
     if home == DEBIAN_R and shutil.which("apt-get"):
-        return _apt(map(_debian_name, names))
+        return _apt_where_it_has(names, home)
     return _install_packages(names, f"{home}/bin/Rscript")
+
+
+def _apt_where_it_has(names: Iterable[str], home: str) -> str:
+    """By apt what the release has, by R itself what it lacks."""
+    wanted = list(names)
+    others = [name for name in wanted if _apt_lacks(_debian_name(name))]
+    by_apt = [_debian_name(name) for name in wanted if name not in others]
+    by_r = f"sudo {_install_packages(others, f'{home}/bin/Rscript')}"
+    return " && ".join([*([_apt(by_apt)] if by_apt else []), *([by_r] if others else [])])
+
+
+def _apt_lacks(package: str) -> bool:
+    """Whether apt has lists of packages and this is not in them."""
+    found = [_run(["apt-cache", "madison", name], 30.0) for name in (package, "r-base-core")]
+    return not found[0].lines and bool(found[1].lines)
 
 
 def _rebuild_packages(names: Iterable[str], libraries: Iterable[str], home: str) -> str:

@@ -48,6 +48,10 @@ def bare_machine(
     if "r" not in request.keywords:
         monkeypatch.setenv("PATH", str(programs))
         monkeypatch.setattr(doctor, "START_R", "pass")
+        real = doctor.metadata.version  # one that fits the R of `healthy`, whatever is installed
+        monkeypatch.setattr(
+            doctor.metadata, "version", lambda n: "3.6.5" if n == "rpy2-rinterface" else real(n)
+        )
     return programs
 
 
@@ -187,6 +191,25 @@ def test_missing_packages_are_mended_by_one_command(fake_r: FakeR, program: Fake
     parts = examine()
     assert named(parts, "emmeans").mend == named(parts, "RLRsim").mend
     assert named(parts, "RLRsim").mend.endswith("r-cran-emmeans r-cran-rlrsim")
+
+
+def test_apt_is_asked_for_what_it_has_and_r_for_the_rest(fake_r: FakeR, program: FakeR) -> None:
+    program("apt-get")
+    program("apt-cache", '[ "$2" = r-cran-rlrsim ] || echo "$2 | 1.0-1 | http://deb.debian.org"')
+    gone = {name: line(name, "missing", "", "") for name in ("emmeans", "RLRsim")}
+    fake_r((healthy("/usr/lib/R") | gone).values())
+    assert named(examine(), "RLRsim").mend == (
+        "sudo apt-get install --no-install-recommends r-cran-emmeans && sudo /usr/lib/R/bin/Rscript"
+        ' -e \'install.packages(c("RLRsim"), repos = "https://cloud.r-project.org")\''
+    )
+
+
+@pytest.mark.parametrize("said", ["", "exit 1"])
+def test_apt_without_lists_is_asked_for_all(said: str, fake_r: FakeR, program: FakeR) -> None:
+    program("apt-get")
+    program("apt-cache", said)
+    fake_r((healthy("/usr/lib/R") | {"RLRsim": line("RLRsim", "missing", "", "")}).values())
+    assert named(examine(), "RLRsim").mend.endswith("--no-install-recommends r-cran-rlrsim")
 
 
 @pytest.mark.parametrize(

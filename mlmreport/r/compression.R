@@ -827,13 +827,13 @@ design_of_many <- function(call, frame, many = 50000L) {
     return(NULL)
   }
   formula <- stats::as.formula(eval(call$formula, frame))
-  formula[[3L]] <- expandDoubleVerts(formula[[3L]])
+  formula[[3L]] <- single_bars(formula[[3L]])
   ask <- call[c(1L, match(c("data", "weights", "offset"), names(call), 0L))]
   ask[[1L]] <- quote(stats::model.frame)
-  ask$formula <- subbars(formula)
+  ask$formula <- bars_as_sums(formula)
   ask$drop.unused.levels <- TRUE
   fr <- eval(ask, frame)
-  bars <- findbars(formula[[3L]])
+  bars <- find_bars(formula[[3L]])
   if (nrow(fr) < nrow(data) || !row_by_row(fr, bars)) {
     return(NULL)
   }
@@ -865,7 +865,7 @@ few_rows_design <- function(call, frame, data, fr) {
 
 # X as lFormula has it.
 fixed_columns <- function(formula, fr, control) {
-  formula[[3L]] <- nobars(formula[[3L]])
+  formula[[3L]] <- without_bars(formula[[3L]])
   x <- stats::model.matrix(formula, fr)
   dimnames(x) <- list(NULL, colnames(x))
   x <- lme4:::chkRank.drop.cols(x, control$check.rankX, 1e-7)

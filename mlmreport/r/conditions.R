@@ -63,9 +63,7 @@ plain_time <- function(x) {
 }
 
 session_versions <- function() {
-  packages <- c(
-    "lme4", "Matrix", "lmerTest", "pbkrtest", "performance", "emmeans", "clubSandwich", "RLRsim"
-  )
+  packages <- c("lme4", "Matrix", "lmerTest", "pbkrtest", "emmeans", "clubSandwich", "RLRsim")
   found <- lapply(packages, function(p) as.character(utils::packageVersion(p)))
   names(found) <- packages
   c(
@@ -131,6 +129,15 @@ evaluate <- function(name, call) {
   found$value
 }
 
+# What a condition is to the report. That a function or argument goes out of use is about the software
+# and nothing about the data: .Deprecated() and the package lifecycle give it a class, lme4 words alone.
+kind_of <- function(condition, kind) {
+  classes <- c("deprecatedWarning", "lifecycle_warning_deprecated")
+  phrases <- "\\b(is|are|has been|have been) (soft-)?deprecated\\b|\\b(has|have) (been )?moved to the \\S+ package\\b"
+  outdated <- inherits(condition, classes) || grepl(phrases, words_of(condition), perl = TRUE)
+  if (kind != "error" && outdated) "deprecation" else kind
+}
+
 # The value of an expression, or the error as a condition; the warnings and messages, in order, and
 # the seconds that it took. Method dispatch wraps an error of an argument in one of its own, without the
 # class of what is undefined by its nature: then the value is the inner one.
@@ -139,7 +146,7 @@ observed <- function(expr) {
   undefined <- NULL
   hear <- function(kind, restart) {
     function(condition) {
-      said[[length(said) + 1L]] <<- list(kind = kind, text = words_of(condition))
+      said[[length(said) + 1L]] <<- list(kind = kind_of(condition, kind), text = words_of(condition))
       invokeRestart(restart)
     }
   }

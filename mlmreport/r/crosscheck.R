@@ -52,7 +52,7 @@ named_list <- function(x) setNames(as.list(x), names(x))
 fitted_by <- function(expr) {
   said <- character()
   note <- function(condition) {
-    said <<- c(said, gsub("\\s+", " ", trimws(conditionMessage(condition))))
+    if (kind_of(condition, "said") == "said") said <<- c(said, words_of(condition))
   }
   found <- tryCatch(
     withCallingHandlers(
@@ -134,10 +134,10 @@ by_nlme <- function(m) {
     data$.spread <- 1 / weights(m)
     flist <- getME(m, "flist")
     for (k in seq_along(nesting)) data[[paste0(".g", k)]] <- flist[[nesting[k]]]
-    labels <- attr(terms(lme4::nobars(formula(m))), "term.labels")
+    labels <- attr(terms(without_bars(formula(m))), "term.labels")
     fixed <- reformulate(
       if (length(labels)) labels else "1", ".outcome",
-      intercept = attr(terms(lme4::nobars(formula(m))), "intercept") == 1
+      intercept = attr(terms(without_bars(formula(m))), "intercept") == 1
     )
     random <- setNames(lapply(nesting, nlme_structure, m = m), paste0(".g", seq_along(nesting)))
     fit <- lme_fit(fixed, data, random, isREML(m), any(data$.spread != 1))
@@ -181,7 +181,7 @@ nested_order <- function(m) {
   flist <- getME(m, "flist")
   order <- names(flist)[order(vapply(flist, nlevels, 1L))]
   for (k in seq_along(order)[-1L]) {
-    if (!lme4::isNested(flist[[order[k]]], flist[[order[k - 1L]]])) {
+    if (!is_nested(flist[[order[k]]], flist[[order[k - 1L]]])) {
       return(NULL)
     }
   }
@@ -199,7 +199,7 @@ reformulate_bar <- function(bar) as.formula(call("~", bar[[2L]]), env = globalen
 
 # The terms with bars in the order of VarCorr().
 ordered_bars <- function(m) {
-  bars <- lme4::findbars(lme4::expandDoubleVerts(formula(m)))
+  bars <- find_bars(single_bars(formula(m)))
   written <- vapply(bars, function(bar) paste(deparse(bar, 500L), collapse = ""), "")
   bars[match(names(getME(m, "mmList")), written)]
 }
@@ -223,7 +223,7 @@ by_glmmtmb <- function(m) {
     if (length(attr(getME(m, "X"), "col.dropped"))) {
       not_applicable("glmmTMB() does not leave out collinear columns, as lme4 did here")
     }
-    fit <- glmmtmb_fit(lme4::expandDoubleVerts(formula(m)), model_data(m), isREML(m))
+    fit <- glmmtmb_fit(single_bars(formula(m)), model_data(m), isREML(m))
     blocks <- lapply(glmmTMB::VarCorr(fit)$cond, function(v) matrix(v, nrow(v), dimnames = dimnames(v)))
     components <- Map(block_components, blocks, fit$modelInfo$grpVar)
     criterion <- -fit$fit$objective
@@ -343,7 +343,7 @@ without_zeros <- function(m) {
   zeros <- lapply(seq_along(bars), zero_effects, m = m)
   apart <- !length(unlist(zeros))
   kept <- unlist(Map(simpler_bars, bars, zeros, apart = apart))
-  fixed <- lme4::nobars(formula(m))
+  fixed <- without_bars(formula(m))
   if (!is.call(fixed) || length(fixed) < 3L) {
     return(NULL)
   }
@@ -366,7 +366,7 @@ simpler_bars <- function(bar, zeros, apart) {
 }
 
 refit_by_formula <- function(m, formula) {
-  if (!length(lme4::findbars(formula))) {
+  if (!length(find_bars(formula))) {
     call <- bquote(lm(.(formula), data = d))
     if (weighted()) call$weights <- as.name(record$weights)
     return(eval(call, analysis))

@@ -14,6 +14,27 @@ undefined <- function(...) {
 formula_name <- function(x) ifelse(x == make.names(x), x, paste0("`", x, "`"))
 plain_name <- function(x) sub("^`(.*)`$", "\\1", x)
 
+# --- versions of lme4 -----------------------------------------------------------------------------
+
+# From 1.1-38 on lme4 has its functions on formulas from the package reformulas, and warns where its own
+# are called; and confint() has signames for oldNames.
+since_reformulas <- function() utils::packageVersion("lme4") >= "1.1.38"
+
+of_formulas <- function(name) getExportedValue(if (since_reformulas()) "reformulas" else "lme4", name)
+find_bars <- function(term) of_formulas("findbars")(term)
+without_bars <- function(term) of_formulas("nobars")(term)
+bars_as_sums <- function(term) of_formulas("subbars")(term)
+single_bars <- function(term) of_formulas("expandDoubleVerts")(term)
+is_nested <- function(inner, outer) of_formulas("isNested")(inner, outer)
+
+# Profile limits by confint() of lme4, a row a parameter, named as "sd_(Intercept)|group".
+confint_profile <- function(m, parm, level = 0.95) {
+  call <- quote(confint(m, parm = parm, level = level, method = "profile", quiet = TRUE))
+  if (missing(parm)) call$parm <- NULL
+  call[[if (since_reformulas()) "signames" else "oldNames"]] <- FALSE
+  eval(call)
+}
+
 # --- structure ------------------------------------------------------------------------------------
 
 # Rows per group, in the order of the levels.

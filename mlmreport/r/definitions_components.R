@@ -116,6 +116,40 @@ r2_by_blocks <- function(m, conditional = FALSE) {
   (fixed + conditional * random) / (fixed + random + sigma(m)^2)
 }
 
+# The variances that the R package performance divides (Luedecke et al., 2021; version 0.10.2 with
+# insight 0.19, get_variance): of the fixed part's predictions; of the random effects, the mean over the
+# rows of z' Sigma z for the first block of each grouping, z the columns of X of the same names, so that
+# uncorrelated slopes (||) and slopes without a fixed effect are left out; and the residual variance.
+# Where a diagonal element of theta is below a tolerance, its variance of the random effects is NA.
+performance_variances <- function(m, tolerance = 1e-5) {
+  x <- getME(m, "X")
+  if (!"(Intercept)" %in% colnames(x)) x <- cbind("(Intercept)" = 1, x)
+  parts <- vapply(VarCorr(m)[names(getME(m, "flist"))], function(v) {
+    effects <- intersect(rownames(v), colnames(x))
+    z <- x[, effects, drop = FALSE]
+    sum((z %*% as.matrix(v)[effects, effects, drop = FALSE]) * z) / nobs(m)
+  }, 0)
+  singular <- any(abs(getME(m, "theta")[getME(m, "lower") == 0]) < tolerance)
+  list(fixed = fixed_variance(m), random = if (singular) NA_real_ else sum(parts), residual = sigma(m)^2)
+}
+
+icc_by_performance <- function(m) {
+  v <- performance_variances(m)
+  if (is.na(v$random)) undefined(without_performance)
+  v$random / (v$random + v$residual)
+}
+
+# R2 by Nakagawa & Schielzeth (2013) of these variances; the marginal one without the random effects
+# where performance gives none.
+r2_by_performance <- function(m, conditional = FALSE) {
+  v <- performance_variances(m)
+  if (is.na(v$random) && conditional) undefined(without_performance)
+  if (is.na(v$random)) v$random <- 0
+  (v$fixed + conditional * v$random) / (v$fixed + v$random + v$residual)
+}
+
+without_performance <- "performance gives no value where a variance is zero to its tolerance"
+
 # AIC or BIC by the criterion of the fit with another n, and with or without the fixed effects among
 # the parameters; a penalty of 2 gives AIC.
 criterion_by <- function(m, penalty, fixed = TRUE) {

@@ -235,7 +235,7 @@ bootstrap_se <- function(refits, term, most = 0.05) {
   sd(refits$beta[, term], na.rm = TRUE)
 }
 
-# SDs, correlations and the residual SD by the names of confint(oldNames = FALSE).
+# SDs, correlations and the residual SD by the names of confint_profile().
 sd_and_correlations <- function(m) {
   groups <- block_groups(m)
   found <- unlist(lapply(seq_along(groups), function(k) {

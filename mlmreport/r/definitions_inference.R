@@ -154,7 +154,7 @@ mode_reliability <- function(m, group) {
 null_means <- function(m, group) {
   flist <- getME(m, "flist")
   first <- match(levels(flist[[group]]), flist[[group]])
-  around <- names(flist)[vapply(flist, function(f) isNested(flist[[group]], f), FALSE)]
+  around <- names(flist)[vapply(flist, function(f) is_nested(flist[[group]], f), FALSE)]
   fixef(m)[["(Intercept)"]] + Reduce(`+`, lapply(around, function(g) {
     ranef(m, condVar = FALSE)[[g]][as.character(flist[[g]][first]), "(Intercept)"]
   }))
@@ -340,7 +340,7 @@ random_weights <- function(m, x, row, units) {
 units_around <- function(m, group, unit) {
   flist <- getME(m, "flist")
   rows <- flist[[group]] == unit
-  around <- vapply(flist, function(f) isNested(flist[[group]], f), FALSE)
+  around <- vapply(flist, function(f) is_nested(flist[[group]], f), FALSE)
   lapply(flist[around], function(f) as.character(f[rows][1L]))
 }
 

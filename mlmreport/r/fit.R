@@ -426,35 +426,26 @@ other_definitions <- function(id, null, group) {
   name <- paste0("m_", id)
   model_as_m(name)
   b <- list(M = as.name(name))
-  entry <- function(what, expr, label, type = "proportion", method = "", otherwise = NULL) {
-    if (is.null(otherwise)) otherwise <- "it is not defined for this model and data"
+  entry <- function(what, expr, label, type = "proportion", method = "") {
     if (weighted() && grepl("performance", what, fixed = TRUE)) {
       reason <- "performance takes all rows to have the same residual variance"
       return(absent(paste0("fit/definitions/", what), reason, label))
     }
     statistic(
       paste0("fit/definitions/", what), EXPR, label, type, "", method, name,
-      list(EXPR = resolve(expr, b)), otherwise
+      list(EXPR = resolve(expr, b))
     )
   }
   entry("icc_at_zero", quote(icc_at_zero(M)), "ICC where the predictors with slopes are zero")
   entry("icc_intercepts", quote(icc_intercepts(M)), "Share of the intercept variances")
   entry("icc_adjusted", quote(icc_adjusted(M)), "Adjusted ICC")
   entry("icc_unadjusted", quote(icc_unadjusted(M)), "Unadjusted ICC")
-  none <- "performance gives no value where a variance is zero to its tolerance"
+  entry("icc_performance", quote(icc_by_performance(M)), "Adjusted ICC by performance")
+  entry("r2_performance_marginal", quote(r2_by_performance(M)), "marginal R2 by performance")
   entry(
-    "icc_performance",
-    quote(suppressWarnings(unlist(performance::icc(M, verbose = FALSE))["ICC_adjusted"])),
-    "Adjusted ICC by performance", otherwise = none
+    "r2_performance_conditional", quote(r2_by_performance(M, conditional = TRUE)),
+    "conditional R2 by performance"
   )
-  for (what in c("marginal", "conditional")) {
-    b$W <- paste0("R2_", what)
-    entry(
-      paste0("r2_performance_", what),
-      quote(suppressWarnings(as.list(performance::r2_nakagawa(M, verbose = FALSE))[[W]])),
-      paste(what, "R2 by performance"), otherwise = none
-    )
-  }
   if (!weighted()) {
     entry("r2m_blocks", quote(r2_by_blocks(M)), "Marginal R2 by MuMIn")
     entry("r2c_blocks", quote(r2_by_blocks(M, conditional = TRUE)), "Conditional R2 by MuMIn")

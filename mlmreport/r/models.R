@@ -281,7 +281,7 @@ confidence <- function(ci, parm, method, name, b) {
     b$REML <- parm != "beta_" && by_reml(name)
     if (b$REML) quote(profile_limits(P, level = LEVEL, reml = REML)) else quote(profile_limits(P, level = LEVEL))
   } else {
-    quote(confint(M, level = LEVEL, method = "profile", oldNames = FALSE, quiet = TRUE))
+    quote(confint_profile(M, level = LEVEL))
   }
   if (method == "profile" && parm != "all") call <- as.call(append(as.list(call), list(parm), 2L))
   object(ci, CALL, bind = list(CALL = resolve(call, b)))
@@ -335,7 +335,7 @@ fixed_limits <- function(id, ci, said, labels, unit, name, b) {
   }
 }
 
-# The row names of confint(oldNames = FALSE), in lme4's order, beside what they stand for.
+# The row names of confint_profile(), in lme4's order, beside what they stand for.
 interval_rows <- function(m) {
   rows <- list()
   groups <- setNames(block_groups(m), names(VarCorr(m)))
@@ -416,9 +416,11 @@ refit_by_others <- function(id, optimizers) {
   )
 }
 
-# Whether R warned of an object in this step; of a search on compressed data the model does not tell.
+# Whether an optimizer warned that it stopped short; of a search on compressed data the model does not tell.
 warned <- function(name) {
-  any(vapply(record$conditions, function(x) x$name == name && x$kind == "warning", FALSE))
+  any(vapply(record$conditions, function(x) {
+    x$name == name && x$kind == "warning" && grepl("convergence code|to converge", x$text)
+  }, FALSE))
 }
 
 # The refit by the optimizer `best` takes the model's name, the first fit that of a refit.

@@ -7,7 +7,7 @@
 #   profile_limits(problem, parameters, level)   a row a parameter: lower, upper, estimate, bounded
 #   icc_limits(problem, group, level)            of a share of variance of random intercepts
 
-# `parameters` are names of confint(oldNames = FALSE), or "theta_" for SDs, correlations and sigma,
+# `parameters` are names of confint_profile(), or "theta_" for SDs, correlations and sigma,
 # "beta_" for fixed effects, which are profiled by maximum likelihood also where `reml` is TRUE. A
 # limit is NA for a correlation with an effect of variance zero, which the likelihood does not depend on.
 profile_limits <- function(problem, parameters = NULL, level = 0.95, reml = FALSE) {

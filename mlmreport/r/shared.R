@@ -55,7 +55,7 @@ call_at_optimum <- function(call, by = "") {
 # compress (see compressed_rows), found in a fiftieth of the time that a design would take to show it.
 scattered <- function(formula, data) {
   groups <- tryCatch(
-    lapply(findbars(formula[[3L]]), function(bar) as.integer(eval(bar[[3L]], data, analysis))),
+    lapply(find_bars(formula[[3L]]), function(bar) as.integer(eval(bar[[3L]], data, analysis))),
     error = function(e) NULL # lme4 is to say what is wrong
   )
   length(groups) > 1L && 2 * length(unique(joint_codes(groups))) > nrow(data)

@@ -88,7 +88,10 @@ collected <- function(task, again) {
 # The value of what was observed; what R said, and an error, are raised as if they came from here.
 said_again <- function(found) {
   for (said in found$said) {
-    switch(said$kind, warning = warning(said$text, call. = FALSE), message = message(said$text))
+    switch(said$kind,
+      warning = warning(said$text, call. = FALSE), message = message(said$text),
+      deprecation = warning(warningCondition(said$text, class = "deprecatedWarning"))
+    )
   }
   if (inherits(found$value, "error")) stop(found$value)
   found$value

@@ -43,7 +43,12 @@ TITLES = {
     "interpretation": "Interpretation",
     "inference": "Inference",
 }
-CONDITIONS = {"warning": "warning", "message": "message", "error": "not computed"}
+CONDITIONS = {
+    "warning": "warning",
+    "message": "message",
+    "deprecation": "on the software, not on the data",
+    "error": "not computed",
+}
 ASSETS = ("style.css", "report.js", "refs.bib")
 
 

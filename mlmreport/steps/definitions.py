@@ -188,7 +188,7 @@ def _icc(context: Context) -> list[Entry]:
 PERFORMANCE = (
     "as the R package performance has it; its average differs where slopes are uncorrelated with "
     "intercepts (||), and for fits that are singular to its tolerance it gives none or leaves the "
-    "random effects out"
+    "random effects out; computed here by its definition"
 )
 
 

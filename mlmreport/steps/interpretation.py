@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -446,10 +447,18 @@ def _at_bounds(context: Context, model: FittedModel) -> str:
     )
 
 
+IRREGULAR = re.compile(
+    r"non-monotonic profile|bad profile|bad spline fit|unexpected decrease in profile"
+    r"|identical or NA \.zeta|NAs detected in profiling|slightly lower deviances"
+    r"|collapsing to unique|convergence code|to converge"
+)
+"""What ``profile()`` and ``confint()`` of lme4 warn of a profile, and an optimizer on its way."""
+
+
 def _profile_warning(context: Context, model: FittedModel) -> str:
     """What a reader has to know of intervals whose profiles lme4 warned about."""
     where = f"ci_{model.id}"
-    if not any(said["where"] == where and said["kind"] != "error"
+    if not any(said["where"] == where and IRREGULAR.search(said["text"])
                for said in context.engine.conditions):  # fmt: skip
         return ""
     return (

@@ -273,11 +273,13 @@ def _model(context: Context, model: FittedModel) -> dict[str, Any]:
 
 
 def _said(context: Context, fitted: str) -> list[str]:
-    """What R said of a fit, except that it is singular: that is a fact of its own."""
+    """What R said of a fit and its data, but not that it is singular: that is a fact of its own."""
     return [
         entry["text"]
         for entry in context.engine.conditions
-        if entry["where"] == fitted and "boundary (singular)" not in entry["text"]
+        if entry["where"] == fitted
+        and entry["kind"] != "deprecation"
+        and "boundary (singular)" not in entry["text"]
     ]
 
 

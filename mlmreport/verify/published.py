@@ -2,7 +2,8 @@
 
 A case is a YAML file: source, data, formula, criterion, and the numbers as printed. A number agrees
 to its printed precision, that is within half a unit of its last digit. A case whose source stopped
-short of the optimum has a relative tolerance, ``known`` has one for a single number, both with why.
+short of the optimum has a relative tolerance, ``known`` has one for a single number, or the number
+that another version gives (``also``), all with why.
 """
 
 from __future__ import annotations
@@ -118,14 +119,18 @@ def _method(content: Mapping[str, Any]) -> str:
 
 
 def _judged(case: Case, name: str, text: str, found: float) -> Number:
-    apart, value = abs(found - float(text)), abs(float(text))
-    half = half_a_unit(Decimal(text)) * (1 + 1e-6)
-    if apart <= half:
+    if _is_near(found, text):
         return Number(name, text, found, AGREES)
     known = case.content.get("known", {}).get(name, case.content)
-    if apart <= half + float(known.get("tolerance", 0)) * value:
+    if _is_near(found, known.get("also", text), float(known.get("tolerance", 0))):
         return Number(name, text, found, KNOWN, known["why"])
     return Number(name, text, found, DIFFERS)
+
+
+def _is_near(found: float, text: str, tolerance: float = 0) -> bool:
+    """Whether a value is a printed one, to its precision and a relative tolerance."""
+    half = half_a_unit(Decimal(text)) * (1 + 1e-6)
+    return abs(found - float(text)) <= half + tolerance * abs(float(text))
 
 
 # --- fitting ----------------------------------------------------------------------------------

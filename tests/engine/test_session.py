@@ -35,6 +35,17 @@ test_step <- function(n) {
   series("t/x", d$x, "Values")
   list(found = "yes", nothing = character(0))
 }
+test_outdated <- function() {
+  says <- c(
+    "'oldNames' is deprecated. Please use 'signames' instead.",
+    "the \u2018findbars\u2019 function has moved to the reformulas package. Please"
+  )
+  object("by_class", .Deprecated("fixef", msg = "use something else"))
+  object("by_words", for (text in says) warning(text, call. = FALSE), bind = list(says = says))
+  object("of_a_worker", said_again(observed(.Deprecated("fixef", msg = "use something else"))))
+  object("of_the_data", warning("the column deprecated is constant"))
+  list()
+}
 test_stop <- function() stop("the step failed")
 test_quit <- function(x) x + "a"
 test_twice <- function() {
@@ -105,6 +116,28 @@ def test_conditions_are_recorded_in_order(engine: Engine) -> None:
         ("centre", "warning", "third"),
     ]
     assert said[3] == ("t/log", "warning", "NaNs produced")
+
+
+def test_what_goes_out_of_use_is_said_of_the_software(engine: Engine) -> None:
+    """Also after a worker or the cache; and words about data are left as they are."""
+    engine.run("fit", "test_outdated")
+    said = [(c["where"], c["kind"]) for c in engine.conditions]
+    assert said == [
+        ("by_class", "deprecation"),
+        ("by_words", "deprecation"),
+        ("by_words", "deprecation"),
+        ("of_a_worker", "deprecation"),
+        ("of_the_data", "warning"),
+    ]
+
+
+@pytest.mark.parametrize("function", ["find_bars", "without_bars", "bars_as_sums", "single_bars"])
+def test_formulas_are_taken_apart_without_a_warning(function: str, r: Session) -> None:
+    import rpy2.rinterface as ri
+
+    call = f"length(observed({function}(y ~ x + (x || g)))$said)"
+    (said,) = ri.baseenv["eval"](ri.baseenv["parse"](text=ri.StrSexpVector([call])), r._home)
+    assert said == 0
 
 
 def test_the_workspace_of_r_stays_empty(engine: Engine) -> None:

@@ -299,11 +299,11 @@ for (id in c("sleepstudy REML", "crossed REML")) {
 # definition profiles all rows.
 m <- kept[["weights ML"]]$m
 ours <- profile_limits(compress(m), "theta_", 0.9)[c("sd_(Intercept)|school", "sigma"), ]
-theirs <- confint(m, c("sd_(Intercept)|school", "sigma"), 0.9, "profile", oldNames = FALSE, quiet = TRUE)
+theirs <- confint_profile(m, c("sd_(Intercept)|school", "sigma"), 0.9)
 say("profile with weights", (as.matrix(ours[1:2]) - theirs) / (ours$upper - ours$lower), 1e-3)
 m <- quiet(lmer(Yield ~ 1 + (1 | Batch), Dyestuff2))
 ours <- profile_limits(compress(m))
-theirs <- quiet(confint(m, method = "profile", oldNames = FALSE, quiet = TRUE))
+theirs <- quiet(confint_profile(m))
 say("profile singular", (as.matrix(ours[1:2]) - theirs[rownames(ours), ]) / (ours$upper - ours$lower), 1e-3)
 say("profile singular, limit 0", c(ours$lower[1L], !ours$lower_bounded[1L]), 0)
 alike <- data.frame(g = gl(6, 5), x = rep(1:5, 6), y = rep(c(1, 2, 1, 3, 2), 6)) # no group differs

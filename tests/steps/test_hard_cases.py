@@ -86,6 +86,8 @@ def test_two_crossed_groupings(run_spec: RunSpec) -> None:
         """)
     )
     check_sound(found)
+    assert "deprecation" not in {said["kind"] for said in found.conditions}
+    assert "irregular" not in found.steps["interpretation"]["tables"]["random"].note
     plate, sample = 0.8467, 1.9316
     assert value(found, "null/var/plate/(Intercept)/sd") == pytest.approx(plate, abs=5e-5)
     assert value(found, "null/var/sample/(Intercept)/sd") == pytest.approx(sample, abs=5e-5)

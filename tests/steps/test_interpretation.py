@@ -9,6 +9,7 @@ import pytest
 from support import value
 
 from mlmreport.quantities import Results
+from mlmreport.steps.interpretation import IRREGULAR
 
 pytestmark = pytest.mark.r
 Analysed = Callable[[str], Results]
@@ -65,3 +66,18 @@ def test_a_line_is_the_slope_drawn(analysed: Analysed) -> None:
     assert len(x) == len(y) == 41
     rise = (y[-1] - y[0]) / (x[-1] - x[0])
     assert rise == pytest.approx(value(found, f"{at}/Public/estimate"))
+
+
+@pytest.mark.parametrize(
+    ("text", "irregular"),
+    [
+        ("non-monotonic profile for sd_(Intercept)|g", True),
+        ("bad spline fit for cor_x.(Intercept)|g: falling back to linear interpolation", True),
+        ("convergence code 3 from bobyqa: bobyqa -- a trust region step failed", True),
+        ("'oldNames' is deprecated. Please use 'signames' instead.", False),
+        ("the 'findbars' function has moved to the reformulas package.", False),
+        ("unused control arguments ignored", False),
+    ],
+)
+def test_profiles_are_irregular_where_lme4_says_just_that(text: str, irregular: bool) -> None:
+    assert bool(IRREGULAR.search(text)) is irregular

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 
 import pytest
 from support import value
 
 from mlmreport.quantities import Results, Table
+from mlmreport.steps import models
 
 pytestmark = pytest.mark.r
 Analysed = Callable[[str], Results]
@@ -60,3 +62,15 @@ def test_gradients_pass_lme4s_own_check(analysed: Analysed) -> None:
     gradients = [value(found, name) for name in found.items if name.endswith("/gradient")]
     assert len(gradients) == 5
     assert max(gradients) < 0.002
+
+
+def test_what_lme4_said_of_a_model_is_not_what_it_says_of_its_functions() -> None:
+    said = [
+        ("m_null", "message", "boundary (singular) fit: see help('isSingular')"),
+        ("m_null", "deprecation", "the 'findbars' function has moved to the reformulas package."),
+        ("m_null", "warning", "Some predictor variables are on very different scales"),
+        ("m_last", "warning", "of another model"),
+    ]
+    conditions = [dict(zip(("where", "kind", "text"), entry, strict=True)) for entry in said]
+    context = SimpleNamespace(engine=SimpleNamespace(conditions=conditions))
+    assert models._said(context, "m_null") == [said[2][2]]  # type: ignore[arg-type]
