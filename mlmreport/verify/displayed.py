@@ -291,8 +291,13 @@ def _compared(entry: Displayed, results: Results) -> Iterator[Mismatch]:
 
 def _reason(entry: Displayed, item: Missing) -> Iterator[Mismatch]:
     said = (entry.value if entry.value else entry.text).removeprefix("not available: ")
-    if said != _spaced(item.reason):
+    if _without_ticks(said) != _without_ticks(item.reason):
         yield Mismatch(entry.id, item.label, "reason", said, item.reason)
+
+
+def _without_ticks(text: str) -> str:
+    """A reason as its reader sees it: what stands in backticks is set as code."""
+    return _spaced(text.replace("`", ""))
 
 
 def _number(entry: Displayed, item: Quantity) -> Iterator[Mismatch]:
