@@ -880,7 +880,7 @@ scale_diagnostics <- function(scale, name, b) {
     paste("Share of the quantiles outside the band,", scale), "share", bind = b
   )
   statistic(
-    at("spread"), cor(fitted(R), abs(residuals(R)), method = "spearman"),
+    at("spread"), cor(levelled(fitted(R)), levelled(abs(residuals(R))), method = "spearman"),
     paste("Rank correlation of fitted values and absolute residuals,", scale), "correlation",
     bind = b
   )

@@ -33,7 +33,7 @@ crosscheck_installed <- function(packages) {
 crosscheck_choose <- function(id, optimizer) {
   m <- get(crosscheck_name(paste0(id, "_", optimizer)), envir = analysis)
   assign(crosscheck_name(id), m, envir = analysis)
-  list(errors = named_list(component_errors(m)))
+  list(errors = named_list(component_errors(m)), joint = named_list(joint_errors(m)))
 }
 
 crosscheck_engine <- function(engine, id) {
@@ -379,9 +379,9 @@ refit_by_formula <- function(m, formula) {
 # --- a model as others may have fitted it ---------------------------------------------------------
 
 # All numbers that a paper prints of a model, fitted to `data`; `coding` are matrices of contrasts
-# by column, each a list of rows and the names of its columns; `ddf` is empty where no tests are
-# asked for.
-crosscheck_values <- function(data, formula, reml, coding, ddf, level) {
+# by column, each a list of rows and the names of its columns; `optimizers` are tried as best_fit()
+# says; `ddf` is empty where no tests are asked for.
+crosscheck_values <- function(data, formula, reml, coding, optimizers, always, tolerance, ddf, level) {
   room <- new.env(parent = analysis)
   for (column in names(coding)) {
     rows <- coding[[column]]
@@ -390,13 +390,35 @@ crosscheck_values <- function(data, formula, reml, coding, ddf, level) {
     contrasts(data[[column]], how.many = ncol(coded)) <- coded
   }
   assign("d", data, envir = room)
-  formula <- str2lang(formula)
   fitted_by({
-    m <- eval(lmer_call(formula, reml), room)
+    m <- best_fit(formula, reml, room, optimizers, always, tolerance)
     list(
       status = "fitted", reason = "", rows = nobs(m), values = named_list(printed_of(m, ddf, level))
     )
   })
+}
+
+# The fit that a report reports: that of the first optimizer, unless, where there is doubt of it or
+# `always`, the log-likelihood of another is higher by more than `tolerance`; of equal ones one that
+# lme4 does not complain of.
+best_fit <- function(formula, reml, room, optimizers, always, tolerance) {
+  by <- function(optimizer) eval(call_of_model(formula, reml, optimizer), room)
+  first <- by(optimizers[[1L]])
+  if (!always && !isSingular(first) && !length(complaints(first))) {
+    return(first)
+  }
+  others <- lapply(optimizers[-1L], function(optimizer) {
+    tryCatch(suppressMessages(suppressWarnings(by(optimizer))), error = function(e) NULL)
+  })
+  others <- Filter(Negate(is.null), others)
+  gain <- vapply(others, function(m) as.numeric(logLik(m)), 0) - as.numeric(logLik(first))
+  highest <- max(gain, 0)
+  if (highest <= tolerance) {
+    return(first)
+  }
+  equal <- which(gain >= highest - tolerance)
+  complained <- vapply(others[equal], function(m) length(complaints(m)) > 0L, FALSE)
+  others[[equal[order(complained, -gain[equal])[1L]]]]
 }
 
 printed_of <- function(m, ddf, level) {
@@ -423,9 +445,14 @@ printed_of <- function(m, ddf, level) {
     bic = BIC(m), nobs = nobs(m), parameters = attr(logLik(m), "df"), fixed = length(fixef(m)),
     setNames(ngrps(m), paste0("ngroups/", names(ngrps(m)))),
     log_det = as.numeric(determinant(crossprod(getME(m, "X")))$modulus),
-    fixed_values(m, ddf, level)
+    joint_errors(m), fixed_values(m, ddf, level)
   )
   found[is.finite(found)]
+}
+
+joint_errors <- function(m) {
+  errors <- joint_fixed_errors(m)
+  setNames(errors, paste("fixef", names(errors), "se_joint", sep = "/", recycle0 = TRUE))
 }
 
 block_correlations <- function(block, group) {

@@ -153,6 +153,7 @@ outlying_rows <- function(m, most = 3.29) {
 # SDs of e in the lowest, the middle and the highest fifth of x, the ratio of the outer two and that
 # of the middle one to their root mean square; ties go with the fifth.
 fifths <- function(x, e) {
+  x <- levelled(x)
   ends <- quantile(x, c(0.2, 0.4, 0.6, 0.8), names = FALSE)
   if (ends[1L] >= ends[4L]) undefined("most rows have the same value, so there are no fifths")
   low <- sd(e[x <= ends[1L]])
@@ -167,7 +168,16 @@ fifths <- function(x, e) {
 
 # Spearman's test that absolute residuals do not rise or fall with x (t approximation).
 spread_test <- function(x, e) {
-  suppressWarnings(cor.test(x, abs(e), method = "spearman", exact = FALSE))
+  suppressWarnings(cor.test(levelled(x), levelled(abs(e)), method = "spearman", exact = FALSE))
+}
+
+# Values closer than 1e-9 of their SD made equal: fitted values that a design makes equal differ by
+# rounding, and ranks and fifths should not hang on that.
+levelled <- function(x) {
+  order_ <- order(x)
+  new <- c(TRUE, diff(x[order_]) > 1e-9 * sd(x))
+  x[order_] <- x[order_][new][cumsum(new)]
+  x
 }
 
 # Test that the variance of e is the same along x, which sees a V or its reverse too: n R^2 of squared
@@ -253,6 +263,7 @@ mode_distance <- function(m, group) {
 # Largest distance from zero of the lowess smooth of e on x within the central 95 % of x, in
 # standard deviations of e.
 smooth_departure <- function(x, e) {
+  x <- levelled(x)
   smooth <- lowess(x, e)
   ends <- quantile(x, c(0.025, 0.975))
   inside <- smooth$x >= ends[1L] & smooth$x <= ends[2L]

@@ -1,57 +1,141 @@
 # Standard errors of variance components, and statistics by the definitions of other programs.
 
-# Standard errors of the (co)variances and of the residual variance: the Hessian of the deviance or
-# REML criterion in them, the fixed effects profiled out, by central differences (the observed
-# information, which SAS, SPSS and Stata use) at two steps, from which their error of the second order
-# is taken out (Richardson, 1911): a small step alone loses digits to rounding. Where a step leaves the
-# range, as beside a correlation near 1, smaller ones are taken. None at the boundary.
-component_errors <- function(m, steps = c(1e-2, 1e-3)) {
+# Standard errors of the (co)variances and of the residual variance: from the observed information of
+# the likelihood, or of the restricted one, in them with the fixed effects profiled out, which SAS, SPSS
+# and Stata use. None at the boundary, or where the information is not positive definite.
+component_errors <- function(m) {
   if (isSingular(m)) {
     return(numeric())
   }
-  criterion <- component_criterion(m)
-  lower <- lapply(VarCorr(m), function(v) as.matrix(v)[lower.tri(v, TRUE)])
-  values <- c(unlist(lower), sigma(m)^2)
-  names(values) <- c(unlist(Map(lower_names, VarCorr(m), block_groups(m))), "sigma2")
-  scales <- c(unlist(lapply(VarCorr(m), function(v) {
-    s <- sqrt(diag(as.matrix(v)))
-    outer(s, s)[lower.tri(v, TRUE)]
-  })), sigma(m)^2)
-  for (h in steps) {
-    near <- central_hessian(criterion, values, h * scales)
-    far <- central_hessian(criterion, values, 2 * h * scales)
-    covariance <- tryCatch(2 * solve((4 * near - far) / 3), error = function(e) NULL)
-    if (!is.null(covariance) && all(is.finite(covariance)) && all(diag(covariance) > 0)) {
-      return(setNames(sqrt(diag(covariance)), names(values)))
-    }
+  information <- component_information(m)
+  covariance <- tryCatch(solve(information), error = function(e) NULL)
+  if (is.null(covariance) || !all(is.finite(covariance)) || any(diag(covariance) <= 0)) {
+    return(numeric())
   }
-  numeric()
+  sqrt(diag(covariance))
 }
 
-# The deviance or REML criterion as a function of the (co)variances, a lower triangle a block, and of
-# the residual variance; NA where these are no covariance matrix.
-component_criterion <- function(m) {
-  deviance_of <- deviance_function(m)
-  inner <- environment(deviance_of)
-  size <- lengths(getME(m, "cnms"))
-  n <- nobs(m) - if (isREML(m)) ncol(getME(m, "X")) else 0L
-  function(values) {
-    sigma2 <- values[length(values)]
-    theta <- tryCatch(
-      unlist(Map(
-        function(part, k) covariance_factor(part, k) / sqrt(sigma2),
-        split(values[-length(values)], rep(seq_along(size), size * (size + 1) / 2)), size
-      )),
-      error = function(e) NULL
-    )
-    if (is.null(theta)) {
-      return(NA_real_)
-    }
-    profiled <- deviance_of(theta)
-    rss <- inner$resp$wrss() + inner$pp$sqrL(1)
-    # From the criterion with sigma2 profiled out to the one at this sigma2 (Bates et al., 2015).
-    profiled - n * (1 + log(2 * pi * rss / n)) + n * log(2 * pi * sigma2) + rss / sigma2
+# Standard errors of the fixed effects from the information of all parameters together, where those of
+# lme4 take the (co)variances as known: (X'V^-1 X)^-1 + J C J', with C the covariance matrix of the
+# (co)variances and J the derivatives of the fixed effects by them, -(X'V^-1 X)^-1 X'V^-1 V_i P y. So
+# does glmmTMB, and so does a program that inverts one Hessian of all. None at the boundary.
+joint_fixed_errors <- function(m) {
+  if (isSingular(m)) {
+    return(numeric())
   }
+  covariance <- tryCatch(solve(component_information(m)), error = function(e) NULL)
+  if (is.null(covariance) || any(diag(covariance) <= 0)) {
+    return(numeric())
+  }
+  at <- precision_products(m)
+  patterns <- component_patterns(m)
+  moved <- crossprod(at$zvx, vapply(patterns, function(e) as.vector(e %*% at$zpy), at$zpy))
+  moved <- at$c %*% cbind(moved, -moved %*% component_values(m) / sigma(m)^2)
+  setNames(sqrt(diag(at$c + moved %*% covariance %*% t(moved))), names(fixef(m)))
+}
+
+# The (co)variances, a lower triangle a block.
+component_values <- function(m) {
+  unlist(lapply(VarCorr(m), function(v) as.matrix(v)[lower.tri(v, TRUE)]))
+}
+
+# The observed information itself. V is linear in the (co)variances, V = sum(psi_k V_k), so that its
+# elements are y'P V_i P V_j P y - tr(A V_i A V_j) / 2 with A = P by REML and A = V^-1 by ML (Searle,
+# Casella & McCulloch, 1992, Section 6.6; by ML the first term is the Schur complement of the fixed
+# effects). V_i of a random effect is Z E_i Z', so that Z'V^-1 Z is enough; what concerns the residual
+# variance follows from P V P = P and V^-1 V = I.
+component_information <- function(m) {
+  at <- precision_products(m)
+  patterns <- component_patterns(m)
+  quadratic <- component_quadratic(at, patterns)
+  traces <- component_traces(at, patterns, isREML(m))
+  psi <- component_values(m)
+  whole <- nobs(m) - if (isREML(m)) ncol(at$zvx) else 0L
+  squares <- with_residual(quadratic$first, quadratic$second, psi, at$ypy, sigma(m)^2)
+  information <- squares - with_residual(traces$first, traces$second, psi, whole, sigma(m)^2) / 2
+  names <- c(unlist(Map(lower_names, VarCorr(m), block_groups(m))), "sigma2")
+  dimnames(information) <- list(names, names)
+  information
+}
+
+# Z'V^-1 Z, Z'V^-1 X, (X'V^-1 X)^-1, Z'P y and y'P y by Woodbury's identity.
+precision_products <- function(m) {
+  z <- getME(m, "Z")
+  x <- getME(m, "X")
+  lambda <- getME(m, "Lambda")
+  wz <- z * weights(m)
+  wx <- x * weights(m)
+  residual <- getME(m, "y") - getME(m, "offset") - as.vector(x %*% fixef(m))
+  zz <- Matrix::crossprod(z, wz)
+  zx <- Matrix::crossprod(z, wx)
+  inner <- Matrix::crossprod(lambda, zz %*% lambda)
+  factor <- Matrix::Cholesky(Matrix::forceSymmetric(inner), Imult = 1)
+  less <- function(whole, left, right) {
+    left <- Matrix::crossprod(lambda, left)
+    part <- Matrix::solve(factor, Matrix::crossprod(lambda, right))
+    (whole - Matrix::crossprod(left, part)) / sigma(m)^2
+  }
+  xvx <- as.matrix(less(crossprod(x, wx), zx, zx))
+  list(
+    zvz = less(zz, zz, zz), zvx = as.matrix(less(zx, zz, zx)), c = solve(xvx),
+    zpy = as.vector(less(Matrix::crossprod(wz, residual), zz, Matrix::crossprod(wz, residual))),
+    ypy = unname(m@devcomp$cmp[["pwrss"]]) / sigma(m)^2
+  )
+}
+
+# For each (co)variance E_i, by which it stands in the covariance matrix of all random effects; in the
+# order of lower_names(). lme4 has the effects of one unit side by side.
+component_patterns <- function(m) {
+  first <- getME(m, "Gp")
+  blocks <- lapply(seq_along(first[-1L]), function(i) {
+    k <- length(getME(m, "cnms")[[i]])
+    unit <- seq(first[i], first[i + 1L] - 1L, by = k)
+    pairs <- which(lower.tri(diag(k), TRUE), arr.ind = TRUE)
+    lapply(seq_len(nrow(pairs)), function(p) {
+      rows <- unit + pairs[p, 1L]
+      columns <- unit + pairs[p, 2L]
+      Matrix::sparseMatrix(
+        i = pmax(rows, columns), j = pmin(rows, columns), x = 1, dims = rep(max(first), 2L),
+        symmetric = TRUE
+      )
+    })
+  })
+  unlist(blocks, recursive = FALSE)
+}
+
+# y'P V_i P y and y'P V_i P V_j P y.
+component_quadratic <- function(at, patterns) {
+  s <- vapply(patterns, function(e) as.vector(e %*% at$zpy), at$zpy)
+  low <- crossprod(at$zvx, s)
+  second <- Matrix::crossprod(s, at$zvz %*% s) - crossprod(low, at$c %*% low)
+  list(first = as.vector(crossprod(s, at$zpy)), second = as.matrix(second))
+}
+
+# tr(A V_i) and tr(A V_i A V_j).
+component_traces <- function(at, patterns, reml) {
+  te <- lapply(patterns, function(e) at$zvz %*% e)
+  pairwise <- function(f) {
+    outer(seq_along(patterns), seq_along(patterns), Vectorize(function(i, j) f(i, j)))
+  }
+  first <- vapply(te, function(x) sum(Matrix::diag(x)), 0)
+  second <- pairwise(function(i, j) sum(te[[i]] * Matrix::t(te[[j]])))
+  if (reml) {
+    eb <- lapply(patterns, function(e) as.matrix(e %*% at$zvx))
+    ceb <- lapply(eb, function(x) at$c %*% crossprod(at$zvx, x))
+    first <- first - vapply(ceb, function(x) sum(diag(x)), 0)
+    second <- second + pairwise(function(i, j) {
+      sum(ceb[[i]] * t(ceb[[j]])) - 2 * sum(at$c * as.matrix(Matrix::crossprod(eb[[i]], at$zvz %*% eb[[j]])))
+    })
+  }
+  list(first = first, second = second)
+}
+
+# With a row and a column for the residual variance, by V_0 = (V - sum(psi_k V_k)) / sigma2; `whole`
+# is the first value for V itself.
+with_residual <- function(first, second, psi, whole, sigma2) {
+  beside <- (first - as.vector(second %*% psi)) / sigma2
+  corner <- ((whole - sum(psi * first)) / sigma2 - sum(psi * beside)) / sigma2
+  rbind(cbind(second, beside), c(beside, corner))
 }
 
 lower_names <- function(block, group) {
@@ -64,14 +148,6 @@ lower_names <- function(block, group) {
       paste("cov", group, effects[p[2L]], effects[p[1L]], sep = "/")
     }
   })
-}
-
-# The lower triangle of the Cholesky factor of a covariance matrix given by its lower triangle.
-covariance_factor <- function(part, k) {
-  v <- matrix(0, k, k)
-  v[lower.tri(v, TRUE)] <- part
-  v <- v + t(v) - diag(diag(v), k)
-  t(chol(v))[lower.tri(v, TRUE)]
 }
 
 central_hessian <- function(f, x, h) {

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from mlmreport.errors import InputError, Problem, did_you_mean
 from mlmreport.spec.contrasts import codings_of
 from mlmreport.spec.sequence import ModelPlan
-from mlmreport.verify.bench import FITTED, Workbench
+from mlmreport.thresholds import RULES
+from mlmreport.verify.bench import FITTED, JOINT, SHIPPED, Workbench
 from mlmreport.verify.checks import Check, judged
 from mlmreport.verify.claims import Claim, Printed, half_a_unit
 from mlmreport.verify.terms import Lineup
@@ -154,7 +155,7 @@ def _judge(
     reml = bench.document.spec.estimation.method == "REML"
     ddf = _ddf(bench, named)
     progress(model.label, "as specified")
-    base = _values(bench, Variant("", bench.data.frame, model.r, reml), ddf)
+    base = _values(bench, model, Variant("", bench.data.frame, model.r, reml), ddf)
     if base is None:
         raise InputError.of(f"lme4 cannot fit the model '{model.id}'")
     first = [_as_specified(claim, model, name, base, reml) for claim, name in named]
@@ -163,7 +164,7 @@ def _judge(
     if differing:
         for variant in variants(bench, model, reml):
             progress(model.label, variant.words)
-            values = _values(bench, variant, ddf)
+            values = _values(bench, model, variant, ddf)
             if values is not None:
                 causes.append((variant.words, values, variant.reml))
     ranked = sorted(causes, key=lambda cause: -_score(first, cause[1], cause[2]))
@@ -179,8 +180,12 @@ def _ddf(bench: Workbench, named: Sequence[Named]) -> str:
     return words.get(bench.document.spec.inference.df, "asymptotic")
 
 
-def _values(bench: Workbench, variant: Variant, ddf: str) -> dict[str, float] | None:
-    """All numbers of a variant by name; None where lme4 gives no fit."""
+def _values(
+    bench: Workbench, model: ModelPlan, variant: Variant, ddf: str
+) -> dict[str, float] | None:
+    """All numbers of a variant by name, fitted as a report fits it; None where lme4 has no fit."""
+    estimation = bench.document.spec.estimation
+    others = [name for name in SHIPPED if name != estimation.optimizer]
     found = bench.engine.session.call(
         "crosscheck_values",
         data=variant.frame,
@@ -190,6 +195,9 @@ def _values(bench: Workbench, variant: Variant, ddf: str) -> dict[str, float] | 
             column: {"values": [list(row) for row in coding.values], "names": list(coding.names)}
             for column, coding in variant.coding.items()
         },
+        optimizers=[estimation.optimizer, *(others if estimation.check_optimizers else ())],
+        always=estimation.check_optimizers and model.id == bench.plan.final.id,
+        tolerance=RULES["optimizers"].value,
         ddf=ddf,
         level=bench.document.spec.inference.level,
     )
@@ -281,6 +289,9 @@ def _definitions(
     kind, _, rest = name.partition("/")
     if kind == "fixef":
         yield from _by_normal(rest.rpartition("/")[0], claim.what, values)
+        joint = values.get(f"{name}_joint") if claim.what == "se" else None
+        if joint is not None:
+            yield JOINT, joint
     elif kind in {"var", "sd"} or name in {"sigma2", "sigma"}:
         yield from _by_scale(name, values)
     elif kind == "icc":

@@ -13,7 +13,16 @@ from mlmreport.spec.reader import Document
 from mlmreport.spec.sequence import Plan, plan
 from mlmreport.verify import mixedlm
 
-__all__ = ["FAILED", "FITTED", "NOT_APPLICABLE", "OPTIMIZERS", "Fit", "Workbench"]
+__all__ = [
+    "FAILED",
+    "FITTED",
+    "JOINT",
+    "NOT_APPLICABLE",
+    "OPTIMIZERS",
+    "SHIPPED",
+    "Fit",
+    "Workbench",
+]
 
 OPTIMIZERS = {
     "nloptwrap": ("nloptwrap", "", ""),
@@ -25,6 +34,15 @@ OPTIMIZERS = {
     "optimx.L-BFGS-B": ("optimx", "L-BFGS-B", "optimx"),
 }
 """The optimizers of ``lme4::allFit()``: optimizer, method, and the R package it comes with."""
+
+SHIPPED = ("nloptwrap", "bobyqa", "Nelder_Mead")
+"""Those that lme4 brings with it, of which a report takes the best fit."""
+
+JOINT = (
+    "its standard error is from the information of all parameters together; lme4 takes the "
+    "variances as known"
+)
+"""The definition of standard errors of fixed effects by glmmTMB, or by the Hessian of all."""
 
 FITTED = "fitted"
 NOT_APPLICABLE = "not applicable"
@@ -45,6 +63,8 @@ class Fit:
         Why there is no fit.
     estimates, errors
         Fixed effects, (co)variances and residual variance by name, and standard errors.
+    joint
+        Standard errors of the fixed effects from the information of all parameters together.
     criteria
         ``loglik``, ``aic`` and ``bic``, as the engine itself gives them.
     parameters
@@ -64,6 +84,7 @@ class Fit:
     reason: str = ""
     estimates: Mapping[str, float] = field(default_factory=dict)
     errors: Mapping[str, float] = field(default_factory=dict)
+    joint: Mapping[str, float] = field(default_factory=dict)
     criteria: Mapping[str, float] = field(default_factory=dict)
     parameters: int = 0
     df: Mapping[str, float] = field(default_factory=dict)
@@ -118,11 +139,21 @@ class Workbench:
         found = self.engine.session.call("crosscheck_installed", packages=[package])
         return bool(found["installed"][0])
 
-    def choose(self, key: str, name: str) -> Mapping[str, float]:
-        """Take an optimizer's fit as the model; standard errors of its (co)variances."""
+    def choose(self, key: str, name: str) -> tuple[Mapping[str, float], Mapping[str, float]]:
+        """Take an optimizer's fit as the model; its standard errors that lme4 does not give.
+
+        Returns
+        -------
+        tuple
+            Of the (co)variances, and of the fixed effects from the information of all parameters.
+        """
         optimizer, method, _ = OPTIMIZERS[name]
         found = self.engine.session.call("crosscheck_choose", id=key, optimizer=optimizer + method)
-        return _numbers(found["errors"])
+        joint = {
+            name.removesuffix("/se_joint"): value
+            for name, value in _numbers(found["joint"]).items()
+        }
+        return _numbers(found["errors"]), joint
 
     def other(self, engine: str, key: str, reml: bool) -> Fit:
         """The chosen model by another engine."""

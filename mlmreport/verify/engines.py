@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlmreport.display import decimals_for
 from mlmreport.errors import AnalysisError
 from mlmreport.spec.sequence import ModelPlan
-from mlmreport.verify.bench import FITTED, OPTIMIZERS, Fit, Workbench
+from mlmreport.verify.bench import FITTED, JOINT, OPTIMIZERS, Fit, Workbench
 from mlmreport.verify.checks import NOT_CHECKED, Check, judged
 
 __all__ = [
@@ -42,6 +42,9 @@ SAME_TO_PRINT = "same to print"
 SUBSTANTIVE = "substantive"
 STOPPED_SHORT = "stopped short"
 EXPLAINED = "explained"
+VERDICTS = (IDENTICAL, SAME_TO_PRINT, EXPLAINED, SUBSTANTIVE)
+"""What becomes of an estimate, the worst last."""
+NOT_IDENTIFIED = "not identified"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,9 @@ class Row:
     farthest
         The engine with that difference.
     verdict
-        ``"identical"``, ``"same to print"`` or ``"substantive"``.
+        ``"identical"``, ``"same to print"``, ``"explained"`` or ``"substantive"``.
+    explanation
+        The other definition by which the engine's standard error was computed.
     """
 
     name: str
@@ -76,6 +81,7 @@ class Row:
     difference: float
     farthest: str
     verdict: str
+    explanation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +103,8 @@ class Convergence:
     Parameters
     ----------
     verdict
-        ``"converged"``, ``"false alarm"``, ``"true failure"`` or ``"singular"``, of the fit by the
-        optimizer that the spec names.
+        ``"converged"``, ``"false alarm"``, ``"true failure"``, ``"not identified"`` or
+        ``"singular"``, of the fit by the optimizer that the spec names.
     text
         The same in a sentence or two.
     effects
@@ -182,8 +188,8 @@ def _check(
         progress(plan.label, f"lme4, {name}")
         fits.append(bench.lme4(plan.id, plan.r, reml, name))
     best = _best(plan, fits)
-    errors = bench.choose(plan.id, best.engine)
-    reported = Fit(**{**_fields(best), "errors": {**best.errors, **errors}})
+    errors, joint = bench.choose(plan.id, best.engine)
+    reported = replace(best, errors={**best.errors, **errors}, joint=joint)
     others = []
     for engine in OTHERS:
         progress(plan.label, engine)
@@ -204,10 +210,6 @@ def _check(
     )
 
 
-def _fields(fit: Fit) -> dict[str, Any]:
-    return {name: getattr(fit, name) for name in fit.__dataclass_fields__}
-
-
 def _best(plan: ModelPlan, fits: Sequence[Fit]) -> Fit:
     """The fit to report: the first, unless another has a log-likelihood above it that counts."""
     fitted = [fit for fit in fits if fit.fitted]
@@ -225,21 +227,51 @@ def _at_optimum(fit: Fit, reported: Fit) -> bool:
 
 
 def _row(name: str, reported: Fit, fits: Sequence[Fit]) -> Row:
-    estimate, error = reported.estimates[name], reported.errors.get(name)
     unit = _unit(name, reported)
-    differences = {
-        fit.engine: max(_apart(name, reported, fit, unit)) for fit in fits if name in fit.estimates
+    decimals = decimals_for(unit)
+    compared = {
+        fit.engine: _compared(name, reported, fit, unit) for fit in fits if name in fit.estimates
     }
-    farthest = max(differences, key=lambda engine: differences[engine])
-    difference, decimals = differences[farthest], decimals_for(unit)
-    verdict = _verdict(difference, unit, decimals)
-    return Row(name, estimate, error, unit, decimals, difference, farthest, verdict)
+    farthest = max(compared, key=lambda engine: compared[engine].rank)
+    found = compared[farthest]
+    return Row(
+        name,
+        reported.estimates[name],
+        reported.errors.get(name),
+        unit,
+        decimals,
+        found.difference,
+        farthest,
+        found.verdict,
+        found.explanation,
+    )
 
 
-def _apart(name: str, reported: Fit, fit: Fit, unit: float) -> Iterator[float]:
-    yield abs(fit.estimates[name] - reported.estimates[name]) / unit
-    if name in fit.errors and name.startswith("fixef/"):
-        yield abs(fit.errors[name] - reported.errors[name]) / unit
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """How far an engine's estimate and standard error are from the reported ones."""
+
+    difference: float
+    verdict: str
+    explanation: str = ""
+
+    @property
+    def rank(self) -> tuple[int, float]:
+        return VERDICTS.index(self.verdict), self.difference
+
+
+def _compared(name: str, reported: Fit, fit: Fit, unit: float) -> _Compared:
+    decimals = decimals_for(unit)
+    estimate = abs(fit.estimates[name] - reported.estimates[name]) / unit
+    error = fit.errors.get(name) if name.startswith("fixef/") else None
+    apart = estimate if error is None else max(estimate, abs(error - reported.errors[name]) / unit)
+    verdict = _verdict(apart, unit, decimals)
+    joint = reported.joint.get(name)
+    if verdict == SUBSTANTIVE and error is not None and joint is not None:
+        explained = max(estimate, abs(error - joint) / unit)
+        if _verdict(explained, unit, decimals) != SUBSTANTIVE:
+            return _Compared(explained, EXPLAINED, JOINT)
+    return _Compared(apart, verdict)
 
 
 def _verdict(difference: float, unit: float, decimals: int) -> str:
@@ -316,6 +348,11 @@ def _convergence(
             "of every optimizer of lme4: the reported fit is not the optimum"
         )
         return Convergence("true failure", text, _shifts(reported, best), reported_is_best=False)
+    unlike = [
+        fit for fit in fits if _at_optimum(fit, reported) and fit.singular != reported.singular
+    ]
+    if unlike:
+        return Convergence(NOT_IDENTIFIED, _not_identified_text(reported, unlike))
     if singular:
         return Convergence("singular", _singular_text(singular), _effects(singular))
     agreeing = [fit.engine for fit in fits if _at_optimum(fit, reported) and fit is not first]
@@ -325,6 +362,18 @@ def _convergence(
     if first.complaints:
         return _alarm(first, agreeing)
     return Convergence("converged", f"{len(agreeing)} other optimizers reach the same optimum")
+
+
+def _not_identified_text(reported: Fit, unlike: Sequence[Fit]) -> str:
+    """Of optima equal in likelihood, of which some are at the boundary and some are not."""
+    own, theirs = "a regular fit", "a singular one"
+    if reported.singular:
+        own, theirs = "a singular fit", "a regular one"
+    others = ", ".join(fit.engine for fit in unlike)
+    return (
+        f"{reported.engine} gives {own}, {others} {theirs} with the same log-likelihood to "
+        f"{SAME_OPTIMUM:g}: these data do not identify the covariance matrix of the random effects"
+    )
 
 
 def _alarm(first: Fit, agreeing: Sequence[str]) -> Convergence:
@@ -421,10 +470,11 @@ def _parameter_check(model: ModelCheck, row: Row, fit: Fit) -> Check:
     difference, verdict = None, NOT_CHECKED
     shown: float | str | None = f"{standing}: {fit.reason}" if fit.reason else standing
     if found is not None and standing == FITTED:
-        difference = max(_apart(row.name, model.reported, fit, row.unit))
-        judgement = _verdict(difference, row.unit, row.decimals)
-        what, shown = f"{what}, {judgement}", found
-        verdict = judged(judgement != SUBSTANTIVE)
+        compared = _compared(row.name, model.reported, fit, row.unit)
+        difference = compared.difference
+        told = f"{compared.verdict}: {compared.explanation}"
+        what, shown = f"{what}, {told.removesuffix(': ')}", found
+        verdict = judged(compared.verdict != SUBSTANTIVE)
     return Check(
         id=f"{model.id}/{row.name}/{fit.engine}",
         kind="engines",

@@ -120,6 +120,15 @@ class _Reading:
             if found := re.fullmatch(pattern, name):
                 yield found[1]
 
+    def known(self, pattern: str) -> Iterator[str]:
+        """The last group of a pattern for each quantity of the results, displayed or not.
+
+        A whole is the sum of all of its parts, not of those that a page happens to show.
+        """
+        for name, item in self.results.items.items():
+            if isinstance(item, Quantity) and (found := re.fullmatch(pattern, name)):
+                yield found[1]
+
     def check(self, relation: _Relation) -> Check:
         """Whether a result is within what follows from its inputs."""
         low, high = self.shown[relation.id]
@@ -299,7 +308,7 @@ def _sum(inputs: tuple[Interval, ...] | None) -> Interval | None:
 
 def _shares(reading: _Reading) -> Found:
     """The ICC of the null model, and the parts of the variance that the final one implies."""
-    groups = list(reading.under(r"icc/([^/]+)/tau"))
+    groups = list(reading.known(r"icc/(.+)/tau"))
     parts = reading.get("icc/sigma2", *(f"icc/{group}/tau" for group in groups))
     yield "icc/total", "sum of the variances", _sum(parts)
     total = reading.get("icc/total")
@@ -308,7 +317,7 @@ def _shares(reading: _Reading) -> Found:
         for name, part in zip(names, parts, strict=True):
             yield name, "variance over their sum", _divided(part, total[0])
         yield from _to_one(reading, names)
-    pieces = [name for name in reading.under(r"fit/partition/([^/]+)") if name != "total"]
+    pieces = [name for name in reading.known(r"fit/partition/([^/]+)") if name != "total"]
     values = reading.get(*(f"fit/partition/{piece}" for piece in pieces))
     total_ = _sum(values)
     if total_ and values:

@@ -12,7 +12,7 @@ from mlmreport.display import number
 from mlmreport.verify.against import BY_DEFINITION, DIFFERS, ROUNDING, Judged
 from mlmreport.verify.bench import Fit
 from mlmreport.verify.claims import Printed
-from mlmreport.verify.engines import EXPLAINED, OTHERS, ModelCheck, Row
+from mlmreport.verify.engines import EXPLAINED, NOT_IDENTIFIED, OTHERS, ModelCheck, Row
 from mlmreport.verify.published import AGREES, KNOWN, Outcome
 
 __all__ = ["against", "engines", "published"]
@@ -24,6 +24,8 @@ COLOURS = {
     "failed": "yellow",
     "stopped short": "yellow",
     "singular": "yellow",
+    NOT_IDENTIFIED: "yellow",
+    EXPLAINED: "yellow",
     DIFFERS: "red",
     BY_DEFINITION: "yellow",
     ROUNDING: "yellow",
@@ -57,6 +59,9 @@ def _model(model: ModelCheck) -> Iterator[RenderableType]:
             f"{found.name} by {found.engine} is {number(found.found, 3)}, not "
             f"{number(found.expected, 3)}: {found.explanation}"
         )
+    for row in model.rows:
+        if row.explanation:
+            yield Text(f"{row.name} by {row.farthest}: {row.explanation}")
     for fit in model.others:
         if fit.df:
             yield Text(f"df by {fit.engine}, from the levels of the terms: {_df(fit)}")

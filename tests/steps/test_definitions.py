@@ -51,6 +51,20 @@ def test_shape_against_numpy(values: list[float]) -> None:
     assert one("excess_kurtosis", x=values) == pytest.approx(np.mean(z**4) - 3, rel=1e-7, abs=1e-7)
 
 
+def test_ranks_do_not_hang_on_rounding() -> None:
+    x = np.repeat([3.0, 1.0, 2.0, 5.0], 5)
+    e = np.linspace(0.1, 2.0, 20) ** 2
+    rounded = x + np.random.default_rng(1).uniform(-1e-13, 1e-13, 20)
+    expected = call("spread_test", x=x.tolist(), e=e.tolist())
+    found = call("spread_test", x=rounded.tolist(), e=e.tolist())
+    assert found["estimate"] == pytest.approx(expected["estimate"], rel=1e-12)
+    rho = pd.Series(x).corr(pd.Series(e), method="spearman")
+    assert found["estimate"][0] == pytest.approx(rho, rel=1e-12)
+    assert call("fifths", x=rounded.tolist(), e=e.tolist()) == pytest.approx(
+        call("fifths", x=x.tolist(), e=e.tolist())
+    )
+
+
 def shares(x: np.ndarray, **groups: np.ndarray) -> list[float]:
     frame = pd.DataFrame({name: pd.Categorical(g.astype(str)) for name, g in groups.items()})
     return [float(share) for share in call("variance_shares", x=x.tolist(), groups=frame)]

@@ -197,7 +197,7 @@ def test_each_cause_is_found_from_its_own_numbers(words: str) -> None:
     bench = textbook()
     bench = Workbench.of(bench.document, bench.data)
     (variant,) = [v for v in variants(bench, bench.plan.final, True) if v.words == words]
-    values = _values(bench, variant, "")
+    values = _values(bench, bench.plan.final, variant, "")
     assert values is not None
     place = claims.Location("paper.csv", 2, 1)
     terms = [

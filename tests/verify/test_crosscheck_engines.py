@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,14 +36,14 @@ estimation: {{method: {method}}}
 """
 
 
-def checked(
+def workbench(
     dataset: str,
     formula: str,
     groups: str,
     predictors: str = "",
     method: str = "REML",
     more: str = "",
-) -> ModelCheck:
+) -> Workbench:
     text = SPEC.format(
         title=dataset,
         dataset=dataset,
@@ -55,7 +55,18 @@ def checked(
         more=more,
     )
     document = parse(text, Path("analysis.yml"))
-    bench = Workbench.of(document, analysis.check(document))
+    return Workbench.of(document, analysis.check(document))
+
+
+def checked(
+    dataset: str,
+    formula: str,
+    groups: str,
+    predictors: str = "",
+    method: str = "REML",
+    more: str = "",
+) -> ModelCheck:
+    bench = workbench(dataset, formula, groups, predictors, method, more)
     (found,) = engines.crosscheck(bench, method == "REML", "nloptwrap", lambda *_: None)
     return found
 
@@ -103,6 +114,94 @@ def test_errors_of_the_components_are_those_of_the_balanced_design() -> None:
     of_group = 2 / n**2 * ((n * tau + sigma2) ** 2 / (a - 1) + sigma2**2 / (a * (n - 1)))
     assert found.errors["sigma2"] == pytest.approx(math.sqrt(of_residual), rel=1e-3)
     assert found.errors["var/Batch/(Intercept)"] == pytest.approx(math.sqrt(of_group), rel=1e-3)
+
+
+def dense_parts(bench: Workbench, key: str) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """The outcome, X, and for each random effect its columns of Z."""
+    parts = bench.engine.session.call("crosscheck_design", id=key)
+    frame = bench.engine.session.frame("crosscheck_matrices", id=key)
+    columns = iter(frame[[name for name in frame if name.startswith("v")]].to_numpy(float).T)
+    y, x = next(columns), np.column_stack([next(columns) for _ in parts["fixed"]])
+    order, z = list(dict.fromkeys(parts["groups"])), {}
+    for group, names in zip(parts["groups"], parts["effects"], strict=True):
+        codes = frame[f"g{order.index(group) + 1}"].to_numpy()
+        for name in names:
+            units = np.equal.outer(codes, np.unique(codes))
+            z[f"{group}/{name}"] = units * next(columns)[:, None]
+    return y, x, z
+
+
+def dense_derivative(name: str, z: Mapping[str, np.ndarray], rows: int) -> np.ndarray:
+    """Of the covariance matrix of the outcome by a (co)variance."""
+    if name == "sigma2":
+        return np.eye(rows)
+    kind, rest = name.split("/", 1)
+    if kind == "var":
+        return z[rest] @ z[rest].T
+    group, first, second = rest.split("/")
+    half = z[f"{group}/{first}"] @ z[f"{group}/{second}"].T
+    return half + half.T
+
+
+def dense_errors(bench: Workbench, key: str, reml: bool, values: Mapping[str, float]) -> np.ndarray:
+    """Standard errors of (co)variances by differences of the dense likelihood, twice refined."""
+    y, x, z = dense_parts(bench, key)
+    names = [name for name in values if not name.startswith("fixef/")]
+    derivatives = [dense_derivative(name, z, len(y)) for name in names]
+
+    def criterion(psi: np.ndarray) -> float:
+        v = sum(p * d for p, d in zip(psi, derivatives, strict=True))
+        inverse = np.linalg.inv(v)
+        xvx = x.T @ inverse @ x
+        r = y - x @ np.linalg.solve(xvx, x.T @ inverse @ y)
+        fixed = np.linalg.slogdet(xvx)[1] if reml else 0.0
+        return float(np.linalg.slogdet(v)[1] + fixed + r @ inverse @ r) / 2
+
+    at = np.array([values[name] for name in names])
+    scale = 0.03 * np.sqrt(np.diag(np.linalg.inv(hessian(criterion, at, 1e-3 * np.abs(at)))))
+    coarse, middle, fine = (hessian(criterion, at, scale * k) for k in (4, 2, 1))
+    refined = (16 * (4 * fine - middle) / 3 - (4 * middle - coarse) / 3) / 15
+    return np.sqrt(np.diag(np.linalg.inv(refined)))
+
+
+def hessian(f: Callable[[np.ndarray], float], at: np.ndarray, h: np.ndarray) -> np.ndarray:
+    unit = np.diag(h)
+    return np.array(
+        [
+            [
+                (f(at + a + b) - f(at + a - b) - f(at - a + b) + f(at - a - b)) / (4 * h[i] * h[j])
+                for j, b in enumerate(unit)
+            ]
+            for i, a in enumerate(unit)
+        ]
+    )
+
+
+@pytest.mark.parametrize("method", ["REML", "ML"])
+@pytest.mark.parametrize(
+    ("dataset", "formula", "groups", "predictors", "more"),
+    [
+        ("sleepstudy", "Reaction ~ Days + (Days | Subject)", "Subject", DAYS, ""),
+        (
+            "Penicillin",
+            "diameter ~ 1 + (1 | plate) + (1 | sample)",
+            "plate sample",
+            "",
+            "structure: crossed",
+        ),
+        ("Pastes", "strength ~ 1 + (1 | batch) + (1 | sample)", "sample batch", "", ""),
+    ],
+)
+def test_errors_of_components_are_those_of_the_dense_likelihood(
+    dataset: str, formula: str, groups: str, predictors: str, more: str, method: str
+) -> None:
+    bench = workbench(dataset, formula, groups, predictors, method, more)
+    reml = method == "REML"
+    fit = bench.lme4("m", bench.plan.final.r, reml, "bobyqa")
+    errors, _ = bench.choose("m", "bobyqa")
+    names = [name for name in fit.estimates if not name.startswith("fixef/")]
+    expected = dense_errors(bench, "m", reml, fit.estimates)
+    assert [errors[name] for name in names] == pytest.approx(expected, rel=2e-6)
 
 
 def test_bic_of_nlme_is_explained_by_its_n(slopes: ModelCheck) -> None:

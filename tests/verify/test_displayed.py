@@ -94,6 +94,16 @@ def test_reasons_are_compared(content: str) -> None:
     assert found.what == "reason"
 
 
+def test_backticks_of_a_reason_are_no_text() -> None:
+    reason = "no samples are simulated (`inference.slope_simulations: 0`)"
+    results = Results({}, {"x": Missing("x", reason)}, {}, (), (), (), ())
+    shown = reason.replace("`", "")
+    page = f'<span class="na" data-id="x"><abbr title="{shown}">n/a</abbr></span>'
+    assert compare_page(page, results).ok
+    other = page.replace(": 0", ": 1")
+    assert not compare_page(other, results).ok
+
+
 def test_spaces_of_any_kind_are_equal() -> None:
     html = span(SHARE, "percent")
     for space in (" ", "&nbsp;", "\N{NARROW NO-BREAK SPACE}", "\n  "):

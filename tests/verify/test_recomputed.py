@@ -134,6 +134,16 @@ def test_what_rounding_allows_agrees() -> None:
     assert _wrong(a__p=".022") == {"a/p"}
 
 
+def test_a_whole_is_not_judged_by_some_of_its_parts() -> None:
+    values = {"icc/sigma2": "0.68", "icc/a/tau": "8.43", "icc/b/tau": "1.66", "icc/total": "10.77"}
+    items = {name: Quantity(name, 1.0, "variance", "", name, Source("f(m)")) for name in values}
+    results = Results({}, items, {}, (), (), (), ())
+    found = recompute(values.items(), results)
+    assert [(check.id, check.ok) for check in found] == [("icc/total", True)]
+    part = [(name, text) for name, text in values.items() if name != "icc/a/tau"]
+    assert recompute(part, results) == ()
+
+
 @pytest.mark.r
 def test_the_relations_of_a_finished_report_hold(report: Path, results: Results) -> None:
     page = (report / "report.html").read_text(encoding="utf-8")
