@@ -248,11 +248,9 @@ def check(spec: Spec, data_root: Roots = None) -> None:
     require_templates(houses.find(document.spec.house, spec.parent))
     data = analysis.check(document)
     for text, dropped in data.filtered:
-        _print(f"filter `{text}`: {dropped:,} rows left out")
+        _print(printable(f"filter `{text}`: {dropped:,} rows left out"))
     if incomplete := data.rows_read - len(data.frame):
         _print(f"incomplete in a variable of the models: {incomplete:,} rows left out")
-    for note in data.notes:
-        _print(f"note: {note}")
     _print(f"{spec}: no problems; {len(data.frame):,} rows are ready to be analysed")
     for note in data.notes:
         _print(f"  note: {printable(note)}")

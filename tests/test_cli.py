@@ -367,7 +367,7 @@ def test_a_broken_template_is_told_before_anything_is_computed(
     monkeypatch.setattr(analysis, "check", lambda *_: pytest.fail("data were read"))
     done = invoke(command, _house(tmp_path, "# Ours\n\n{% if x %}\nno end\n"))
     assert done.exit_code == 2, done.output
-    assert re.search(r"95-ours\.qmd\.j2:\d+:1: the template cannot be read", done.stderr)
+    assert re.search(r"95-ours\.qmd\.j2:\d+:1: the template cannot be filled in", done.stderr)
     assert not (tmp_path / "report").exists()
 
 

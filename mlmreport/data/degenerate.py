@@ -33,7 +33,7 @@ def out_of_range(frame: pd.DataFrame, variables: Sequence[Variable]) -> Iterator
         Those to look at; a category, or one whose column is not there, is passed over.
     """
     for variable in variables:
-        if variable.type != "number" or variable.source not in frame:
+        if not _is_number(frame, variable):
             continue
         largest = float(np.abs(frame[variable.source]).max())
         if not 0 < largest < SMALLEST and not LARGEST < largest < np.inf:
@@ -45,6 +45,13 @@ def out_of_range(frame: pd.DataFrame, variables: Sequence[Variable]) -> Iterator
             f"give it in {'larger' if largest > 1 else 'smaller'} units, or correct the data",
             variable,
         )
+
+
+def _is_number(frame: pd.DataFrame, variable: Variable) -> bool:
+    """Whether its column is there, and was not read as something else (an id, say)."""
+    if variable.type != "number" or variable.source not in frame:
+        return False
+    return pd.api.types.is_numeric_dtype(frame[variable.source].dtype)
 
 
 def exact(frame: pd.DataFrame, plan: Plan) -> Iterator[Fault]:

@@ -205,7 +205,9 @@ def _fit(engine: Engine, content: Mapping[str, Any]) -> None:
     asked = {name.partition("/")[0] for name in content["printed"]}
     if "icc" in asked:
         blocks = [content["null_of"]]
-        engine.run("icc", "step_icc", null="m_m", blocks=blocks, level=0.95, reason="no")
+        engine.run(
+            "icc", "step_icc", null="m_m", blocks=blocks, lowest=blocks[0], level=0.95, reason="no"
+        )
     if "kr" in asked:
         engine.run("inference", "other_df", id="m", ddf="Kenward-Roger")
 

@@ -283,7 +283,7 @@ NEVER_PRINTED = {
     "models.list.id", "models.list.formula", "simulate.predictors", "simulate.predictors.level",
     "models.stepwise.random_slopes", "models.stepwise.cross_level", "predictors.reference",
     "levels.within", "predictors.mean_of", "report.grouping", "report.groups", "time",
-    "estimation.weights", "estimation.offset",
+    "estimation.weights", "estimation.offset", "data.filter",
 }  # fmt: skip
 """Names of files and of R, and names that are written elsewhere in the same spec too."""
 

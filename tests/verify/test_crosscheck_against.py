@@ -283,7 +283,9 @@ models:
     document = parse(text, tmp_path / "analysis.yml")
     bench = Workbench.of(document, analysis.check(document))
     full = replace(bench.data, frame=frame.assign(g=frame["g"].astype("category")))
-    values = _values(bench, Variant("", full.frame, bench.plan.models[0].r, True), "")
+    values = _values(
+        bench, bench.plan.final, Variant("", full.frame, bench.plan.models[0].r, True), ""
+    )
     assert values is not None
     table = f"model,term,estimate\none,n,150\none,x,{values['fixef/x/estimate']:.4f}\n"
     bench = Workbench.of(document, bench.data)
