@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 from mlmreport import __version__, analysis, workflow
 from mlmreport.cache import FOLDER_VARIABLE
 from mlmreport.cli import app
+from mlmreport.report import render
 
 ROOT = Path(__file__).parents[1]
 STUDENTS = ROOT / "analyses" / "school-achievement" / "students.csv"
@@ -376,6 +377,9 @@ def test_a_renderer_that_is_missing_is_told_before_anything_is_computed(
 ) -> None:
     monkeypatch.setattr(analysis, "check", lambda *_: pytest.fail("data were read"))
     monkeypatch.setattr(shutil, "which", lambda _: None)
+    monkeypatch.setattr(
+        render, "_pandoc", render._pandoc.__wrapped__
+    )  # what was found once is kept
     done = invoke("run", spec_in(tmp_path), "--renderer", "embedded")
     assert done.exit_code == 3, done.output
     assert "Pandoc is missing" in done.stderr

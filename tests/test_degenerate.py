@@ -114,7 +114,7 @@ REFUSED = {
         ("spec.yml:4:", "the outcome 'y' is the same for all pupils of every school"),
     ),
     "an outcome that the predictor gives": Case(
-        lambda d: d.assign(y=3 + 2 * d["x"]), ("spec.yml:12:", "give the outcome without error")
+        lambda d: d.assign(y=3 + 2 * d["x"]), ("spec.yml:4:", "an exact function of 'x'")
     ),
     "two groups and their predictor": Case(
         lambda d: d[d["g"].isin(["s0", "s1"])], ("spec.yml:", "2 of its coefficients"),

@@ -8,10 +8,11 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
+from xml.parsers import expat
 
 import tinycss2
 
@@ -78,28 +79,64 @@ _DATA = re.compile(
     r"(?:;charset=[\w-]+)?(?P<base64>;base64)?,(?P<content>.*)",
     re.DOTALL,
 )
-_ACTIVE_DRAWING = tuple(  # each begins with a literal, so that a search is fast
-    re.compile(pattern)
-    for pattern in (
-        rb"<\s*(?:[\w-]+:)?(?:script|foreignobject|iframe|image|object|embed|handler|audio|video|set|"
-        rb"animate\w*)\b",
-        rb"<!(?!doctype svg public [^>\[]*>)",
-        rb"<\?(?!xml\s)",
-        rb"on(?<![\w-]on)[a-z]+\s*=",
-        rb"@import",
-        rb"href\s*=\s*(?![\"']\s*(?:#|data:image/(?:png|jpeg)))",
-        rb"url\(\s*[\"']?\s*(?!#)",
-        rb"\\",
-        rb"\0",
-    )
-)
-_REMARK = re.compile(rb"<!--.*?-->", re.DOTALL)  # matplotlib writes what a text says into one
+_ACTIVE = frozenset(
+    {
+        "script", "foreignobject", "iframe", "image", "object", "embed", "handler", "audio",
+        "video", "set", "animate", "animatecolor", "animatemotion", "animatetransform",
+    }
+)  # fmt: skip
+_OWN = re.compile(r"\s*(#|data:image/(png|jpeg)[;,])")
+_REACHES = re.compile(r"@import|\\|url\(\s*[\"']?\s*(?!#)", re.IGNORECASE)
+
+
+class _RefusedError(Exception):
+    """A drawing holds what it may not."""
 
 
 def drawing_refused(svg: bytes) -> bool:
-    """Whether a drawing holds anything active, or refers to anything beyond itself."""
-    text = _REMARK.sub(b"", svg.lower())
-    return any(pattern.search(text) for pattern in _ACTIVE_DRAWING)
+    """Whether a drawing holds anything active, or refers to anything beyond itself.
+
+    It is read by an XML parser, so that what a text says is not taken for markup.
+    """
+    parser = expat.ParserCreate(namespace_separator=" ")
+    parser.buffer_text = True
+    in_style: list[bool] = []
+
+    def begins(name: str, attributes: Mapping[str, str]) -> None:
+        element = _local(name)
+        in_style.append(element == "style")
+        _refuse(element in _ACTIVE)
+        for key, value in attributes.items():
+            own = _local(key)
+            _refuse(own.startswith("on") or _REACHES.search(value) is not None)
+            _refuse(own in {"href", "src"} and not _OWN.match(value))
+
+    def ends(_: str) -> None:
+        in_style.pop()
+
+    def says(text: str) -> None:
+        _refuse(any(in_style) and _REACHES.search(text) is not None)
+
+    def declares(_name: str, _system: object, _public: object, has_subset: bool) -> None:
+        _refuse(bool(has_subset))
+
+    parser.StartElementHandler, parser.EndElementHandler = begins, ends
+    parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = says, declares
+    parser.ProcessingInstructionHandler = lambda *_: _refuse(True)
+    try:
+        parser.Parse(svg, True)
+    except (expat.ExpatError, _RefusedError):
+        return True
+    return False
+
+
+def _local(name: str) -> str:
+    return name.rpartition(" ")[2].rpartition(":")[2].lower()
+
+
+def _refuse(wrong: bool) -> None:
+    if wrong:
+        raise _RefusedError
 
 
 def harmless_data(address: str, kinds: tuple[str, ...] = ("image/", "font/")) -> bool:

@@ -121,7 +121,7 @@ def test_a_column_may_be_category_and_number(tmp_path: Path) -> None:
     [
         ("c: {level: pupil, type: category}, score: {level: pupil, column: c}",
          "'c' is a category already, and cannot be a number"),
-        ("score: {level: pupil, column: g}", "'g' is the id of the school already"),
+        ("score: {level: pupil, column: g}", "is the id of the level 'school'"),
     ],
 )  # fmt: skip
 def test_codes_of_texts_do_not_become_numbers(predictors: str, said: str, tmp_path: Path) -> None:

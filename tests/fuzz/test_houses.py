@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -520,7 +521,7 @@ def test_what_looks_wrong_and_is_not_passes(tmp_path: Path) -> None:
     files = dict(zip(FORMATS, made, strict=True))
     text = files["html"].read_text(encoding="utf-8")
     assert "data:image/svg+xml" in text
-    assert "127.0.0.1" not in text
+    assert not re.search(r"(?:src|href)=.?http://127", text)
     assert word.in_file(files["docx"]) == []
     with zipfile.ZipFile(files["docx"]) as archive:
         media = [name for name in archive.namelist() if name.startswith("word/media/")]
@@ -624,7 +625,8 @@ def test_quarto_is_not_started_for_what_is_refused(
 
 
 def test_a_page_of_megabytes_is_read_at_once() -> None:
-    data = base64.b64encode(PICTURE.encode() * 5000).decode()
+    drawing = f'<svg xmlns="http://www.w3.org/2000/svg">{PICTURE * 5000}</svg>'
+    data = base64.b64encode(drawing.encode()).decode()
     rows = "".join(
         f'<tr><td><span class="q" data-id="a/{i}">{i}</span></td></tr>' for i in range(9000)
     )

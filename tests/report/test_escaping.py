@@ -6,6 +6,7 @@ import base64
 import csv
 import json
 import re
+import shutil
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ from jinja2 import TemplateError, nodes
 from pydantic import BaseModel
 
 from mlmreport.analysis import analyse
-from mlmreport.errors import AnalysisError
+from mlmreport.errors import InputError
 from mlmreport.quantities import Figure, Missing, Quantity, Results, Row, Source, Table
 from mlmreport.report import document
 from mlmreport.report.houses import find
@@ -167,7 +168,7 @@ def test_what_cannot_be_printed_is_told_with_its_place(tmp_path: Path) -> None:
     section.write_text("# A\n\n{{ results }}\n", encoding="utf-8")
     house = replace(BASE, folders=(tmp_path, *BASE.folders))
     results = Results({}, {}, {}, (), (), (), ())
-    with pytest.raises(AnalysisError, match=r"0-summary\.qmd\.j2:3 .* Results cannot be printed"):
+    with pytest.raises(InputError, match=r"0-summary\.qmd\.j2:3:.* Results cannot be printed"):
         document.compose(results, house, ("html",))
 
 
@@ -240,7 +241,7 @@ def small_page(folder: Path, texts: Sequence[str]) -> Page:
     for suffix, content in ((".svg", SVG.encode()), (".png", PNG)):
         (folder / "figures" / f"f{suffix}").write_bytes(content)
     for asset in ("style.css", "report.js"):
-        (folder / asset).write_text("", encoding="utf-8")
+        shutil.copyfile(BASE.file(asset), folder / asset)
     first = document._meta(texts[0])
     head = dict.fromkeys(("title", "subtitle", "date", "abstract"), first)
     head |= {"author": [first], "format": front_matter_formats(), "lang": "en"}
