@@ -46,10 +46,12 @@ plain_column <- function(x) {
   if (inherits(x, "integer64") && requireNamespace("bit64", quietly = TRUE)) {
     return(bit64::as.character.integer64(x))
   }
-  if (is.list(x) || is.complex(x) || is.raw(x) || inherits(x, "integer64") || NCOL(x) != 1L) {
-    return(complex(NROW(x))) # has no counterpart in Python
-  }
-  as.vector(x)
+  if (without_counterpart(x)) complex(NROW(x)) else as.vector(x)
+}
+
+# Whether Python has no column of this kind; it is handed over as one that is refused if used.
+without_counterpart <- function(x) {
+  is.list(x) || is.complex(x) || is.raw(x) || inherits(x, "integer64") || NCOL(x) != 1L
 }
 
 # Days as 2024-01-31, moments in UTC.

@@ -534,6 +534,11 @@ factor_value <- function(part, row, m) {
       return(as.numeric(part == paste0(formula_name(name), row[[name]])))
     }
   }
+  basis_value(part, row, m)
+}
+
+# Of a function of numbers, or of one column of a basis such as poly(x, 2)1.
+basis_value <- function(part, row, m) {
   basis <- sub("[0-9]+$", "", part)
   written <- tryCatch(str2lang(basis), error = function(e) NULL)
   if (!is.call(written) || !all(all.vars(written) %in% names(row))) {
