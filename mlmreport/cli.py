@@ -286,14 +286,18 @@ def crosscheck(
     against: Annotated[
         Path | None,
         typer.Option(
-            help="Numbers of a paper or another program: a csv table with the columns term and "
-            "estimate, or text output of Stata's mixed or SPSS MIXED; see docs/crosscheck.md.",
+            help="Numbers of a paper or another program: a table as csv, or text output of Stata, "
+            "SPSS, SAS, HLM, Mplus, MLwiN, R, jamovi or JASP; see docs/crosscheck.md.",
             show_default=False,
         ),
     ] = None,
     model: Annotated[
-        str, typer.Option(help="The model that the numbers are of; the final one if not given.")
-    ] = "",
+        list[str] | None,
+        typer.Option(
+            help="The model that the numbers are of; repeated for a file of several, in its order. "
+            "If not given, told by their terms, else the final one."
+        ),
+    ] = None,
     name: Annotated[
         list[str] | None,
         typer.Option(
@@ -323,7 +327,7 @@ def crosscheck(
         ok = _by_engines(spec, data_root, report or spec.parent / "report", as_json, quiet)
     else:
         folder = report or spec.parent / "report"
-        ok = _by_claims(spec, against, model, name or (), data_root, folder, as_json, quiet)
+        ok = _by_claims(spec, against, model or (), name or (), data_root, folder, as_json, quiet)
     if not ok:
         raise typer.Exit(VERIFICATION_FAILED)
 
@@ -354,15 +358,16 @@ def _by_engines(spec: Path, data_root: Roots, folder: Path, as_json: bool, quiet
 def _by_claims(
     spec: Path,
     file: Path,
-    model: str,
+    models: Sequence[str],
     names: Sequence[str],
     data_root: Roots,
     folder: Path,
     as_json: bool,
     quiet: bool,
 ) -> bool:
+    from mlmreport.crosscheck import outputs
     from mlmreport.errors import InputError
-    from mlmreport.verify import against, outputs, telling
+    from mlmreport.verify import against, telling
 
     bad = [entry for entry in names if entry.count("=") != 1]
     if bad:
@@ -370,9 +375,15 @@ def _by_claims(
     renamed = dict(entry.split("=") for entry in names)
     printed = outputs.read(file)
     with _progress(quiet) as progress:
-        judged = against.against(_bench(spec, data_root), printed, model, renamed, progress)
+        bench = _bench(spec, data_root)
+        lined = against.lined(bench, printed, models, renamed)
+        loose = against.Loose(printed.program, dict(printed.loose))
+        judged = against.against(bench, lined, loose, progress)
     _keep_checks(folder, "against", against.as_checks(judged))
-    _show(as_json, judged, lambda found: telling.against(found, printed))
+    if as_json:
+        _print(against.told(judged, printed, lined))
+    else:
+        _show(False, judged, lambda found: telling.against(found, printed, lined))
     return all(found.ok for found in judged)
 
 

@@ -20,7 +20,7 @@ LAYERS = (
     {"errors"},
     {"cache"},
     {"quantities", "spec", "thresholds"},
-    {"display", "data", "engine"},
+    {"display", "data", "engine", "crosscheck"},
     {"steps", "report", "verify"},
     {"analysis", "doctor", "folder", "kept"},
     {"workflow"},

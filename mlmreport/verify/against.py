@@ -7,21 +7,34 @@ gives the number.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 
-from mlmreport.errors import InputError, Problem, did_you_mean
+from mlmreport.crosscheck.claims import Claim, Printed, half_a_unit
+from mlmreport.crosscheck.matching import Lined, line_up
+from mlmreport.errors import InputError
 from mlmreport.spec.contrasts import codings_of
 from mlmreport.spec.sequence import ModelPlan
 from mlmreport.thresholds import RULES
 from mlmreport.verify.bench import FITTED, JOINT, SHIPPED, Workbench
 from mlmreport.verify.checks import Check, judged
-from mlmreport.verify.claims import Claim, Printed, half_a_unit
-from mlmreport.verify.terms import Lineup
 from mlmreport.verify.variants import Variant, variants
 
-__all__ = ["AGREES", "BY_DEFINITION", "DIFFERS", "ROUNDING", "Judged", "against", "as_checks"]
+__all__ = [
+    "AGREES",
+    "BY_DEFINITION",
+    "DIFFERS",
+    "ROUNDING",
+    "Judged",
+    "Loose",
+    "against",
+    "as_checks",
+    "as_specified",
+    "lined",
+    "told",
+]
 
 AGREES = "agrees"
 ROUNDING = "differs by rounding only"
@@ -30,7 +43,52 @@ DIFFERS = "differs"
 NOISE = 1e-4
 """Standard errors within which two optimizers stop: printed digits beyond that are not compared."""
 
+CAP = 1e-3
+"""A log-likelihood that is further below another one is of a fit that stopped short."""
+_COR = 0.3
+"""Stands for the standard error of a correlation, which is not computed."""
+
 Values = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Loose:
+    """In what a program's own convergence leaves its numbers.
+
+    Parameters
+    ----------
+    program
+        Its name.
+    of
+        By kind: ``loglik`` relative; ``fixed`` and ``components`` in standard errors; ``se`` and
+        ``t`` relative, where its standard errors come from another Hessian.
+    """
+
+    program: str = ""
+    of: Mapping[str, float] = field(default_factory=dict)
+
+    def covers(self, name: str, apart: float, values: Values) -> bool:
+        """Whether a difference is within it."""
+        return apart <= self._allowed(name, values) * (1 + 1e-9)
+
+    def _allowed(self, name: str, values: Values) -> float:
+        kind, _, rest = name.partition("/")
+        what = rest.rpartition("/")[2]
+        value = abs(values[name])
+        if name in {"loglik", "deviance", "aic", "bic"}:
+            double = 1 if name == "loglik" else 2
+            return min(self.of.get("loglik", 0.0) * value, CAP * double)
+        if kind == "fixef" and what in {"se", "t"}:
+            return self.of.get(what, 0.0) * value
+        if kind == "fixef" and what == "p":
+            t = values.get(f"fixef/{rest.rpartition('/')[0]}/t", 1.0)
+            return self.of.get("t", 0.0) * value * max(1.0, t * t)
+        if kind == "fixef":
+            return self.of.get("fixed", 0.0) * _unit(name, values)
+        if kind in {"var", "sd", "cov", "cor", "icc"} or name.startswith("sigma"):
+            unit = _COR if kind == "cor" else _unit(name, values)
+            return self.of.get("components", 0.0) * unit
+        return 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +122,25 @@ class Judged:
         return self.verdict != DIFFERS
 
 
+def lined(
+    bench: Workbench, printed: Printed, chosen: Sequence[str], renamed: Mapping[str, str]
+) -> Lined:
+    """The numbers of a source with the models and names that they are of.
+
+    Raises
+    ------
+    InputError
+        As `line_up`.
+    """
+    frame = bench.data.frame.select_dtypes("category")
+    categories = {str(n): [str(c) for c in column.cat.categories] for n, column in frame.items()}
+    return line_up(bench.plan, categories, printed, chosen, renamed, codings_of(bench.data.frame))
+
+
 def against(
     bench: Workbench,
-    printed: Printed,
-    chosen: str,
-    renamed: Mapping[str, str],
+    lined_up: Lined,
+    loose: Loose,
     progress: Callable[[str, str], None],
 ) -> tuple[Judged, ...]:
     """Judge every number of a source.
@@ -77,66 +149,19 @@ def against(
     ----------
     bench
         The data, handed to R.
-    printed
-        The numbers.
-    chosen
-        The id of the model of rows that name none; empty for the final one.
-    renamed
-        What the source calls a variable, to the spec's name of it.
+    lined_up
+        The numbers with the models that they are of.
+    loose
+        In what the source's program leaves its numbers.
     progress
         Is told the model and what is refitted.
-
-    Raises
-    ------
-    InputError
-        Located at every term or model that the analysis does not have.
     """
-    models = _models(bench, printed, chosen)
-    named: list[tuple[Claim, ModelPlan, str]] = []
-    problems: list[Problem] = []
-    lineups = {
-        model.id: Lineup(
-            bench.plan, model, _categories(bench), renamed, codings_of(bench.data.frame)
-        )
-        for model in models.values()
-    }
-    for claim in printed.claims:
-        model = models[claim.model]
-        name = lineups[model.id].name(claim)
-        if isinstance(name, Problem):
-            problems.append(name)
-        else:
-            named.append((claim, model, name))
-    if problems:
-        raise InputError(tuple(problems))
     found: list[Judged] = []
-    for model in {model.id: model for model in models.values()}.values():
-        own = [(claim, name) for claim, of, name in named if of is model]
-        found += _judge(bench, model, own, progress)
-    order = {id(claim): place for place, claim in enumerate(printed.claims)}
+    for model in {model.id: model for _, model, _ in lined_up.named}.values():
+        own = [(claim, name) for claim, of, name in lined_up.named if of is model]
+        found += _judge(bench, model, own, loose, progress)
+    order = {id(claim): place for place, (claim, _, _) in enumerate(lined_up.named)}
     return tuple(sorted(found, key=lambda number: order[id(number.claim)]))
-
-
-def _categories(bench: Workbench) -> dict[str, list[str]]:
-    frame = bench.data.frame.select_dtypes("category")
-    return {str(name): [str(c) for c in column.cat.categories] for name, column in frame.items()}
-
-
-def _models(bench: Workbench, printed: Printed, chosen: str) -> dict[str, ModelPlan]:
-    """The model behind each name that the source has for one."""
-    known = {alias: model for model in bench.plan.models for alias in (model.id, model.label)}
-    if chosen and chosen not in known:
-        raise InputError.of(f"there is no model '{chosen}'", did_you_mean(chosen, known))
-    found, problems = {"": known[chosen] if chosen else bench.plan.final}, []
-    for claim in printed.claims:
-        if claim.model and claim.model not in known:
-            hint = did_you_mean(claim.model, known)
-            problems.append(Problem(f"there is no model '{claim.model}'", hint, claim.location))
-        elif claim.model:
-            found[claim.model] = known[claim.model]
-    if problems:
-        raise InputError(tuple(problems))
-    return found
 
 
 # --- judging ----------------------------------------------------------------------------------
@@ -148,6 +173,7 @@ def _judge(
     bench: Workbench,
     model: ModelPlan,
     named: Sequence[Named],
+    loose: Loose,
     progress: Callable[[str, str], None],
 ) -> Iterator[Judged]:
     if not named:
@@ -158,7 +184,7 @@ def _judge(
     base = _values(bench, model, Variant("", bench.data.frame, model.r, reml), ddf)
     if base is None:
         raise InputError.of(f"lme4 cannot fit the model '{model.id}'")
-    first = [_as_specified(claim, model, name, base, reml) for claim, name in named]
+    first = [as_specified(claim, model, name, base, reml, loose) for claim, name in named]
     differing = [found for found in first if not found.ok]
     causes: list[tuple[str, Values, bool]] = []
     if differing:
@@ -167,9 +193,9 @@ def _judge(
             values = _values(bench, model, variant, ddf)
             if values is not None:
                 causes.append((variant.words, values, variant.reml))
-    ranked = sorted(causes, key=lambda cause: -_score(first, cause[1], cause[2]))
+    ranked = sorted(causes, key=lambda cause: -_score(first, cause[1], cause[2], loose))
     for found in first:
-        yield found if found.ok else _explained(found, ranked)
+        yield found if found.ok else _explained(found, ranked, loose)
 
 
 def _ddf(bench: Workbench, named: Sequence[Named]) -> str:
@@ -219,17 +245,43 @@ def _under_our_names(values: Values, renamed: Mapping[str, str]) -> dict[str, fl
     return found
 
 
-def _as_specified(claim: Claim, model: ModelPlan, name: str, base: Values, reml: bool) -> Judged:
-    verdict, cause = _fits(claim, name, base)
+def as_specified(
+    claim: Claim, model: ModelPlan, name: str, base: Values, reml: bool, loose: Loose
+) -> Judged:
+    """A number beside that of the model as the spec has it.
+
+    Parameters
+    ----------
+    claim
+        The number.
+    model, name
+        What it is of.
+    base
+        All numbers of the model by name.
+    reml
+        Whether it is fitted by REML.
+    loose
+        In what the source's program leaves its numbers.
+    """
+    verdict, cause = _fits(claim, name, base, loose)
     if verdict == DIFFERS:
-        for words, value in _definitions(claim, name, base, reml):
-            if _fits(claim, name, {**base, name: value})[0] != DIFFERS:
-                verdict, cause = BY_DEFINITION, words
-                break
+        verdict, cause = _by_another(claim, name, base, reml, loose)
     return Judged(claim, model.id, name, base.get(name), verdict, cause)
 
 
-def _fits(claim: Claim, name: str, values: Values) -> tuple[str, str]:
+def _by_another(claim: Claim, name: str, base: Values, reml: bool, loose: Loose) -> tuple[str, str]:
+    """The definition that gives a number to its precision, else one that nearly does."""
+    near = DIFFERS, ""
+    for words, value in _definitions(claim, name, base, reml):
+        verdict, cause = _fits(claim, name, {**base, name: value}, loose)
+        if verdict == AGREES:
+            return BY_DEFINITION, words
+        if verdict == ROUNDING and near[0] == DIFFERS:
+            near = ROUNDING, f"{words}, {cause}"
+    return near
+
+
+def _fits(claim: Claim, name: str, values: Values, loose: Loose) -> tuple[str, str]:
     """Whether a value is the printed one, to its precision, or to the last digit."""
     if name not in values:
         return DIFFERS, ""
@@ -243,6 +295,8 @@ def _fits(claim: Claim, name: str, values: Values) -> tuple[str, str]:
         return ROUNDING, "less than a unit of the last digit apart"
     if apart <= NOISE * _unit(name, values):
         return ROUNDING, f"less than {NOISE:g} standard errors apart, where optimizers stop"
+    if loose.covers(name, apart, values):
+        return ROUNDING, f"within what the convergence of {loose.program} leaves"
     return DIFFERS, ""
 
 
@@ -254,24 +308,24 @@ def _unit(name: str, values: Values) -> float:
     return values.get(f"{name.removesuffix('/se')}/se", 0.0)
 
 
-def _score(first: Sequence[Judged], values: Values, reml: bool) -> int:
+def _score(first: Sequence[Judged], values: Values, reml: bool, loose: Loose) -> int:
     """How many of all numbers a variant gives."""
-    return sum(_gives(found, values, reml) is not None for found in first)
+    return sum(_gives(found, values, reml, loose) is not None for found in first)
 
 
-def _gives(found: Judged, values: Values, reml: bool) -> str | None:
+def _gives(found: Judged, values: Values, reml: bool, loose: Loose) -> str | None:
     """The definition by which a variant gives a number; empty for the report's own."""
-    if _fits(found.claim, found.name, values)[0] != DIFFERS:
+    if _fits(found.claim, found.name, values, loose)[0] != DIFFERS:
         return ""
     for words, value in _definitions(found.claim, found.name, values, reml):
-        if _fits(found.claim, found.name, {**values, found.name: value})[0] != DIFFERS:
+        if _fits(found.claim, found.name, {**values, found.name: value}, loose)[0] != DIFFERS:
             return words
     return None
 
 
-def _explained(found: Judged, ranked: Sequence[tuple[str, Values, bool]]) -> Judged:
+def _explained(found: Judged, ranked: Sequence[tuple[str, Values, bool]], loose: Loose) -> Judged:
     for words, values, reml in ranked:
-        definition = _gives(found, values, reml)
+        definition = _gives(found, values, reml, loose)
         if definition is not None:
             cause = f"{words}; {definition}" if definition else words
             return Judged(found.claim, found.model, found.name, found.found, DIFFERS, cause)
@@ -373,3 +427,16 @@ def as_checks(numbers: Sequence[Judged]) -> Iterator[Check]:
             tolerance=f"{half:g}, half a unit of the last printed digit",
             verdict=judged(found.ok),
         )
+
+
+def told(numbers: Sequence[Judged], printed: Printed, lined_up: Lined) -> str:
+    """The numbers as JSON, with what was read of the source and what was not."""
+    notes = (*printed.notes, *lined_up.notes)
+    found = {
+        "program": printed.program,
+        "models": [asdict(match) for match in lined_up.matches],
+        "numbers": [asdict(number) for number in numbers],
+        "tables": [asdict(table) | {"read": not table.reason} for table in printed.tables],
+        "not_compared": [asdict(note) for note in notes],
+    }
+    return json.dumps(found, ensure_ascii=False, allow_nan=False, indent=1)

@@ -18,11 +18,11 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from mlmreport.crosscheck.claims import half_a_unit
 from mlmreport.engine.fits import Engine
 from mlmreport.engine.session import package_dataset, session
 from mlmreport.errors import AnalysisError, InputError
 from mlmreport.quantities import Quantity
-from mlmreport.verify.claims import half_a_unit
 
 __all__ = [
     "AGREES", "CASES", "DIFFERS", "KNOWN", "Case", "Number", "Outcome", "load", "page", "reproduce",

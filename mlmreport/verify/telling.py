@@ -8,10 +8,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from mlmreport.crosscheck.claims import Printed
+from mlmreport.crosscheck.matching import Lined
 from mlmreport.display import number
 from mlmreport.verify.against import BY_DEFINITION, DIFFERS, ROUNDING, Judged
 from mlmreport.verify.bench import Fit
-from mlmreport.verify.claims import Printed
 from mlmreport.verify.engines import EXPLAINED, NOT_IDENTIFIED, OTHERS, ModelCheck, Row
 from mlmreport.verify.published import AGREES, KNOWN, Outcome
 
@@ -123,11 +124,15 @@ def _conclusion(models: Sequence[ModelCheck]) -> Text:
 # --- someone else's numbers -------------------------------------------------------------------
 
 
-def against(judged: Sequence[Judged], printed: Printed) -> RenderableType:
-    """Each number as printed beside lme4's, and what gives it where they differ."""
+def against(judged: Sequence[Judged], printed: Printed, lined: Lined) -> RenderableType:
+    """Each number as printed beside lme4's, and what gives it where they differ.
+
+    Then what was read of the source, what was not, and why.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("term", no_wrap=True)
-    table.add_column("what")
+    several = len(lined.matches) > 1
+    for head in ("model",) * several + ("term", "what"):
+        table.add_column(head, no_wrap=head == "term")
     table.add_column("printed", justify="right")
     table.add_column("lme4", justify="right")
     table.add_column("verdict")
@@ -135,11 +140,24 @@ def against(judged: Sequence[Judged], printed: Printed) -> RenderableType:
         claim = found.claim
         verdict = Text(found.verdict, style=COLOURS.get(found.verdict, "green"))
         words = verdict + Text(f": {found.cause}" if found.cause else "")
-        table.add_row(Text(claim.term), claim.what, claim.text, _beside(found), words)
+        own = (found.model,) * several
+        table.add_row(*own, Text(claim.term), claim.what, claim.text, _beside(found), words)
     counts = {name: sum(found.verdict == name for found in judged) for name in _VERDICTS}
     told = ", ".join(f"{count} {_VERDICTS[name]}" for name, count in counts.items() if count)
-    notes = [Text(note) for note in printed.notes]
-    return Group(table, *notes, Text(f"\n{len(judged)} numbers of {printed.program}: {told}."))
+    total = Text(f"\n{len(judged)} numbers of {printed.program}: {told}.")
+    return Group(table, *_read(printed, lined), total)
+
+
+def _read(printed: Printed, lined: Lined) -> Iterator[Text]:
+    """What was read of a source, and what was not."""
+    yield Text("")
+    for match in lined.matches:
+        source = match.source or "the numbers"
+        yield Text(f"{source} compared with the model '{match.model}': {match.why}")
+    for found in printed.tables:
+        yield Text(str(found), style="yellow" if found.reason else "")
+    for note in (*printed.notes, *lined.notes):
+        yield Text(f"not compared: {note}")
 
 
 _VERDICTS = {

@@ -1,0 +1,1 @@
+"""Numbers from elsewhere: read, and lined up with the names that lme4 has."""
