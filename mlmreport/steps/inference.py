@@ -68,7 +68,7 @@ def run(context: Context, found: Mapping[str, Mapping[str, Any]]) -> Mapping[str
         "fixed_ci": context.fixed_ci,
         "alpha": context.item("settings/alpha"),
         "group": context.plan.groups[0].name,
-        "groups": context.plan.groups[0].plural,
+        "groups": listed([context.plural(g) for g in dict.fromkeys(model.fit.groups.values())]),
         "lowest": context.plan.levels[0].name,
         "lowest_plural": context.plan.levels[0].plural,
         "shown": {

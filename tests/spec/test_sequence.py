@@ -279,6 +279,35 @@ def test_the_id_of_a_level_is_a_fixed_factor_too(model: str, expected: str) -> N
     assert planned(FACTORS.replace("MODEL", model)).final.r == expected
 
 
+PASTES = """\
+title: T
+data: {package: lme4, dataset: Pastes}
+levels: [{name: test}, {name: cask, id: cask, within: batch}, {name: NAME, id: batch}]
+outcome: {name: strength}
+predictors: {PREDICTORS}
+models: {list: [{id: m, MODEL}]}
+"""
+
+
+@pytest.mark.parametrize("level", ["batch", "lot"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        'formula: "strength ~ 1 + (1 | batch/cask)"',
+        'formula: "strength ~ 1 + (1 | batch) + (1 | batch:cask)"',
+        'formula: "strength ~ 1 + (1 | batch) + (1 | cask:batch)"',
+        'formula: "strength ~ 1 + (1 | batch) + (1 | cask)"',
+        'fixed: [], random: {batch: [1], "batch:cask": [1]}',
+    ],
+)
+def test_a_level_that_lies_within_another_is_no_combination(level: str, model: str) -> None:
+    category = "batch: {level: test, type: category}" if level == "lot" else ""
+    text = PASTES.replace("NAME", level).replace("PREDICTORS", category).replace("MODEL", model)
+    found = planned(text)
+    assert found.final.r == "strength ~ 1 + (1 | batch) + (1 | batch_cask)"
+    assert [entry.group for entry in found.groups] == ["batch_cask", "batch"]
+
+
 @pytest.mark.parametrize(
     ("model", "factor", "groups"),
     [

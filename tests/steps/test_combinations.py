@@ -32,6 +32,15 @@ levels: [{name: occasion}, {name: boy, id: Subject}]
 outcome: {name: height}
 predictors: {age: {level: occasion}}
 """
+PASTES = """
+title: Pastes
+data: {package: lme4, dataset: Pastes}
+levels:
+  - {name: paste}
+  - {name: cask, id: cask, within: batch}
+  - {name: batch, plural: batches, id: batch}
+outcome: {name: strength}
+"""
 
 
 def models(*formulas: str) -> str:
@@ -52,6 +61,7 @@ def test_a_combination_is_the_only_grouping(run_spec: RunSpec) -> None:
     assert "combinations" in found.steps["fit"]["partition"]["reason"]
     text = told(found)
     assert r"Worker\:Machine combinations are no level of the data" in text
+    assert r"the differences between Worker\:Machine combinations out of the residual" in text
     assert "Is a multilevel model needed?" not in text
     assert "How the fixed part predicts new groups is not given" in text
 
@@ -98,20 +108,18 @@ def test_random_effects_that_are_functions_of_a_fixed_polynomial(run_spec: RunSp
 
 
 def test_a_null_model_of_the_higher_level_speaks_of_that_level(run_spec: RunSpec) -> None:
-    found = run_spec(
-        """
-title: Pastes
-data: {package: lme4, dataset: Pastes}
-levels:
-  - {name: paste}
-  - {name: cask, id: cask, within: batch}
-  - {name: batch, plural: batches, id: batch}
-outcome: {name: strength}
-"""
-        + models("strength ~ 1 + (1 | batch)")
-        + FAST
-    )
+    found = run_spec(PASTES + models("strength ~ 1 + (1 | batch)") + FAST)
     check_sound(found)
     text = told(found)
     assert "variance between batches" in text
     assert "variance between casks" not in text
+
+
+@pytest.mark.parametrize("term", ["(1 | batch/cask)", "(1 | batch) + (1 | batch:cask)"])
+def test_a_level_within_another_has_its_own_share(run_spec: RunSpec, term: str) -> None:
+    found = run_spec(PASTES + models(f"strength ~ 1 + {term}") + FAST)
+    check_sound(found)
+    # As `lmer(strength ~ 1 + (1 | batch/cask), Pastes)` prints them.
+    taus = [value(found, f"icc/{of}/tau") for of in ("batch", "batch_cask")]
+    assert [*taus, value(found, "icc/sigma2")] == pytest.approx([1.657, 8.434, 0.678], abs=5e-4)
+    assert "Is a multilevel model needed?" in told(found)
