@@ -135,6 +135,8 @@ class Lineup:
         ``"last"``.
     terms
         The terms of the source, which tell whether a number is a code or a category's name.
+    contrasts
+        The contrasts of categories that have no reference.
     """
 
     def __init__(
