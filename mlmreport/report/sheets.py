@@ -81,7 +81,7 @@ _DATA = re.compile(
 )
 _ACTIVE = frozenset(
     {
-        "script", "foreignobject", "iframe", "image", "object", "embed", "handler", "audio",
+        "script", "foreignobject", "iframe", "object", "embed", "handler", "audio",
         "video", "set", "animate", "animatecolor", "animatemotion", "animatetransform",
     }
 )  # fmt: skip

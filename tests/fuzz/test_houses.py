@@ -624,6 +624,35 @@ def test_quarto_is_not_started_for_what_is_refused(
 # --- the reading of pages -----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("inside", "refused"),
+    [
+        ('<text>on x = 5, \\input{a}, url(b), href="c", &lt;script&gt;</text>', False),
+        ('<image xlink:href="data:image/png;base64, iVBORw0KGgo="/>', False),
+        ('<use xlink:href="#a"/>', False),
+        ('<image xlink:href="http://127.0.0.1/a.png"/>', True),
+        ('<use href="b.svg#a"/>', True),
+        ('<g onload="a()"/>', True),
+        ("<script>a()</script>", True),
+        ("<x:script xmlns:x='http://www.w3.org/2000/svg'>a()</x:script>", True),
+        ('<g style="fill: url(b)"/>', True),
+        ("<style>@import 'a'</style>", True),
+        ("<style>a { fill: u\\72l(b) }</style>", True),
+        ("<a><b></a>", True),
+    ],
+)
+def test_a_drawing_is_judged_by_its_markup(inside: str, refused: bool) -> None:
+    svg = f"""<?xml version="1.0" encoding="utf-8"?>
+        <!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/svg11.dtd">
+        <svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">
+        {inside}</svg>"""
+    assert sheets.drawing_refused(svg.encode()) is refused
+
+
+def test_a_drawing_declares_no_entities() -> None:
+    assert sheets.drawing_refused(b'<!DOCTYPE svg [<!ENTITY a "b">]><svg>&a;</svg>')
+
+
 def test_a_page_of_megabytes_is_read_at_once() -> None:
     drawing = f'<svg xmlns="http://www.w3.org/2000/svg">{PICTURE * 5000}</svg>'
     data = base64.b64encode(drawing.encode()).decode()
