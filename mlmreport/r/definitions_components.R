@@ -4,32 +4,31 @@
 # the likelihood, or of the restricted one, in them with the fixed effects profiled out, which SAS, SPSS
 # and Stata use. None at the boundary, or where the information is not positive definite.
 component_errors <- function(m) {
-  if (isSingular(m)) {
-    return(numeric())
+  covariance <- component_covariance(m)
+  if (is.null(covariance)) numeric() else sqrt(diag(covariance))
+}
+
+# The inverse of the information; NULL where there is none.
+component_covariance <- function(m, at = precision_products(m)) {
+  if (isSingular(m) || is.null(at)) {
+    return(NULL)
   }
-  information <- component_information(m)
-  covariance <- tryCatch(solve(information), error = function(e) NULL)
-  if (is.null(covariance) || !all(is.finite(covariance)) || any(diag(covariance) <= 0)) {
-    return(numeric())
-  }
-  sqrt(diag(covariance))
+  covariance <- tryCatch(solve(component_information(m, at)), error = function(e) NULL)
+  if (!is.null(covariance) && all(is.finite(covariance)) && all(diag(covariance) > 0)) covariance
 }
 
 # Standard errors of the fixed effects from the information of all parameters together, where those of
 # lme4 take the (co)variances as known: (X'V^-1 X)^-1 + J C J', with C the covariance matrix of the
-# (co)variances and J the derivatives of the fixed effects by them, -(X'V^-1 X)^-1 X'V^-1 V_i P y. So
-# does glmmTMB, and so does a program that inverts one Hessian of all. None at the boundary.
+# (co)variances and J the derivatives of the fixed effects by them, -(X'V^-1 X)^-1 X'V^-1 V_i P y (the
+# inverse of a partitioned matrix; Searle, Casella & McCulloch, 1992, Appendix M.5). So does glmmTMB,
+# and so does a program that inverts one Hessian of all. None at the boundary.
 joint_fixed_errors <- function(m) {
-  if (isSingular(m)) {
-    return(numeric())
-  }
-  covariance <- tryCatch(solve(component_information(m)), error = function(e) NULL)
-  if (is.null(covariance) || any(diag(covariance) <= 0)) {
-    return(numeric())
-  }
   at <- precision_products(m)
-  patterns <- component_patterns(m)
-  moved <- crossprod(at$zvx, vapply(patterns, function(e) as.vector(e %*% at$zpy), at$zpy))
+  covariance <- component_covariance(m, at)
+  if (is.null(covariance)) {
+    return(numeric())
+  }
+  moved <- crossprod(at$zvx, moved_by(at$zpy, component_places(m)))
   moved <- at$c %*% cbind(moved, -moved %*% component_values(m) / sigma(m)^2)
   setNames(sqrt(diag(at$c + moved %*% covariance %*% t(moved))), names(fixef(m)))
 }
@@ -44,11 +43,10 @@ component_values <- function(m) {
 # Casella & McCulloch, 1992, Section 6.6; by ML the first term is the Schur complement of the fixed
 # effects). V_i of a random effect is Z E_i Z', so that Z'V^-1 Z is enough; what concerns the residual
 # variance follows from P V P = P and V^-1 V = I.
-component_information <- function(m) {
-  at <- precision_products(m)
-  patterns <- component_patterns(m)
-  quadratic <- component_quadratic(at, patterns)
-  traces <- component_traces(at, patterns, isREML(m))
+component_information <- function(m, at = precision_products(m)) {
+  places <- component_places(m)
+  quadratic <- component_quadratic(at, places)
+  traces <- component_traces(at, places, isREML(m))
   psi <- component_values(m)
   whole <- nobs(m) - if (isREML(m)) ncol(at$zvx) else 0L
   squares <- with_residual(quadratic$first, quadratic$second, psi, at$ypy, sigma(m)^2)
@@ -58,8 +56,9 @@ component_information <- function(m) {
   information
 }
 
-# Z'V^-1 Z, Z'V^-1 X, (X'V^-1 X)^-1, Z'P y and y'P y by Woodbury's identity.
-precision_products <- function(m) {
+# Z'V^-1 Z, Z'V^-1 X, (X'V^-1 X)^-1, Z'P y and y'P y by Woodbury's identity. Of crossed groupings the
+# first has no zeros: NULL where it would take more than `most` columns.
+precision_products <- function(m, most = 5000L) {
   z <- getME(m, "Z")
   x <- getME(m, "X")
   lambda <- getME(m, "Lambda")
@@ -68,63 +67,77 @@ precision_products <- function(m) {
   residual <- getME(m, "y") - getME(m, "offset") - as.vector(x %*% fixef(m))
   zz <- Matrix::crossprod(z, wz)
   zx <- Matrix::crossprod(z, wx)
+  zr <- Matrix::crossprod(wz, residual)
   inner <- Matrix::crossprod(lambda, zz %*% lambda)
   factor <- Matrix::Cholesky(Matrix::forceSymmetric(inner), Imult = 1)
+  filled <- length(factor@x) > 50 * ncol(z)
+  if (filled && ncol(z) > most) {
+    return(NULL)
+  }
   less <- function(whole, left, right) {
     left <- Matrix::crossprod(lambda, left)
     part <- Matrix::solve(factor, Matrix::crossprod(lambda, right))
     (whole - Matrix::crossprod(left, part)) / sigma(m)^2
   }
-  xvx <- as.matrix(less(crossprod(x, wx), zx, zx))
+  zvz <- less(zz, zz, zz)
   list(
-    zvz = less(zz, zz, zz), zvx = as.matrix(less(zx, zz, zx)), c = solve(xvx),
-    zpy = as.vector(less(Matrix::crossprod(wz, residual), zz, Matrix::crossprod(wz, residual))),
+    zvz = if (filled) as.matrix(zvz) else zvz, zvx = as.matrix(less(zx, zz, zx)),
+    c = solve(as.matrix(less(crossprod(x, wx), zx, zx))), zpy = as.vector(less(zr, zz, zr)),
     ypy = unname(m@devcomp$cmp[["pwrss"]]) / sigma(m)^2
   )
 }
 
-# For each (co)variance E_i, by which it stands in the covariance matrix of all random effects; in the
-# order of lower_names(). lme4 has the effects of one unit side by side.
-component_patterns <- function(m) {
+# For each (co)variance the columns of Z of its two effects, a unit of the grouping after another: E_i
+# has a one where they meet. In the order of lower_names(); lme4 has the effects of one unit side by side.
+component_places <- function(m) {
   first <- getME(m, "Gp")
   blocks <- lapply(seq_along(first[-1L]), function(i) {
     k <- length(getME(m, "cnms")[[i]])
     unit <- seq(first[i], first[i + 1L] - 1L, by = k)
     pairs <- which(lower.tri(diag(k), TRUE), arr.ind = TRUE)
-    lapply(seq_len(nrow(pairs)), function(p) {
-      rows <- unit + pairs[p, 1L]
-      columns <- unit + pairs[p, 2L]
-      Matrix::sparseMatrix(
-        i = pmax(rows, columns), j = pmin(rows, columns), x = 1, dims = rep(max(first), 2L),
-        symmetric = TRUE
-      )
-    })
+    lapply(seq_len(nrow(pairs)), function(p) list(a = unit + pairs[p, 1L], b = unit + pairs[p, 2L]))
   })
   unlist(blocks, recursive = FALSE)
 }
 
+# Its two halves, or for a variance the one place.
+halves <- function(place) {
+  if (identical(place$a, place$b)) list(place) else list(place, list(a = place$b, b = place$a))
+}
+
+# E_i x for each (co)variance, x a vector or a matrix with a row a column of Z.
+moved_rows <- function(x, place) {
+  found <- 0 * x
+  for (half in halves(place)) found[half$a, ] <- x[half$b, ]
+  found
+}
+moved_by <- function(x, places) {
+  vapply(places, function(place) as.vector(moved_rows(cbind(x), place)), x)
+}
+
 # y'P V_i P y and y'P V_i P V_j P y.
-component_quadratic <- function(at, patterns) {
-  s <- vapply(patterns, function(e) as.vector(e %*% at$zpy), at$zpy)
+component_quadratic <- function(at, places) {
+  s <- moved_by(at$zpy, places)
   low <- crossprod(at$zvx, s)
   second <- Matrix::crossprod(s, at$zvz %*% s) - crossprod(low, at$c %*% low)
   list(first = as.vector(crossprod(s, at$zpy)), second = as.matrix(second))
 }
 
 # tr(A V_i) and tr(A V_i A V_j).
-component_traces <- function(at, patterns, reml) {
-  te <- lapply(patterns, function(e) at$zvz %*% e)
-  pairwise <- function(f) {
-    outer(seq_along(patterns), seq_along(patterns), Vectorize(function(i, j) f(i, j)))
-  }
-  first <- vapply(te, function(x) sum(Matrix::diag(x)), 0)
-  second <- pairwise(function(i, j) sum(te[[i]] * Matrix::t(te[[j]])))
+component_traces <- function(at, places, reml) {
+  parts <- lapply(places, halves)
+  over <- function(f, i, j) sum(vapply(parts[[i]], function(p) sum(vapply(parts[[j]], function(q) f(p, q), 0)), 0))
+  once <- function(p, q) sum(at$zvz[q$b, p$a, drop = FALSE] * at$zvz[q$a, p$b, drop = FALSE])
+  pairwise <- function(f) outer(seq_along(places), seq_along(places), Vectorize(f))
+  first <- vapply(parts, function(own) sum(vapply(own, function(p) sum(at$zvz[cbind(p$a, p$b)]), 0)), 0)
+  second <- pairwise(function(i, j) over(once, i, j))
   if (reml) {
-    eb <- lapply(patterns, function(e) as.matrix(e %*% at$zvx))
+    eb <- lapply(places, function(place) moved_rows(at$zvx, place))
     ceb <- lapply(eb, function(x) at$c %*% crossprod(at$zvx, x))
+    tb <- lapply(eb, function(x) as.matrix(at$zvz %*% x))
     first <- first - vapply(ceb, function(x) sum(diag(x)), 0)
     second <- second + pairwise(function(i, j) {
-      sum(ceb[[i]] * t(ceb[[j]])) - 2 * sum(at$c * as.matrix(Matrix::crossprod(eb[[i]], at$zvz %*% eb[[j]])))
+      sum(ceb[[i]] * t(ceb[[j]])) - 2 * sum(at$c * crossprod(eb[[i]], tb[[j]]))
     })
   }
   list(first = first, second = second)

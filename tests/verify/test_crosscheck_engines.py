@@ -204,6 +204,31 @@ def test_errors_of_components_are_those_of_the_dense_likelihood(
     assert [errors[name] for name in names] == pytest.approx(expected, rel=2e-6)
 
 
+def test_joint_errors_are_those_of_one_hessian_of_all_parameters() -> None:
+    """By differences of the dense likelihood in fixed effects and (co)variances together."""
+    height = "HEIGHT: {level: broods}"
+    bench = workbench("grouseticks", "TICKS ~ HEIGHT + (1 | BROOD)", "BROOD", height, "ML")
+    fit = bench.lme4("m", bench.plan.final.r, False, "bobyqa")
+    _, joint = bench.choose("m", "bobyqa")
+    y, x, z = dense_parts(bench, "m")
+    names = list(fit.estimates)
+    fixed = [name for name in names if name.startswith("fixef/")]
+    derivatives = [dense_derivative(name, z, len(y)) for name in names[len(fixed) :]]
+
+    def criterion(at: np.ndarray) -> float:
+        v = sum(p * d for p, d in zip(at[len(fixed) :], derivatives, strict=True))
+        r = y - x @ at[: len(fixed)]
+        return float(np.linalg.slogdet(v)[1] + r @ np.linalg.solve(v, r)) / 2
+
+    at = np.array([fit.estimates[name] for name in names])
+    step = 0.03 * np.sqrt(np.diag(np.linalg.inv(hessian(criterion, at, 1e-3 * np.abs(at)))))
+    refined = (4 * hessian(criterion, at, step) - hessian(criterion, at, 2 * step)) / 3
+    expected = np.sqrt(np.diag(np.linalg.inv(refined)))[: len(fixed)]
+    assert [joint[name] for name in fixed] == pytest.approx(expected, rel=2e-6)
+    # What is known of the variances matters little here, but ten times what the test allows.
+    assert joint["fixef/HEIGHT"] > (1 + 2e-5) * fit.errors["fixef/HEIGHT"]
+
+
 def test_bic_of_nlme_is_explained_by_its_n(slopes: ModelCheck) -> None:
     (bic,) = [c for c in slopes.criteria if (c.name, c.engine) == ("bic", "nlme")]
     assert bic.verdict == "explained"

@@ -19,87 +19,20 @@ _OPEN, _CLOSE = "\ue000", "\ue001"
 _CHARACTERS = {"c -(": _OPEN, "c )-": _CLOSE, "c |": "|", "c -": "-", "c +": "+", "c S|": "$"}
 _PLACED = frozenset({"col", "hline", "space", "ralign", "lalign", "center", "centre"})
 _CORNERS = frozenset({"c TT", "c BT", "c LT", "c RT", "c TLC", "c TRC", "c BLC", "c BRC"})
-_SILENT = frozenset(
-    [
-        "txt",
-        "text",
-        "res",
-        "result",
-        "err",
-        "error",
-        "inp",
-        "input",
-        "com",
-        "cmd",
-        "bf",
-        "it",
-        "sf",
-        "ul",
-        "smcl",
-        "reset",
-        "p_end",
-        "p",
-        "phang",
-        "phang2",
-        "pstd",
-        "psee",
-        "pmore",
-        "pin",
-        "pin2",
-        "pin3",
-        "tab",
-        "break",
-        "marker",
-        "right",
-        "title",
-        "synoptset",
-        "p2colset",
-        "p2colreset",
-        "p2line",
-        "hi",
-        "hilite",
-        "bind",
-        "asis",
-        "s6hlp",
-        "opt",
-        "opth",
-        "cmdab",
-        "dup",
-        "synopt",
-        "synopthdr",
-        "synoptline",
-    ]
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_STYLES = _names(
+    "txt text res result err error inp input com cmd bf it sf ul hi hilite bind opt opth title"
 )
-_SHOWN = frozenset(
-    [
-        "txt",
-        "text",
-        "res",
-        "result",
-        "err",
-        "error",
-        "inp",
-        "input",
-        "com",
-        "cmd",
-        "bf",
-        "it",
-        "sf",
-        "ul",
-        "hi",
-        "hilite",
-        "bind",
-        "help",
-        "browse",
-        "stata",
-        "search",
-        "view",
-        "net",
-        "opt",
-        "opth",
-        "title",
-    ]
+_SILENT = _STYLES | _names(
+    "smcl reset p_end p phang phang2 pstd psee pmore pin pin2 pin3 tab break marker right "
+    "synoptset p2colset p2colreset p2line asis s6hlp cmdab dup synopt synopthdr synoptline"
 )
+_SHOWN = _STYLES | _names("help browse stata search view net")
 
 
 def is_smcl(text: str) -> bool:
