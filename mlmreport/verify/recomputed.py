@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import product
 from statistics import NormalDist
 
@@ -42,19 +43,20 @@ def interval_of(text: str, *, whole: bool = False) -> Interval | None:
         Whether it is a whole number, which is shown as it is.
     """
     plain = "".join(text.split()).replace(",", "").replace(_MINUS, "-").removeprefix("=")
-    factor = 0.01 if plain.endswith("%") else 1.0
+    # Decimal: a power of ten may lie below the smallest double though the number does not.
+    factor = Decimal("0.01") if plain.endswith("%") else Decimal(1)
     plain = plain.removesuffix("%")
     below = plain.startswith("<")
     number, _, raised = plain.removeprefix("<").partition(_TIMES)
     if not re.fullmatch(r"-?(\d+\.?\d*|\.\d+)", number):
         return None
     if raised:
-        factor *= 10.0 ** int(raised[2:].translate(_RAISED))
-    value = float(number)
+        factor *= Decimal(10) ** int(raised[2:].translate(_RAISED))
+    value = Decimal(number)
     if below:
-        return (0.0, value * factor)
-    half = 0.0 if whole else 0.5 * 10.0 ** -len(number.partition(".")[2])
-    return ((value - half) * factor, (value + half) * factor)
+        return (0.0, float(value * factor))
+    half = Decimal(0) if whole else Decimal(5).scaleb(-1 - len(number.partition(".")[2]))
+    return (float((value - half) * factor), float((value + half) * factor))
 
 
 def recompute(displayed: Iterable[tuple[str, str]], results: Results) -> tuple[Check, ...]:

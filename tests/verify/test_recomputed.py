@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlmreport import display
@@ -34,6 +34,7 @@ def test_a_text_stands_for_all_that_rounds_to_it(text: str, expected: tuple[floa
     st.floats(-1e6, 1e6),
     st.sampled_from(["plain", "percent"]),
 )
+@example("covariance", 5e-324, "plain")
 def test_a_value_is_in_the_interval_of_its_text(kind: str, value: float, form: str) -> None:
     text = display.text(Quantity("x", value, kind, "", "", Source("x")), form)
     found = interval_of(text)
